@@ -1,0 +1,110 @@
+"""The value types of config.yaml: durations, sizes, lists, URLs, patterns."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from ``60``, ``"60"``, ``"60s"``, ``"1h30m"`` or ``"500ms"``.
+
+    Raises ValueError for anything else that is text; other types are left to pydantic.
+    """
+    if isinstance(value, bool):
+        raise ValueError("is not a duration: write 60s, 5m or 1h30m")  # noqa: TRY004 - pydantic reports ValueError
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not text or _DURATION.sub("", text):
+        raise ValueError(f"{value!r} is not a duration: write 60s, 5m or 1h30m")
+    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION.findall(text))
+
+
+def parse_size(value: Any) -> Any:
+    """Bytes from ``1048576``, ``"10MB"`` (powers of 1000) or ``"1GiB"`` (powers of 1024)."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None or match[2].upper() not in _SIZE_UNITS:
+        raise ValueError(f"{value!r} is not a size: write 10MB or 1GiB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def _split_commas(value: Any) -> Any:
+    """Environment variables and flags carry lists as ``a,b,c``."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def check_http_url(value: str) -> str:
+    """An absolute http(s) URL with a host; a trailing slash is dropped."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL ({error})") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL with a host")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or a fragment")
+    return value.rstrip("/")
+
+
+def check_listen(value: str) -> str:
+    """``host:port``; an IPv6 host in brackets; port 0 lets the system choose one."""
+    split_listen(value)
+    return value
+
+
+def split_listen(value: str) -> tuple[str, int]:
+    """``"127.0.0.1:9797"`` as ``("127.0.0.1", 9797)``; raises ValueError."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must be host:port, for example 127.0.0.1:9797")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9797" asks for every interface
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*$"}]}),
+]
+"""A positive length of time in seconds."""
+
+DurationOrZero = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, allow_inf_nan=False),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*$"}]}),
+]
+"""A length of time in seconds; zero switches the thing off."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0),
+    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+"""A positive number of bytes."""
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""A list of words; one comma-separated string is accepted too."""
+
+HttpUrl = Annotated[str, AfterValidator(check_http_url)]
+"""An http(s) URL, kept as written but for a trailing slash."""
+
+Listen = Annotated[str, AfterValidator(check_listen)]
+"""An address to listen on."""

@@ -1,0 +1,93 @@
+"""What every block of config.yaml has in common: strictness, and secrets by value or by file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+
+
+class Secret:
+    """A credential that is read when it is needed, so that a rotated file is picked up.
+
+    Its text and repr never show the value.
+    """
+
+    def __init__(self, value: SecretStr | None = None, file: Path | None = None) -> None:
+        self._value = value.get_secret_value() if value is not None else None
+        self._file = file
+        self._stamp: tuple[int, int, int] | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> str | None:
+        """The current value; None when none is configured.
+
+        A file is read again when its inode, size or time changed. While it cannot be read the
+        last good value stays in use; with none yet, raises ConfigError.
+        """
+        if self._file is None:
+            return self._value
+        with self._lock:
+            try:
+                stat = self._file.stat()
+                stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                if stamp != self._stamp:
+                    self._value = self._file.read_text(encoding="utf-8").strip()
+                    self._stamp = stamp
+            except (OSError, UnicodeDecodeError) as error:
+                if self._value is None:
+                    reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+                    raise ConfigError([ConfigProblem(str(self._file), "", f"cannot read this secret file: {reason}")]) from error
+            return self._value
+
+    def __bool__(self) -> bool:
+        return self._file is not None or self._value is not None
+
+    def __repr__(self) -> str:
+        return "Secret(**********)" if self else "Secret(None)"
+
+
+class Section(BaseModel):
+    """A block of the configuration: frozen, unknown keys refused.
+
+    A field of type ``SecretStr`` has a twin ``<name>_file``; giving both is refused, and
+    :meth:`secret` reads whichever was given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def secret_fields(cls) -> Iterator[str]:
+        """The names of the fields that hold secrets (without their ``_file`` twins)."""
+        for name in cls.model_fields:
+            if name.endswith("_file") and name.removesuffix("_file") in cls.model_fields:
+                yield name.removesuffix("_file")
+
+    def secret(self, name: str) -> Secret:
+        """The secret of field ``name``, by value or by file."""
+        return Secret(getattr(self, name), getattr(self, f"{name}_file"))
+
+    @model_validator(mode="after")
+    def _one_form_of_each_secret(self) -> Self:
+        for name in self.secret_fields():
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"give either {name} or {name}_file, not both")
+        return self
+
+
+class ExporterConfig(Section):
+    """What every exporter's block accepts; plugins extend it."""
+
+    type: str
+    enabled: bool = True
+
+
+class BatchExporterConfig(ExporterConfig):
+    """What every EVERY exporter's block accepts."""
+
+    batch_size: int = Field(500, ge=1, le=10_000, description="samples in one batch at most")

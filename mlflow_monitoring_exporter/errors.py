@@ -1,0 +1,115 @@
+"""Every error of the product, grouped by what the caller does next.
+
+::
+
+    MonitoringExporterError
+      ConfigError                 exit 78: every problem at once, with file, line and key
+      SourceError
+        SourceUnavailableError    not ready; the next poll tries again
+        SourceRefusedError        not ready; a person must act (password, permission, wrong server)
+        SourceResponseError       skip this item and count it
+      ExportError
+        RetryableExportError      try again later, honouring ``retry_after``
+        UnauthorizedExportError   park: keep the queue, try again slowly, say so in readiness
+        PermanentExportError      dead letter
+        PartialExportError        acknowledge the rest, dead-letter ``rejected``
+      StateError                  durable state cannot be used
+        StateFullError            stop reading, keep delivering, not ready
+        StateCorruptError         the file is damaged
+
+The text of an error is for people: what happened, where, what to do. It never holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MonitoringExporterError(Exception):
+    """Root of the tree; catching it catches everything that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One thing that is wrong with the configuration.
+
+    ``where`` is ``config.yaml:12``, the name of an environment variable, or a command-line flag;
+    ``key`` is the dotted path (``exporters.prod.endpoint``), empty for a whole file.
+    """
+
+    where: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+
+
+class ConfigError(MonitoringExporterError):
+    """The configuration cannot be used. Carries every problem that was found, not only the first."""
+
+    def __init__(self, problems: Sequence[ConfigProblem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [ConfigProblem("", "", problems)]
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class SourceError(MonitoringExporterError):
+    """MLflow could not be read."""
+
+
+class SourceUnavailableError(SourceError):
+    """MLflow does not answer now (refused, timed out, 5xx). The next poll tries again."""
+
+
+class SourceRefusedError(SourceError):
+    """MLflow, or whatever answers in its place, will not serve us until somebody changes something."""
+
+
+class SourceResponseError(SourceError):
+    """One item could not be read (a run deleted meanwhile, a malformed record). Skip and count it."""
+
+
+class ExportError(MonitoringExporterError):
+    """A payload was not delivered."""
+
+
+class RetryableExportError(ExportError):
+    """The same payload may succeed later.
+
+    ``retry_after`` is the platform's own wish in seconds, if it named one.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnauthorizedExportError(ExportError):
+    """The platform refuses our credentials. Nothing is wrong with the payload."""
+
+
+class PermanentExportError(ExportError):
+    """This payload can never be delivered."""
+
+
+class PartialExportError(ExportError):
+    """The platform took the batch except for the samples at the indexes ``rejected``."""
+
+    def __init__(self, message: str, *, rejected: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rejected = tuple(rejected)
+
+
+class StateError(MonitoringExporterError):
+    """The state database cannot be used."""
+
+
+class StateFullError(StateError):
+    """No more can be queued: the disk or the configured limit is full."""
+
+
+class StateCorruptError(StateError):
+    """The state file is damaged."""

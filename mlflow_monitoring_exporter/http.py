@@ -1,0 +1,208 @@
+"""One way to speak HTTP, for the source and for exporters.
+
+``requests`` leaves four things to its user, and each has lost somebody's data: its timeouts are
+per read, so a server that drips one byte a second is waited for without end; a redirected POST
+becomes a GET that answers 200; credentials in ``~/.netrc`` silently replace ours; and its error
+texts repeat the URL with the password in it. Here a request has a total deadline, a redirect is an
+answer like any other, only our own credentials are sent, and errors are plain sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import responses as STATUS_PHRASES
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.config.section import Secret
+from mlflow_monitoring_exporter.deadline import Deadline
+
+_CHUNK = 64 * 1024
+_TLS_HINT = re.compile(r"\[SSL: [A-Z0-9_]+\] ([^()]+)")
+
+
+class HttpFailedError(Exception):
+    """No complete answer came; the text says why, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A complete answer. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class of success, RFC 9110
+
+    def describe(self) -> str:
+        """``503 Service Unavailable`` and the start of a plain-text body, on one line."""
+        phrase = STATUS_PHRASES.get(self.status, "")
+        text = f"HTTP {self.status} {phrase}".strip()
+        if 300 <= self.status < 400:  # noqa: PLR2004 - redirects, RFC 9110
+            return f"{text} (a redirect, which is not followed)"
+        if "html" in self.headers.get("Content-Type", ""):
+            return text
+        excerpt = " ".join(self.body[:300].decode("utf-8", "replace").split())
+        return f"{text}: {excerpt}" if excerpt else text
+
+
+def display_url(url: str) -> str:
+    """``url`` without the user and password that it may hold."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
+
+
+class Credentials(AuthBase):
+    """Basic or bearer authentication whose secrets may rotate; given neither, sends nothing.
+
+    Being an ``auth`` object it also keeps ``requests`` from consulting ``~/.netrc``.
+    """
+
+    def __init__(self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None) -> None:
+        self._username = username
+        self._password = password
+        self._token = token
+
+    @classmethod
+    def from_url(cls, url: str) -> Credentials | None:
+        """The credentials of ``http://user:password@host``; None when there are none."""
+        parts = urlsplit(url)
+        if parts.username is None:
+            return None
+        return cls(username=unquote(parts.username), password=Secret(SecretStr(unquote(parts.password or ""))))
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        token = self._token.get() if self._token else None
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        elif self._username is not None:
+            password = (self._password.get() if self._password else None) or ""
+            pair = b64encode(f"{self._username}:{password}".encode()).decode("ascii")
+            request.headers["Authorization"] = f"Basic {pair}"
+        return request
+
+    def redact(self, text: str) -> str:
+        """``text`` without our secrets, should a server have repeated them."""
+        for secret in (self._token, self._password):
+            value = secret.get() if secret else None
+            if value:
+                text = text.replace(value, "[redacted]")
+        return text
+
+
+class HttpClient:
+    """A session with one server: connection reuse, our credentials, a total deadline each time.
+
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials | None = None,
+        ca_file: Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_body: int = 1 << 30,
+    ) -> None:
+        self._credentials = credentials or Credentials()
+        self._verify = str(ca_file) if ca_file else True
+        self._max_body = max_body
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = f"mlflow-monitoring-exporter/{__version__}"
+        self._session.headers.update(headers or {})
+        adapter = HTTPAdapter(max_retries=0)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        deadline: Deadline,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        """Send one request and read the whole answer, whatever its status.
+
+        Raises HttpFailedError when no complete answer came before ``deadline``.
+        """
+        if deadline.expired:
+            raise HttpFailedError("no time was left to send the request")
+        try:
+            with self._session.request(
+                method,
+                display_url(url),
+                data=body,
+                headers=dict(headers or {}),
+                params=params,
+                auth=self._credentials,
+                verify=self._verify,
+                timeout=deadline.remaining(),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return HttpResponse(response.status_code, response.headers, self._read(response, deadline))
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise HttpFailedError(self._credentials.redact(_why(error))) from None
+
+    def describe(self, response: HttpResponse) -> str:
+        """What the server answered, for people, without our secrets."""
+        return self._credentials.redact(response.describe())
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _read(self, response: requests.Response, deadline: Deadline) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.iter_content(_CHUNK):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_body:
+                raise HttpFailedError(f"the answer is larger than {self._max_body} bytes")
+            if deadline.expired:
+                raise HttpFailedError("the answer did not end in time")
+        return b"".join(chunks)
+
+
+def _why(error: Exception) -> str:
+    """A network failure in a few words. The library's own texts repeat URLs and object addresses."""
+    if isinstance(error, requests.exceptions.SSLError):
+        match = _TLS_HINT.search(str(error))
+        return f"TLS failed: {match[1].strip() if match else 'the certificate was not accepted'}"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy did not answer"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timed out"
+    text = str(error)
+    for needle, reason in (
+        ("Connection refused", "connection refused"),
+        ("Name or service not known", "unknown host name"),
+        ("Temporary failure in name resolution", "unknown host name"),
+        ("No route to host", "no route to host"),
+        ("Network is unreachable", "network unreachable"),
+        ("Connection reset", "connection reset"),
+        ("Read timed out", "timed out"),
+        ("without response", "connection closed without an answer"),
+        ("IncompleteRead", "the answer was cut short"),
+        ("nvalid", "not a valid HTTP request or answer"),
+    ):
+        if needle in text:
+            return reason
+    return f"connection failed ({type(error).__name__})"

@@ -1,0 +1,179 @@
+"""The frozen values that flow from source to exporter.
+
+::
+
+    Experiment, Run, Point   what MLflow holds           (source)
+    Sample, Batch            each point once, enriched   (EVERY exporters)
+    Snapshot                 all current gauges          (LATEST exporters)
+
+Times are milliseconds since the epoch, as MLflow keeps them. Values are floats in which NaN and
+the infinities are themselves: readers decode MLflow's spellings of them (NaN comes over REST as
+the string ``"NaN"``, infinities are stored as +-1.7976931348623157e308).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+#: MLflow stores an infinity as the largest finite double (mlflow/store/tracking/sqlalchemy_store.py).
+MLFLOW_INFINITY = sys.float_info.max
+
+
+def decode_value(value: float, *, is_nan: bool = False) -> float:
+    """A metric value as it was logged, from MLflow's stored form."""
+    if is_nan:
+        return math.nan
+    if value >= MLFLOW_INFINITY:
+        return math.inf
+    if value <= -MLFLOW_INFINITY:
+        return -math.inf
+    return value
+
+
+def nonfinite_name(value: float) -> str | None:
+    """``NaN``, ``+Inf`` or ``-Inf`` as Prometheus spells them; None for a finite value."""
+    if math.isfinite(value):
+        return None
+    if math.isnan(value):
+        return "NaN"
+    return "+Inf" if value > 0 else "-Inf"
+
+
+class RunStatus(StrEnum):
+    """MLflow's five run statuses."""
+
+    RUNNING = "RUNNING"
+    SCHEDULED = "SCHEDULED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (RunStatus.RUNNING, RunStatus.SCHEDULED)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An active experiment. Its name may hold any character, newlines and emoji included."""
+
+    experiment_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One logged metric point. Two points that differ in any field are two points."""
+
+    key: str
+    step: int
+    timestamp_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An active run with the latest point of each of its metrics.
+
+    "Latest" is MLflow's: the largest (step, timestamp, value), which is not always the newest
+    in time. ``end_ms`` may be None on a terminal run and set on a resumed one.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: RunStatus
+    start_ms: int | None
+    end_ms: int | None
+    tags: Mapping[str, str]
+    latest: tuple[Point, ...]
+
+    @property
+    def parent_run_id(self) -> str | None:
+        return self.tags.get("mlflow.parentRunId")
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a sample says about the run that it belongs to.
+
+    ``tags`` holds only what the operator's allow-list lets out.
+    """
+
+    server: str
+    experiment_id: str
+    experiment_name: str
+    run_id: str
+    run_name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One metric point on its way to a platform."""
+
+    run: RunContext
+    key: str
+    step: int
+    timestamp_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples that travel together, frozen when they were queued.
+
+    ``batch_id`` is a hash of the content: it survives restarts and retries unchanged, so a
+    platform can recognise a repeated delivery. ``created_ms`` is when the batch was queued.
+    """
+
+    batch_id: str
+    created_ms: int
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeSeries:
+    """One time series of a gauge family: its labels in a stable order, and its current value."""
+
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeFamily:
+    """A gauge and all of its series; label sets are unique within it."""
+
+    name: str
+    help: str
+    series: tuple[GaugeSeries, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every gauge as it stands now, per experiment id, both levels in a stable order.
+
+    A family may occur under several experiments, always with the same help; a whole exposition
+    needs them joined, which :meth:`families` does.
+    """
+
+    groups: Mapping[str, tuple[GaugeFamily, ...]]
+
+    def families(self) -> Iterator[GaugeFamily]:
+        """The families of all experiments together, sorted by name, each exactly once."""
+        joined: dict[str, list[GaugeFamily]] = {}
+        for group in self.groups.values():
+            for family in group:
+                joined.setdefault(family.name, []).append(family)
+        for name in sorted(joined):
+            parts = joined[name]
+            series = tuple(s for part in parts for s in part.series)
+            yield GaugeFamily(name, parts[0].help, series)
+
+    @property
+    def series_count(self) -> int:
+        return sum(len(f.series) for group in self.groups.values() for f in group)
