@@ -13,7 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import responses as STATUS_PHRASES
+from http.client import responses as status_phrases
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -45,13 +45,13 @@ class HttpResponse:
 
     @property
     def ok(self) -> bool:
-        return 200 <= self.status < 300  # noqa: PLR2004 - the class of success, RFC 9110
+        return 200 <= self.status < 300
 
     def describe(self) -> str:
         """``503 Service Unavailable`` and the start of a plain-text body, on one line."""
-        phrase = STATUS_PHRASES.get(self.status, "")
+        phrase = status_phrases.get(self.status, "")
         text = f"HTTP {self.status} {phrase}".strip()
-        if 300 <= self.status < 400:  # noqa: PLR2004 - redirects, RFC 9110
+        if 300 <= self.status < 400:
             return f"{text} (a redirect, which is not followed)"
         if "html" in self.headers.get("Content-Type", ""):
             return text
@@ -72,7 +72,9 @@ class Credentials(AuthBase):
     Being an ``auth`` object it also keeps ``requests`` from consulting ``~/.netrc``.
     """
 
-    def __init__(self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None) -> None:
+    def __init__(
+        self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None
+    ) -> None:
         self._username = username
         self._password = password
         self._token = token

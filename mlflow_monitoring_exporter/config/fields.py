@@ -76,11 +76,13 @@ def split_listen(value: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9797" asks for every interface
 
 
+_DURATION_TEXT = {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h|d))+)\s*$"}
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(gt=0, allow_inf_nan=False),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*$"}]}),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT]}),
 ]
 """A positive length of time in seconds."""
 
@@ -88,7 +90,7 @@ DurationOrZero = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(ge=0, allow_inf_nan=False),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*$"}]}),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, _DURATION_TEXT]}),
 ]
 """A length of time in seconds; zero switches the thing off."""
 

@@ -42,7 +42,9 @@ class Secret:
             except (OSError, UnicodeDecodeError) as error:
                 if self._value is None:
                     reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-                    raise ConfigError([ConfigProblem(str(self._file), "", f"cannot read this secret file: {reason}")]) from error
+                    raise ConfigError(
+                        [ConfigProblem(str(self._file), "", f"cannot read this secret file: {reason}")]
+                    ) from error
             return self._value
 
     def __bool__(self) -> bool:

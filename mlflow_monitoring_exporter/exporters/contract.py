@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.model import Batch, Snapshot
 
-PayloadT = TypeVar("PayloadT", bound=Batch | Snapshot, contravariant=True)
+PayloadT_contra = TypeVar("PayloadT_contra", bound=Batch | Snapshot, contravariant=True)
 ConfigT = TypeVar("ConfigT", bound=ExporterConfig)
 
 
@@ -36,7 +36,7 @@ class DeliveryMode(Enum):
     """The newest :class:`Snapshot` only; older ones are superseded, never queued."""
 
 
-class Exporter(Protocol[PayloadT]):
+class Exporter(Protocol[PayloadT_contra]):
     """Something that takes payloads to one platform."""
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class Exporter(Protocol[PayloadT]):
         """
         ...
 
-    def export(self, payload: PayloadT, *, deadline: Deadline) -> None:
+    def export(self, payload: PayloadT_contra, *, deadline: Deadline) -> None:
         """Deliver ``payload`` before ``deadline`` or raise an ExportError."""
         ...
 

@@ -1,0 +1,1 @@
+"""What the operator wants: config.yaml, environment and flags, checked whole."""

@@ -1,0 +1,1 @@
+"""One worker per exporter, so that one outage never delays another."""

@@ -1,0 +1,1 @@
+"""When a poll runs, and what it does."""

@@ -1,0 +1,1 @@
+"""What changed in MLflow: readers behind one protocol."""
