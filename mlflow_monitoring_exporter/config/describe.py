@@ -1,0 +1,59 @@
+"""The configuration as people and editors want to see it: effective values, and a JSON Schema."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from mlflow_monitoring_exporter.config.load import SHORTHANDS
+from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.schema import Config, Settings
+from mlflow_monitoring_exporter.config.section import ExporterConfig
+
+
+def show(config: Config) -> str:
+    """The effective configuration as YAML that could be loaded again, but for its secrets."""
+    redactor = Redactor()
+    redactor.learn(config)
+    tree = {name: getattr(config, name).model_dump(mode="json") for name in Settings.model_fields}
+    tree["exporters"] = {name: block.model_dump(mode="json") for name, block in config.exporters.items()}
+    text: str = yaml.safe_dump(redactor.value(_without_none(tree)), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str, Any]:
+    """A JSON Schema (draft 2020-12) of config.yaml with the installed exporters."""
+    schema = Settings.model_json_schema(mode="validation")
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    blocks = {}
+    for kind, model in sorted(exporter_types.items()):
+        block = model.model_json_schema(mode="validation")
+        definitions.update(block.pop("$defs", {}))
+        block["properties"]["type"] = {"const": kind, "type": "string"}
+        definitions[f"exporter_{kind}"] = block
+        blocks[kind] = {"$ref": f"#/$defs/exporter_{kind}"}
+    properties: dict[str, Any] = schema["properties"]
+    properties["exporters"] = {
+        "description": "Where everything goes: any name, and a block whose type is one of the installed exporters.",
+        "type": "object",
+        # A block may leave its type out when it is named like one.
+        "properties": {kind: {"anyOf": list(blocks.values())} for kind in blocks},
+        "additionalProperties": {"type": "object", "required": ["type"], "anyOf": list(blocks.values())},
+    }
+    for short, (name, kind) in SHORTHANDS.items():
+        block = copy.deepcopy(definitions.get(f"exporter_{kind}", {"type": "object"}))
+        block.pop("required", None)
+        block["description"] = f"Shorthand for exporters.{name}."
+        properties[short] = block
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "mlflow-monitoring-exporter configuration"
+    return schema
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return value

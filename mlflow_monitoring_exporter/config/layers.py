@@ -1,0 +1,75 @@
+"""Where does a value come from, and which one wins?
+
+A :class:`Layer` is a tree of raw values together with the place that each was written at, so that
+a problem can be reported as ``config.yaml:12: export.interval: ...``. Layers are stacked lowest
+first: defaults, YAML, environment, flags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Path = tuple[str, ...]
+"""A key in the tree: ``("export", "interval")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was written, and how its key is spelled there (``PROMETHEUS_GATEWAY``)."""
+
+    where: str
+    key: str
+
+
+@dataclass(slots=True)
+class Layer:
+    """Raw values and their places; mutable only while configuration is being loaded."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[Path, Place] = field(default_factory=dict)
+
+    def set(self, path: Path, value: Any, place: Place) -> None:
+        """Put one value; what stood at ``path`` or in its way is replaced."""
+        node = self.values
+        for part in path[:-1]:
+            child = node.get(part)
+            if not isinstance(child, dict):
+                child = node[part] = {}
+            node = child
+        node[path[-1]] = value
+        self.places[path] = place
+
+    def get(self, path: Path) -> Any:
+        """The value at ``path``; None when there is none."""
+        node: Any = self.values
+        for part in path:
+            if not isinstance(node, dict) or part not in node:
+                return None
+            node = node[part]
+        return node
+
+    def place(self, path: Path) -> Place:
+        """The place of ``path``, or of the nearest block around it that has one."""
+        for end in range(len(path), -1, -1):
+            if (found := self.places.get(path[:end])) is not None:
+                key = ".".join((found.key, *path[end:])).strip(".")
+                return Place(found.where, key)
+        return Place("", ".".join(path))
+
+    def lay_over(self, upper: Layer) -> None:
+        """Let every value of ``upper`` win over ours."""
+        _merge(self.values, upper.values)
+        self.places.update(upper.places)
+
+
+def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> None:
+    for key, value in upper.items():
+        # A secret given in one form replaces the other form from a lower layer.
+        twin = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
+        if twin not in upper:
+            lower.pop(twin, None)
+        if isinstance(value, dict) and isinstance(lower.get(key), dict):
+            _merge(lower[key], value)
+        else:
+            lower[key] = value

@@ -1,0 +1,215 @@
+"""How a :class:`Config` comes to be: flag > environment > YAML > default, all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from mlflow_monitoring_exporter.config.environment import read_environment
+from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
+from mlflow_monitoring_exporter.config.schema import Config, Settings
+from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
+from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
+from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+DEFAULT_FILE = "config.yaml"
+
+#: Without any configuration of exporters: what works on a machine with nothing else on it.
+DEFAULT_EXPORTERS: Mapping[str, Any] = {"prometheus": {"type": "prometheus"}, "file": {"type": "file"}}
+
+#: Top-level block -> (exporter, its type).
+SHORTHANDS: Mapping[str, tuple[str, str]] = {
+    "pramathus": ("pramathus", "pramathus"),
+    "prometheus": ("pushgateway", "pushgateway"),
+}
+
+
+def find_config_file(flag: FilePath | None, environ: Mapping[str, str]) -> FilePath | None:
+    """``--config``, else ``MLFLOW_EXPORTER_CONFIG``, else ./config.yaml if it is there."""
+    if flag is not None:
+        return flag
+    if named := environ.get("MLFLOW_EXPORTER_CONFIG"):
+        return FilePath(named)
+    default = FilePath(DEFAULT_FILE)
+    return default if default.exists() else None
+
+
+def load_config(
+    file: FilePath | None,
+    *,
+    exporter_types: Mapping[str, type[ExporterConfig]],
+    environ: Mapping[str, str] = os.environ,
+    flags: Iterable[tuple[str, str, Any]] = (),
+) -> Config:
+    """The valid configuration, or a ConfigError that names every problem.
+
+    ``flags`` are ``(flag, dotted key, value)``, for example ``("--interval", "export.interval", "5s")``.
+    """
+    problems: list[ConfigProblem] = []
+    layer = read_yaml(file, environ, problems) if file is not None else Layer()
+    _expand_shorthands(layer, problems)
+    if layer.get(("exporters",)) is None:
+        layer.values["exporters"] = {name: dict(block) for name, block in DEFAULT_EXPORTERS.items()}
+    layer.lay_over(read_environment(environ, layer))
+    upper = Layer()
+    for flag, key, value in flags:
+        upper.set(tuple(key.split(".")), value, Place(flag, key if flag == "--set" else ""))
+    layer.lay_over(upper)
+
+    settings = _validate(Settings, {k: v for k, v in layer.values.items() if k != "exporters"}, (), layer, problems)
+    exporters = _validate_exporters(layer, exporter_types, problems)
+    if settings is not None:
+        for name in Settings.model_fields:
+            _read_secrets(getattr(settings, name), (name,), layer, problems)
+    for name, block in exporters.items():
+        if block.enabled:
+            _read_secrets(block, ("exporters", name), layer, problems)
+    if problems or settings is None:
+        raise ConfigError(problems)
+    return Config(**{name: getattr(settings, name) for name in Settings.model_fields}, exporters=exporters)
+
+
+def _expand_shorthands(layer: Layer, problems: list[ConfigProblem]) -> None:
+    for short, (name, kind) in SHORTHANDS.items():
+        if short not in layer.values:
+            continue
+        block = layer.values.pop(short)
+        place = layer.place((short,))
+        if not isinstance(block, dict):
+            problems.append(ConfigProblem(place.where, short, "must be a mapping (key: value)"))
+            continue
+        exporters = layer.values.get("exporters")
+        if exporters is None:
+            exporters = layer.values["exporters"] = {other: dict(b) for other, b in DEFAULT_EXPORTERS.items()}
+        target = exporters.setdefault(name, {"type": kind}) if isinstance(exporters, dict) else None
+        if not isinstance(target, dict):
+            continue  # `exporters` itself is wrong, and is reported as such
+        for key, value in block.items():
+            if key in target:
+                problems.append(
+                    ConfigProblem(
+                        layer.place((short, key)).where, f"{short}.{key}", f"is also given as exporters.{name}.{key}"
+                    )
+                )
+                continue
+            target[key] = value
+        for path, where in list(layer.places.items()):
+            if path[0] == short:
+                layer.places.setdefault(("exporters", name, *path[1:]), where)
+
+
+def _validate_exporters(
+    layer: Layer, types: Mapping[str, type[ExporterConfig]], problems: list[ConfigProblem]
+) -> dict[str, ExporterConfig]:
+    blocks = layer.values.get("exporters") or {}
+    valid: dict[str, ExporterConfig] = {}
+    if not isinstance(blocks, dict):
+        problems.append(_problem(layer, ("exporters",), "must be a mapping (name: {type: ...})"))
+        return valid
+    for name, block in blocks.items():
+        path = ("exporters", name)
+        if not isinstance(block, dict):
+            problems.append(_problem(layer, path, "must be a mapping ({type: ...})"))
+            continue
+        kind = block.get("type", name)
+        if not isinstance(kind, str) or kind not in types:
+            missing = "type" not in block
+            text = f"needs a type, one of {', '.join(sorted(types))}" if missing else _unknown(str(kind), types, "type")
+            problems.append(_problem(layer, path if missing else (*path, "type"), text))
+            continue
+        found = _validate_exporter(types[kind], {**block, "type": kind}, path, layer, problems)
+        if found is not None:
+            valid[name] = found
+    return valid
+
+
+def _validate_exporter(
+    model: type[ExporterConfig], block: dict[str, Any], path: Path, layer: Layer, problems: list[ConfigProblem]
+) -> ExporterConfig | None:
+    """A disabled exporter may be incomplete, but what is written must still make sense."""
+    found: list[ConfigProblem] = []
+    try:
+        enabled = TypeAdapter(bool).validate_python(block.get("enabled", True))
+    except ValidationError:
+        enabled = True
+    config = _validate(model, block, path, layer, found, incomplete=not enabled)
+    problems.extend(found)
+    if config is None and not found:
+        return ExporterConfig(type=block["type"], enabled=False)
+    return config
+
+
+def _validate(
+    model: type[ModelT],
+    values: Any,
+    path: Path,
+    layer: Layer,
+    problems: list[ConfigProblem],
+    *,
+    incomplete: bool = False,
+) -> ModelT | None:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        for detail in error.errors(include_input=False, include_url=False):
+            loc = tuple(map(str, detail["loc"]))
+            if incomplete and detail["type"] in ("missing", "value_error") and len(loc) <= 1:
+                continue
+            problems.append(_problem(layer, path + loc, _say(detail, model, loc)))
+    return None
+
+
+def _problem(layer: Layer, path: Path, message: str) -> ConfigProblem:
+    place = layer.place(path)
+    return ConfigProblem(place.where, place.key, message)
+
+
+def _say(detail: ErrorDetails, model: type[BaseModel], loc: Path) -> str:
+    """What pydantic found, in the words of somebody who writes YAML."""
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        owner = _model_at(model, loc[:-1])
+        return _unknown(loc[-1], owner.model_fields if owner else (), "key")
+    if kind == "missing":
+        return "is required"
+    if kind == "string_type":
+        return "must be text; put it in quotes"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "must be a mapping (key: value)"
+    message = detail["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
+
+
+def _unknown(word: str, known: Iterable[str], what: str) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"unknown {what}{f' {word!r}' if what == 'type' else ''}; {hint}"
+
+
+def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
+    """The section that a location lies in, so that its keys can be suggested."""
+    for part in loc:
+        field = model.model_fields.get(part)
+        candidates = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _read_secrets(section: Section, path: Path, layer: Layer, problems: list[ConfigProblem]) -> None:
+    for name in section.secret_fields():
+        try:
+            section.secret(name).get()
+        except ConfigError as error:
+            problems.extend(_problem(layer, (*path, f"{name}_file"), f"{p.where}: {p.message}") for p in error.problems)

@@ -1,0 +1,72 @@
+"""Nothing that leaves the process holds a secret.
+
+Three nets, one behind the other: secrets are ``SecretStr`` or :class:`Secret`, whose text is
+asterisks; every URL that is printed loses its user and password; and whatever text still leaves
+through the log or the command line is searched for the known secrets themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel
+
+from mlflow_monitoring_exporter.config.section import Section
+from mlflow_monitoring_exporter.errors import ConfigError
+
+MASK = "[redacted]"
+_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
+#: Shorter ones occur in ordinary words; masking them would garble the text and betray the secret.
+_SHORTEST = 4
+
+
+class Redactor:
+    """Replaces known secrets in any text; callable from every thread."""
+
+    def __init__(self) -> None:
+        self._secrets: tuple[str, ...] = ()
+
+    def learn(self, config: Section) -> None:
+        """Know the secrets of ``config`` too. Old ones stay known: a log line may be late."""
+        found = {s for s in _secrets_of(config) if len(s) >= _SHORTEST}
+        self._secrets = tuple(sorted({*self._secrets, *found}, key=len, reverse=True))
+
+    def text(self, text: str) -> str:
+        """``text`` without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return _USERINFO.sub(f"{MASK}@", text) if "@" in text else text
+
+    def value(self, value: Any) -> Any:
+        """``value`` with the text in it redacted; containers are copied, other types kept."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(self.value, value)) if type(value) in (list, tuple) else self.text(repr(value))
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self.text(str(value))
+
+
+def _secrets_of(section: BaseModel) -> Iterator[str]:
+    if isinstance(section, Section):
+        for name in section.secret_fields():
+            try:
+                yield section.secret(name).get() or ""
+            except ConfigError:
+                continue  # reported where it is needed
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        for inner in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(inner, BaseModel):
+                yield from _secrets_of(inner)
+            elif isinstance(inner, str):
+                for userinfo in _USERINFO.findall(inner):
+                    yield from (
+                        part for text in (userinfo[:-1], unquote(userinfo[:-1])) for part in text.split(":", 1)[1:]
+                    )
