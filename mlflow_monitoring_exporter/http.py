@@ -3,24 +3,30 @@
 ``requests`` leaves four things to its user, and each has lost somebody's data: its timeouts are
 per read, so a server that drips one byte a second is waited for without end; a redirected POST
 becomes a GET that answers 200; credentials in ``~/.netrc`` silently replace ours; and its error
-texts repeat the URL with the password in it. Here a request has a total deadline, a redirect is an
-answer like any other, only our own credentials are sent, and errors are plain sentences.
+texts repeat the URL with the password in it. Here a request has a total deadline (when it passes,
+a timer cuts the connection, which ends any read), a redirect is an answer like any other, only our
+own credentials are sent, and errors are plain sentences.
 """
 
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import responses as status_phrases
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from mlflow_monitoring_exporter import __version__
@@ -55,7 +61,8 @@ class HttpResponse:
             return f"{text} (a redirect, which is not followed)"
         if "html" in self.headers.get("Content-Type", ""):
             return text
-        excerpt = " ".join(self.body[:300].decode("utf-8", "replace").split())
+        readable = "".join(c if c.isprintable() else " " for c in self.body[:300].decode("utf-8", "replace"))
+        excerpt = " ".join(readable.split())
         return f"{text}: {excerpt}" if excerpt else text
 
 
@@ -90,6 +97,8 @@ class Credentials(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         token = self._token.get() if self._token else None
         if token is not None:
+            if not (token.isascii() and token.isprintable()):
+                raise HttpFailedError("the token holds characters that an HTTP header cannot carry")
             request.headers["Authorization"] = f"Bearer {token}"
         elif self._username is not None:
             password = (self._password.get() if self._password else None) or ""
@@ -104,6 +113,45 @@ class Credentials(AuthBase):
             if value:
                 text = text.replace(value, "[redacted]")
         return text
+
+
+class _CuttableAdapter(HTTPAdapter):
+    """Knows the TCP connection that it opened last, so that another thread can end it."""
+
+    _socket: socket.socket | None = None
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        if "ConnectionCls" not in vars(pool):
+            # Any: which of urllib3's connection classes this is depends on scheme and proxy.
+            connection_class: Any = pool.ConnectionCls
+            adapter = self
+
+            class KnownConnection(connection_class):  # type: ignore[misc]
+                def connect(self) -> None:
+                    super().connect()
+                    adapter._socket = self.sock
+
+            pool.ConnectionCls = KnownConnection
+        return pool
+
+    def cut(self) -> None:
+        """End whatever is being read or written; the connection is useless afterwards."""
+        if isinstance(self._socket, socket.socket):
+            with suppress(OSError):
+                # Not SSLSocket.shutdown: it drops the TLS state under the thread that reads.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    @contextmanager
+    def cut_at(self, deadline: Deadline) -> Iterator[None]:
+        """Within the block, the connection is cut when ``deadline`` passes."""
+        timer = threading.Timer(deadline.remaining(), self.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 class HttpClient:
@@ -126,9 +174,9 @@ class HttpClient:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"mlflow-monitoring-exporter/{__version__}"
         self._session.headers.update(headers or {})
-        adapter = HTTPAdapter(max_retries=0)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = _CuttableAdapter(max_retries=0)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
 
     def request(
         self,
@@ -147,21 +195,30 @@ class HttpClient:
         if deadline.expired:
             raise HttpFailedError("no time was left to send the request")
         try:
-            with self._session.request(
-                method,
-                display_url(url),
-                data=body,
-                headers=dict(headers or {}),
-                params=params,
-                auth=self._credentials,
-                verify=self._verify,
-                timeout=deadline.remaining(),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._adapter.cut_at(deadline),
+                self._session.request(
+                    method,
+                    display_url(url),
+                    data=body,
+                    headers=dict(headers or {}),
+                    params=params,
+                    auth=self._credentials,
+                    verify=self._verify,
+                    timeout=deadline.remaining(),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 return HttpResponse(response.status_code, response.headers, self._read(response, deadline))
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise HttpFailedError(self._credentials.redact(_why(error))) from None
+        except (
+            requests.RequestException,
+            HTTPError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a mad Location header
+            why = "timed out" if deadline.expired else _why(error)
+            raise HttpFailedError(self._credentials.redact(why)) from None
 
     def describe(self, response: HttpResponse) -> str:
         """What the server answered, for people, without our secrets."""
@@ -178,8 +235,8 @@ class HttpClient:
             size += len(chunk)
             if size > self._max_body:
                 raise HttpFailedError(f"the answer is larger than {self._max_body} bytes")
-            if deadline.expired:
-                raise HttpFailedError("the answer did not end in time")
+        if deadline.expired:  # a cut looks like the end of an answer that names no length
+            raise HttpFailedError("timed out")
         return b"".join(chunks)
 
 

@@ -1,0 +1,154 @@
+"""What an answer of the tracking server means.
+
+::
+
+    200 with a JSON object          the answer
+    408, 429, 5xx                   PassingError      asking again may help
+    404 RESOURCE_DOES_NOT_EXIST     MissingItemError  this item is gone, everything else is fine
+    anything else                   RefusalError      somebody must change something
+
+Every text is one line without secrets, names the server, and says what to do where we know.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
+from mlflow_monitoring_exporter.http import HttpResponse
+
+_LONGEST_QUOTE = 300
+_WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
+#: MLflow's words for "not here", said with a 5xx status although asking again is vain.
+_NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
+
+
+class PassingError(SourceUnavailableError):
+    """The server does not answer now; ``retry_after`` is its own wish in seconds, if it named one."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RefusalError(SourceRefusedError):
+    """The server answered no; ``status`` is the HTTP status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class MissingItemError(SourceResponseError):
+    """The run that was asked for does not exist."""
+
+
+def read_answer(
+    response: HttpResponse, *, server: str, credentials: str, redact: Callable[[str], str]
+) -> Mapping[str, Any]:
+    """The JSON object that the server answered with.
+
+    ``credentials`` names the configuration keys of what was sent, empty for nothing; ``redact``
+    removes secrets from what the server said. Raises PassingError, MissingItemError or RefusalError.
+    """
+    status = response.status
+    answer = _json(response.body)
+    if response.ok:
+        if isinstance(answer, dict):
+            return answer
+        raise RefusalError(f"{server} answered with {_kind(response)} instead of JSON: {_WHICH_SERVER}", status=status)
+
+    error = answer if isinstance(answer, dict) else {}
+    code = error.get("error_code")
+    said = f": {quote(redact(str(error['message'])))}" if error.get("message") else ""
+    if code not in _NOT_OFFERED and (status in (408, 429) or (status >= 500 and status != 501)):
+        said = said or f": {redact(response.describe())}"
+        raise PassingError(
+            f"{server} does not answer now (HTTP {status}){said}", retry_after=retry_after(response.headers)
+        )
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        raise MissingItemError(f"{server} answered{said or ' that it does not exist'}")
+    raise RefusalError(f"{server} {_refusal(response, said, credentials)}", status=status)
+
+
+def quote(text: str) -> str:
+    """Foreign text on one line, printable, of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}..."
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks us to wait; it may say so in seconds or as a date."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _refusal(response: HttpResponse, said: str, credentials: str) -> str:
+    status = response.status
+    if 300 <= status < 400:
+        return f"redirects to {_where(response)}: set mlflow.tracking_uri to the address that serves MLflow"
+    if status == 401:
+        return _unauthorized(credentials)
+    if status == 403:
+        return _forbidden(response, said, credentials)
+    if status in (404, 405):
+        return f"has no MLflow REST API at this address (HTTP {status}{said}): {_WHICH_SERVER}"
+    return f"refused the request (HTTP {status}){said}"
+
+
+def _unauthorized(credentials: str) -> str:
+    if credentials:
+        return f"does not accept the credentials (HTTP 401): check {credentials}"
+    return "asks for credentials (HTTP 401): set mlflow.username and mlflow.password, or mlflow.token"
+
+
+def _forbidden(response: HttpResponse, said: str, credentials: str) -> str:
+    if b"Invalid Host header" in response.body:
+        return (
+            "does not answer under this host name (HTTP 403 Invalid Host header): "
+            'add it to the server\'s list, as in: mlflow server --allowed-hosts "mlflow:5000,localhost:5000"'
+        )
+    if credentials:
+        return f"does not permit this user to read (HTTP 403){said}: check {credentials}, and the user's permissions"
+    return f"does not permit reading without credentials (HTTP 403){said}: set mlflow.username or mlflow.token"
+
+
+def _json(body: bytes) -> Any:
+    """The body as JSON, None when it is not. Python's parser also takes the bare NaN that some servers write."""
+    for parse in (orjson.loads, json.loads):
+        try:
+            return parse(body)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _kind(response: HttpResponse) -> str:
+    if not response.body.strip():
+        return "nothing"
+    if "html" in response.headers.get("Content-Type", "") or response.body.lstrip()[:1] == b"<":
+        return "an HTML page"
+    return "something else"
+
+
+def _where(response: HttpResponse) -> str:
+    """The target of a redirect without user, password and query, where login pages carry tokens."""
+    try:
+        parts = urlsplit(response.headers.get("Location", ""))
+    except ValueError:
+        return "an address that is not a URL"
+    host = parts.netloc.rpartition("@")[2]
+    place = f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+    return quote(place) or "nowhere"

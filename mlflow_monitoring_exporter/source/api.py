@@ -1,0 +1,122 @@
+"""One call of MLflow's REST API: send it, try again when that may help, follow its pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from mlflow_monitoring_exporter.config.schema import MlflowConfig
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import (
+    ConfigError,
+    SourceRefusedError,
+    SourceResponseError,
+    SourceUnavailableError,
+)
+from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, display_url
+from mlflow_monitoring_exporter.source.answer import PassingError, quote, read_answer
+
+_ATTEMPTS = 3
+_BACKOFF = wait_random_exponential(multiplier=1.0, max=4.0)
+#: The longest Retry-After that is waited for, in seconds; after that the next poll is soon enough.
+_PATIENCE = 10.0
+
+
+class MlflowApi:
+    """MLflow's REST API 2.0. For one thread at a time.
+
+    ``stop`` ends a wait between two attempts at once.
+    """
+
+    def __init__(self, config: MlflowConfig, stop: threading.Event) -> None:
+        self.url = display_url(config.tracking_uri).rstrip("/")
+        self._timeout = config.timeout
+        self._ca_file = config.ca_file
+        self._stop = stop
+        self._credentials, self._credential_keys = _credentials(config)
+        headers = {"X-MLFLOW-WORKSPACE": config.workspace} if config.workspace else {}
+        self._client = HttpClient(credentials=self._credentials, ca_file=config.ca_file, headers=headers)
+
+    def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer to ``fields``, sent as JSON body of a POST or as parameters of a GET.
+
+        Network errors, 408, 429 and 5xx are tried three times within seconds, then raise
+        SourceUnavailableError. Raises SourceRefusedError, or MissingItemError, at once.
+        """
+        attempts = Retrying(
+            retry=retry_if_exception_type(PassingError),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=_wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return attempts(self._send, method, path, fields)
+
+    def pages(self, method: str, path: str, fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The answer and all that follow it by page token."""
+        token = ""
+        while True:
+            answer = self.call(method, path, {**fields, "page_token": token} if token else fields)
+            yield answer
+            last, token = token, answer.get("next_page_token") or ""
+            if not token:
+                return
+            if token == last:
+                raise SourceResponseError(f"{self.url} repeats a page of {path} without end")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._refuse_when_stopped()
+        if self._ca_file is not None and not self._ca_file.is_file():
+            raise SourceRefusedError(f"mlflow.ca_file {self._ca_file} does not exist")
+        post = method == "POST"
+        try:
+            response = self._client.request(
+                method,
+                f"{self.url}/api/2.0/mlflow/{path}",
+                deadline=Deadline.after(self._timeout),
+                body=orjson.dumps(fields) if post else None,
+                headers={"Content-Type": "application/json"} if post else None,
+                params=None if post else {name: str(value) for name, value in fields.items()},
+            )
+        except HttpFailedError as error:
+            raise PassingError(f"{self.url} cannot be reached: {error}") from None
+        except ConfigError as error:  # a file of ours that holds the secret
+            raise SourceRefusedError(quote(str(error))) from None
+        return read_answer(
+            response, server=self.url, credentials=self._credential_keys, redact=self._credentials.redact
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+        self._refuse_when_stopped()
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stop.is_set():
+            raise SourceUnavailableError("stopped")
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    wish = error.retry_after if isinstance(error, PassingError) else None
+    return _BACKOFF(state) if wish is None else min(wish, _PATIENCE)
+
+
+def _credentials(config: MlflowConfig) -> tuple[Credentials, str]:
+    """What to authenticate with, and the configuration keys that it came from."""
+    if config.secret("token"):
+        return Credentials(token=config.secret("token")), "mlflow.token"
+    if config.username:
+        return (
+            Credentials(username=config.username, password=config.secret("password")),
+            "mlflow.username and mlflow.password",
+        )
+    if found := Credentials.from_url(config.tracking_uri):
+        return found, "the user and password in mlflow.tracking_uri"
+    return Credentials(), ""

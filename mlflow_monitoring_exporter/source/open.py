@@ -1,0 +1,21 @@
+"""The right reader for an address."""
+
+from __future__ import annotations
+
+import threading
+
+from mlflow_monitoring_exporter.config.schema import MlflowConfig
+from mlflow_monitoring_exporter.source.decode import OnSkipped, ignore_skipped
+from mlflow_monitoring_exporter.source.protocol import Source
+from mlflow_monitoring_exporter.source.rest import RestSource
+from mlflow_monitoring_exporter.source.sql import SqlSource
+
+
+def open_source(config: MlflowConfig, *, stop: threading.Event, on_skipped: OnSkipped = ignore_skipped) -> Source:
+    """A reader of ``mlflow.tracking_uri``; nothing is read, and nothing can fail, before its first method.
+
+    ``stop`` ends a wait for an absent server; ``on_skipped`` hears of every malformed record.
+    """
+    if config.tracking_uri.startswith("sqlite:"):
+        return SqlSource(config, on_skipped=on_skipped)
+    return RestSource(config, stop=stop, on_skipped=on_skipped)

@@ -1,0 +1,122 @@
+"""The tables of the state database.
+
+::
+
+    server -- experiment -- run -- series -- seen        what MLflow holds, and what was read of it
+    exporter -- outbox, dead_letter                      what is on its way
+
+Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
+has been queued for that exporter; a bit in ``series.mask`` says that its whole history up to
+``series``'s own latest point has been. So a new exporter gets everything, an old one nothing twice.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+#: Raised with every incompatible change; a file of another version is refused with advice.
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+server = Table(
+    "server",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity", Text, nullable=False, unique=True),
+)
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("server", ForeignKey("server.id"), primary_key=True),
+    Column("experiment_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("server", ForeignKey("server.id"), nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("experiment_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("start_ms", BigInteger),
+    Column("end_ms", BigInteger),
+    Column("tags", Text, nullable=False),  # a JSON object, only tags that are allowed out
+    Column("model_stage", Text, nullable=False),
+    Column("poll", Integer, nullable=False),  # the last poll that met this run
+    UniqueConstraint("server", "run_id"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run", ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("value", Float),  # NULL is NaN, which SQLite cannot store
+    Column("mask", BigInteger, nullable=False),
+    UniqueConstraint("run", "key"),
+)
+
+seen = Table(
+    "seen",
+    metadata,
+    Column("series", ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    Column("point", BigInteger, primary_key=True, autoincrement=False),  # a hash of step, time and value
+    Column("mask", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+exporter = Table(
+    "exporter",
+    metadata,
+    Column("bit", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the order of delivery within an exporter
+    Column("exporter", ForeignKey("exporter.bit"), nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("outbox_order", "exporter", "id"),
+    sqlite_autoincrement=True,  # an id is never used twice, so order survives an emptied queue
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("exporter", ForeignKey("exporter.bit"), nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("died_ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)

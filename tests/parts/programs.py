@@ -1,0 +1,66 @@
+"""The real programs that tests run against: find one, start it on a free port, wait, stop it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+
+def need(program: str) -> str:
+    """The path of an installed program. Without it the test is skipped, and failed where CI is set."""
+    path = shutil.which(program)
+    if path is not None:
+        return path
+    reason = f"{program} is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, log: Path, ready_url: str, ready_within: float = 30.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` until the block ends. It counts as ready once ``ready_url`` answers anything but 5xx."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(process, ready_url, log, ready_within)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, within: float) -> None:
+    end = time.monotonic() + within
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if requests.get(url, timeout=2, verify=False).status_code < 500:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.05)
+    tail = log.read_text(errors="replace")[-2000:]
+    pytest.fail(f"{process.args!r} was not ready within {within} s (exit code {process.poll()}):\n{tail}")
