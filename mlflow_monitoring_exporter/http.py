@@ -26,7 +26,6 @@ import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from mlflow_monitoring_exporter import __version__
@@ -120,8 +119,9 @@ class _CuttableAdapter(HTTPAdapter):
 
     _socket: socket.socket | None = None
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        # Any: requests' stubs know only the base of urllib3's pools, which has no ConnectionCls.
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         if "ConnectionCls" not in vars(pool):
             # Any: which of urllib3's connection classes this is depends on scheme and proxy.
             connection_class: Any = pool.ConnectionCls
