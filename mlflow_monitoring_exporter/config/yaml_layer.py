@@ -60,7 +60,7 @@ def read_yaml(path: FilePath, environ: Mapping[str, str], problems: list[ConfigP
 def _syntax_problem(file: str, error: yaml.YAMLError) -> ConfigProblem:
     mark = getattr(error, "problem_mark", None)
     where = f"{file}:{mark.line + 1}" if mark else file
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "is not valid YAML"
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     return ConfigProblem(where, "", f"YAML syntax: {reason}")
 
 

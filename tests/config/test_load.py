@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from mlflow_monitoring_exporter.config.describe import json_schema, show
+from mlflow_monitoring_exporter.config.fields import HttpUrl, parse_duration
+from mlflow_monitoring_exporter.config.load import load_config
+from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.schema import Config
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
+from mlflow_monitoring_exporter.errors import ConfigError
+
+
+class SinkConfig(BatchExporterConfig):
+    type: Literal["pramathus"]
+    endpoint: HttpUrl
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+
+class GatewayConfig(ExporterConfig):
+    type: Literal["pushgateway"]
+    gateway: str
+    job_name: str = "mlflow_metrics"
+
+
+TYPES: Mapping[str, type[ExporterConfig]] = {
+    "prometheus": ExporterConfig,
+    "file": ExporterConfig,
+    "pramathus": SinkConfig,
+    "pushgateway": GatewayConfig,
+}
+
+
+def load(
+    directory: Path,
+    text: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: list[tuple[str, str, Any]] | None = None,
+) -> Config:
+    file = None
+    if text is not None:
+        file = directory / "config.yaml"
+        file.write_text(text, encoding="utf-8")
+    return load_config(file, exporter_types=TYPES, environ=environ or {}, flags=flags or [])
+
+
+def problems(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(directory, text, environ)
+    return [str(problem).replace(f"{directory}/", "") for problem in caught.value.problems]
+
+
+def test_without_any_configuration_the_embedded_default_is_used(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert config.mlflow.tracking_uri == "sqlite:///mlflow.db"
+    assert set(config.enabled_exporters()) == {"prometheus", "file"}
+    assert (config.export.interval, config.export.max_experiments) == (60.0, 10)
+
+
+def test_flag_beats_environment_beats_yaml_beats_default(tmp_path: Path) -> None:
+    text = "export: {interval: 5m, max_experiments: 3}\n"
+    assert load(tmp_path, text).export.interval == 300
+    assert load(tmp_path, text, {"EXPORT_INTERVAL": "20"}).export.interval == 20
+    flags = [("--interval", "export.interval", "7s")]
+    assert load(tmp_path, text, {"EXPORT_INTERVAL": "20"}, flags).export.interval == 7
+    assert load(tmp_path, text, {"EXPORT_INTERVAL": "20"}, flags).export.max_experiments == 3
+
+
+def test_every_problem_is_reported_at_once_with_file_line_and_key(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        "export:\n  intervall: 5s\n  max_experiments: -1\nmlflow:\n  tracking_uri: mlflow://nonsense\n"
+        "exporters:\n  prod: {type: pramathuss, endpoint: 'http://x'}\n",
+        {"MLFLOW_EXPORTER_WEB__LISTEN": "nowhere"},
+    )
+    assert len(found) == 5
+    assert (
+        found[0] == "config.yaml:5: mlflow.tracking_uri: mlflow is not supported: use http://, https:// or sqlite:///"
+    )
+    assert "config.yaml:2: export.intervall: unknown key; did you mean interval?" in found
+    assert "config.yaml:7: exporters.prod.type: unknown type 'pramathuss'; did you mean pramathus?" in found
+    assert "MLFLOW_EXPORTER_WEB__LISTEN: must be host:port, for example 127.0.0.1:9797" in found
+
+
+def test_the_promised_variables_reach_their_exporters(tmp_path: Path) -> None:
+    environ = {
+        "PROMETHEUS_GATEWAY": "localhost:9091",
+        "PROMETHEUS_JOB_NAME": "job",
+        "PRAMATHUS_ENDPOINT": "http://sink/v1",
+        "PRAMATHUS_API_KEY": "s3cret-key",
+        "PRAMATHUS_ENABLED": "true",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000/",
+        "MAX_EXPERIMENTS": "0",
+    }
+    config = load(tmp_path, None, environ)
+    gateway, sink = config.exporters["pushgateway"], config.exporters["pramathus"]
+    assert isinstance(gateway, GatewayConfig)
+    assert (gateway.gateway, gateway.job_name, gateway.enabled) == ("localhost:9091", "job", True)
+    assert isinstance(sink, SinkConfig)
+    assert sink.secret("api_key").get() == "s3cret-key"
+    assert config.mlflow.tracking_uri == "http://mlflow:5000"
+    assert config.export.max_experiments == 0
+
+
+def test_setting_the_gateway_enables_an_exporter_that_the_file_disables(tmp_path: Path) -> None:
+    text = "exporters: {push: {type: pushgateway, enabled: false}}\n"
+    assert not load(tmp_path, text).enabled_exporters()
+    assert set(load(tmp_path, text, {"PROMETHEUS_GATEWAY": "gw:9091"}).enabled_exporters()) == {"push"}
+
+
+def test_shorthand_blocks_mean_the_exporters_of_those_names(tmp_path: Path) -> None:
+    text = "pramathus: {endpoint: 'http://sink', api_key: k}\nprometheus: {gateway: 'gw:9091', job_name: j}\n"
+    assert set(load(tmp_path, text).enabled_exporters()) == {"prometheus", "file", "pramathus", "pushgateway"}
+    both = "pramathus: {endpoint: 'http://a'}\nexporters: {pramathus: {endpoint: 'http://b'}}\n"
+    assert problems(tmp_path, both) == [
+        "config.yaml:1: pramathus.endpoint: is also given as exporters.pramathus.endpoint"
+    ]
+
+
+def test_variables_are_filled_in_and_typed_after_filling_in(tmp_path: Path) -> None:
+    text = "export:\n  max_experiments: ${N}\n  history: ${H:-false}\n  tags: ['$${literal}']\n"
+    config = load(tmp_path, text, {"N": "4"})
+    assert (config.export.max_experiments, config.export.history) == (4, False)
+    assert config.export.tags == ("${literal}",)
+    assert "the variable N is not set" in problems(tmp_path, text)[0]
+
+
+def test_a_secret_in_one_form_replaces_the_other_form_from_a_lower_layer(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file\n")
+    text = f"exporters: {{pramathus: {{endpoint: 'http://s', api_key_file: {tmp_path}/key}}}}\n"
+    sink = load(tmp_path, text).exporters["pramathus"]
+    assert sink.secret("api_key").get() == "from-file"
+    assert load(tmp_path, text, {"PRAMATHUS_API_KEY": "env"}).exporters["pramathus"].secret("api_key").get() == "env"
+
+
+def test_a_rotated_secret_file_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("old")
+    text = f"exporters: {{pramathus: {{endpoint: 'http://s', api_key_file: {tmp_path}/key}}}}\n"
+    secret = load(tmp_path, text).exporters["pramathus"].secret("api_key")
+    assert secret.get() == "old"
+    (tmp_path / "key").write_text("newer")
+    assert secret.get() == "newer"
+    (tmp_path / "key").unlink()
+    assert secret.get() == "newer", "the last good value stays in use"
+
+
+def test_a_missing_secret_file_is_one_clear_problem(tmp_path: Path) -> None:
+    text = "exporters:\n  pramathus:\n    endpoint: http://s\n    api_key_file: /nonexistent/key\n"
+    (found,) = problems(tmp_path, text)
+    assert found.startswith("config.yaml:4: exporters.pramathus.api_key_file: /nonexistent/key: cannot read this")
+
+
+def test_a_disabled_exporter_may_be_incomplete_but_not_misspelled(tmp_path: Path) -> None:
+    assert load(tmp_path, "exporters: {pramathus: {enabled: false}}\n").enabled_exporters() == {}
+    assert "unknown key" in problems(tmp_path, "exporters: {pramathus: {enabled: false, endpont: x}}\n")[0]
+
+
+def test_kubernetes_service_variables_are_not_configuration(tmp_path: Path) -> None:
+    load(tmp_path, None, {"MLFLOW_EXPORTER_PORT": "tcp://10.0.0.1:80", "MLFLOW_EXPORTER_SERVICE_HOST": "10.0.0.1"})
+
+
+def test_show_prints_no_secret_and_can_be_loaded_again(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "mlflow: {tracking_uri: 'http://user:hunter2pass@mlflow:5000'}\n",
+        {"PRAMATHUS_ENDPOINT": "http://sink", "PRAMATHUS_API_KEY": "planted-secret"},
+    )
+    text = show(config)
+    assert "planted-secret" not in text
+    assert "hunter2pass" not in text
+    redactor = Redactor()
+    redactor.learn(config)
+    assert "planted-secret" not in redactor.text("the server said: bad key planted-secret")
+    assert "hunter2pass" not in str(redactor.value({"event": ["http://user:hunter2pass@mlflow"]}))
+
+
+def test_the_json_schema_knows_every_block(tmp_path: Path) -> None:
+    schema = json_schema(TYPES)
+    assert set(schema["properties"]) == {
+        "mlflow", "export", "exporters", "state", "web", "logging", "pramathus", "prometheus",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60", 60), ("60s", 60), ("1h30m", 5400), ("500ms", 0.5), ("2d", 172800)]
+)
+def test_durations_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+yaml_text = st.text(alphabet="abexport:mlflow \n-{}[]&*!|>'\"%#,?${}<1.~", max_size=200) | st.binary(max_size=100).map(
+    lambda raw: raw.decode("latin-1")
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(yaml_text)
+def test_any_text_is_valid_or_a_config_error(tmp_path: Path, text: str) -> None:
+    with suppress(ConfigError):
+        load(tmp_path, text)
+
+
+def test_aliases_cannot_unfold_without_end(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+    )
+    assert any("aliases unfold" in problem for problem in problems(tmp_path, bomb))
+    assert problems(tmp_path, "export: &a\n  interval: *a\n")
