@@ -1,0 +1,39 @@
+"""A sample as JSON sinks see it: one record, the same in every sink.
+
+The shape is the contract of docs/pramathus.openapi.yaml.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_monitoring_exporter.model import Sample, nonfinite_name
+
+
+def iso_utc(timestamp_ms: int) -> str:
+    """``2026-11-21T08:15:30.250Z``. A time that the calendar cannot hold becomes its nearest end."""
+    try:
+        moment = datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC)
+    except (OverflowError, ValueError, OSError):
+        moment = datetime.max.replace(tzinfo=UTC) if timestamp_ms > 0 else datetime.min.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_record(sample: Sample) -> dict[str, Any]:
+    """One element of ``metrics``; a non-finite value is null, and named in its metadata."""
+    nonfinite = nonfinite_name(sample.value)
+    metadata: dict[str, Any] = {
+        "run_id": sample.run.run_id,
+        "experiment_name": sample.run.experiment_name,
+        "step": sample.step,
+        "tags": dict(sample.run.tags),
+    }
+    if nonfinite is not None:
+        metadata["nonfinite"] = nonfinite
+    return {
+        "name": sample.key,
+        "value": sample.value if nonfinite is None else None,
+        "timestamp": iso_utc(sample.timestamp_ms),
+        "metadata": metadata,
+    }
