@@ -137,6 +137,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class RunGauges:
+    """One run as the gauges need it: ``values`` maps each key as logged to its latest value."""
+
+    experiment_id: str
+    experiment_name: str
+    run_id: str
+    model_stage: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class GaugeSeries:
     """One time series of a gauge family: its labels in a stable order, and its current value."""
 

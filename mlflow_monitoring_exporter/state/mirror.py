@@ -2,12 +2,13 @@
 
 One poll::
 
-    begin_poll -> record(page) -> [Stale series] -> enqueue(points) -> complete(series) -> end_poll
-                                                                                            |
-                                                       runs that this poll did not meet are gone
+    begin_poll -> record(page)... -> end_poll      every run has its latest values; runs that were
+                                        |          not met are no longer there
+                                        v
+                              stale(...) -> unseen, enqueue, complete     (one transaction)
 
-``record`` moves a series to its new latest point and clears its mask in the same transaction, so
-a kill before its history was queued leaves it stale, and the next poll reads it again.
+``record`` moves a series to its new latest point and clears its mask in the same transaction, so a
+kill before its history was queued leaves it stale, and the next poll reads it again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunContext
+from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunContext, RunGauges
 from mlflow_monitoring_exporter.state.codec import point_hash
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, seen, series, server
+
+#: SQLite binds at most 32,766 variables in one statement.
+_BINDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,6 @@ class Selected:
     """A run as it is exported: only selected metrics and tags, its stage decided."""
 
     run: Run
-    experiment_name: str
     tags: Mapping[str, str]
     model_stage: str
     latest: tuple[Point, ...]
@@ -47,14 +50,14 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
-class MirroredRun:
-    """A run as the gauges need it."""
+class _Known:
+    """A series as the mirror has it."""
 
-    experiment_id: str
-    experiment_name: str
-    run_id: str
-    model_stage: str
-    values: Mapping[str, float]
+    pk: int
+    step: int
+    timestamp_ms: int
+    value: float | None
+    shown: bool
 
 
 def _stored(value: float) -> float | None:
@@ -75,64 +78,106 @@ class Mirror:
             tx.execute(insert(server).values(identity=identity).on_conflict_do_nothing())
             self._server: int = tx.execute(select(server.c.id).where(server.c.identity == identity)).scalar_one()
 
-    def begin_poll(self) -> int:
-        """The number of a new poll."""
-        with self._database.read() as tx:
-            last = tx.execute(select(func.max(run.c.poll)).where(run.c.server == self._server)).scalar()
-        return (last or 0) + 1
+    def begin_poll(self, *, complete: bool) -> int:
+        """The number of a new poll.
 
-    def record(self, page: Sequence[Selected], poll: int, active: int, *, complete: bool) -> list[Stale]:
-        """Take over one page of runs; the series whose history must be read for the bits ``active``.
-
-        With ``complete`` every series is named, because a late point does not change the latest one.
+        With ``complete`` nothing that was read before is trusted to be all there was, because a
+        point that is logged late need not change the latest one: every series becomes stale.
         """
         with self._database.write() as tx:
+            if complete:
+                mine = select(run.c.id).where(run.c.server == self._server)
+                tx.execute(update(series).where(series.c.run.in_(mine)).values(mask=0))
+            met = tx.execute(select(func.max(run.c.poll)).where(run.c.server == self._server)).scalar()
+            whole: int = tx.execute(self._last_poll).scalar_one()
+            return max(met or 0, whole) + 1
+
+    def record(self, page: Sequence[Selected], poll: int) -> None:
+        """Take over one page of runs."""
+        with self._database.write() as tx:
             ids = self._record_runs(tx, page, poll)
-            known = self._known_series(tx, ids.values())
-            fresh, moved, stale = [], [], []
+            known = self._known_series(tx, list(ids.values()))
+            fresh, moved, hidden = [], [], []
             for selected in page:
                 run_pk = ids[selected.run.run_id]
                 old = known.pop(run_pk, {})
-                context = self._context(selected)
                 for point in selected.latest:
+                    row = old.pop(point.key, None)
                     values = {
-                        "run": run_pk,
-                        "key": point.key,
                         "step": point.step,
                         "timestamp_ms": point.timestamp_ms,
                         "value": _stored(point.value),
                         "mask": 0,
+                        "shown": True,
                     }
-                    row = old.pop(point.key, None)
                     if row is None:
-                        fresh.append(values)
-                    elif row[1:4] != (point.step, point.timestamp_ms, values["value"]):
-                        moved.append({**values, "pk": row[0]})
-                    elif not complete and row[4] & active == active:
-                        continue
-                    if active:
-                        stale.append((run_pk, context, point))
-                gone = [row[0] for row in old.values()]
-                if gone:
-                    tx.execute(series.delete().where(series.c.id.in_(gone)))
+                        fresh.append({**values, "run": run_pk, "key": point.key})
+                    elif row != _Known(row.pk, point.step, point.timestamp_ms, values["value"], shown=True):
+                        moved.append({**values, "pk": row.pk})
+                hidden += [{"pk": row.pk} for row in old.values() if row.shown]
             if fresh:
                 tx.execute(series.insert(), fresh)
             if moved:
                 tx.execute(update(series).where(series.c.id == bindparam("pk")), moved)
-            keys = self._known_series(tx, {pk for pk, _, _ in stale}) if stale else {}
-            return [Stale(keys[pk][point.key][0], context, point) for pk, context, point in stale]
+            if hidden:
+                tx.execute(update(series).where(series.c.id == bindparam("pk")).values(shown=False), hidden)
 
-    def unseen(
-        self, tx: Connection, series_id: int, points: Iterable[Point], bits: Sequence[int]
-    ) -> dict[int, list[Point]]:
+    def end_poll(self, poll: int, experiments: Iterable[Experiment]) -> int:
+        """Show what this whole poll met, and nothing else; the number of runs that are gone."""
+        rows = [
+            {"server": self._server, "experiment_id": item.experiment_id, "name": item.name} for item in experiments
+        ]
+        with self._database.write() as tx:
+            gone = select(func.count()).select_from(run).where(self._present, run.c.poll < poll)
+            count: int = tx.execute(gone).scalar_one()
+            tx.execute(update(server).where(server.c.id == self._server).values(poll=poll))
+            tx.execute(experiment.delete().where(experiment.c.server == self._server))
+            if rows:
+                tx.execute(experiment.insert(), rows)
+            return count
+
+    def stale(self, active: int, *, after: int = 0, limit: int = 1000) -> list[Stale]:
+        """Series whose history was not queued whole for each of the bits ``active``.
+
+        At most ``limit`` of them, in the order of their ids, which are larger than ``after``.
+        """
+        query = (
+            select(
+                series.c.id,
+                *(series.c.key, series.c.step, series.c.timestamp_ms, series.c.value),
+                *(run.c.experiment_id, experiment.c.name.label("experiment_name")),
+                *(run.c.run_id, run.c.name.label("run_name"), run.c.tags),
+            )
+            .join(run, series.c.run == run.c.id)
+            .join(experiment, _of_run)
+            .where(self._present, series.c.shown, series.c.id > after, series.c.mask.op("&")(active) != active)
+            .order_by(series.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as tx:
+            return [
+                Stale(
+                    row.id,
+                    RunContext(
+                        self.identity,
+                        *(row.experiment_id, row.experiment_name, row.run_id, row.run_name),
+                        orjson.loads(row.tags),
+                    ),
+                    Point(row.key, row.step, row.timestamp_ms, _loaded(row.value)),
+                )
+                for row in tx.execute(query)
+            ]
+
+    @staticmethod
+    def unseen(tx: Connection, series_id: int, points: Iterable[Point], bits: Sequence[int]) -> dict[int, list[Point]]:
         """The points that were never queued, per bit; they count as queued from now on."""
         active = sum(1 << bit for bit in bits)
         hashed = {point_hash(point): point for point in points}
         masks: dict[int, int] = {}
         wanted = list(hashed)
-        for start in range(0, len(wanted), 500):
+        for start in range(0, len(wanted), _BINDS):
             query = select(seen.c.point, seen.c.mask).where(
-                seen.c.series == series_id, seen.c.point.in_(wanted[start : start + 500])
+                seen.c.series == series_id, seen.c.point.in_(wanted[start : start + _BINDS])
             )
             masks.update((point, mask) for point, mask in tx.execute(query))
         fresh: dict[int, list[Point]] = {bit: [] for bit in bits}
@@ -147,12 +192,8 @@ class Mirror:
             rows.append({"series": series_id, "point": key, "mask": mask | active})
         if rows:
             statement = insert(seen)
-            tx.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["series", "point"], set_={"mask": statement.excluded.mask}
-                ),
-                rows,
-            )
+            update_mask = {"mask": statement.excluded.mask}
+            tx.execute(statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
         return fresh
 
     @staticmethod
@@ -160,21 +201,8 @@ class Mirror:
         """The whole history of these series is queued, up to the latest point that was recorded."""
         rows = [{"pk": item.series_id} for item in stale]
         if rows:
-            tx.execute(
-                update(series).where(series.c.id == bindparam("pk")).values(mask=series.c.mask.op("|")(active)), rows
-            )
-
-    def end_poll(self, poll: int, experiments: Iterable[Experiment]) -> int:
-        """Forget runs that this whole poll did not meet; how many there were."""
-        with self._database.write() as tx:
-            tx.execute(experiment.delete().where(experiment.c.server == self._server))
-            rows = [
-                {"server": self._server, "experiment_id": item.experiment_id, "name": item.name} for item in experiments
-            ]
-            if rows:
-                tx.execute(experiment.insert(), rows)
-            gone = tx.execute(run.delete().where(run.c.server == self._server, run.c.poll != poll))
-            return gone.rowcount
+            marked = series.c.mask.op("|")(active)
+            tx.execute(update(series).where(series.c.id == bindparam("pk")).values(mask=marked), rows)
 
     def experiments(self) -> list[str]:
         """The ids of the experiments of the last whole poll."""
@@ -182,36 +210,38 @@ class Mirror:
             query = select(experiment.c.experiment_id).where(experiment.c.server == self._server)
             return list(tx.execute(query).scalars())
 
-    def runs(self) -> Iterator[MirroredRun]:
-        """Every run with its latest values, as of the last poll."""
+    def runs(self) -> Iterator[RunGauges]:
+        """Every run of the last whole poll that has a value, with its latest values."""
         query = (
             select(
-                run.c.experiment_id,
-                experiment.c.name,
-                run.c.run_id,
-                run.c.model_stage,
-                series.c.key,
-                series.c.value,
+                run.c.experiment_id, experiment.c.name, run.c.run_id, run.c.model_stage, series.c.key, series.c.value
             )
-            .join(
-                experiment,
-                (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id),
-            )
+            .join(experiment, _of_run)
             .join(series, series.c.run == run.c.id)
-            .where(run.c.server == self._server)
+            .where(self._present, series.c.shown)
             .order_by(run.c.id)
         )
         with self._database.read() as tx:
-            current: tuple[str, str, str, str] | None = None
+            current: RunGauges | None = None
             values: dict[str, float] = {}
-            for *head, key, value in tx.execute(query):
-                if tuple(head) != current:
+            for experiment_id, experiment_name, run_id, stage, key, value in tx.execute(query):
+                if current is None or current.run_id != run_id:
                     if current is not None:
-                        yield MirroredRun(*current, values)
-                    current, values = (head[0], head[1], head[2], head[3]), {}
+                        yield current
+                    values = {}
+                    current = RunGauges(experiment_id, experiment_name, run_id, stage, values)
                 values[key] = _loaded(value)
             if current is not None:
-                yield MirroredRun(*current, values)
+                yield current
+
+    @property
+    def _last_poll(self) -> Select[tuple[int]]:
+        return select(server.c.poll).where(server.c.id == self._server)
+
+    @property
+    def _present(self) -> ColumnElement[bool]:
+        # Not "==": a poll that was cut short has met runs too, and given them its number.
+        return (run.c.server == self._server) & (run.c.poll >= self._last_poll.scalar_subquery())
 
     def _record_runs(self, tx: Connection, page: Sequence[Selected], poll: int) -> dict[str, int]:
         rows = [
@@ -240,19 +270,15 @@ class Mirror:
         return {run_id: pk for run_id, pk in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
 
     @staticmethod
-    def _known_series(
-        tx: Connection, run_pks: Iterable[int]
-    ) -> dict[int, dict[str, tuple[int, int, int, float | None, int]]]:
-        known: dict[int, dict[str, tuple[int, int, int, float | None, int]]] = {}
+    def _known_series(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, _Known]]:
+        known: dict[int, dict[str, _Known]] = {}
         query = select(
-            series.c.run, series.c.key, series.c.id, series.c.step, series.c.timestamp_ms, series.c.value, series.c.mask
-        ).where(series.c.run.in_(list(run_pks)))
-        for run_pk, key, *rest in tx.execute(query):
-            known.setdefault(run_pk, {})[key] = (rest[0], rest[1], rest[2], rest[3], rest[4])
+            *(series.c.run, series.c.key),
+            *(series.c.id, series.c.step, series.c.timestamp_ms, series.c.value, series.c.shown),
+        ).where(series.c.run.in_(run_pks))
+        for run_pk, key, *fields in tx.execute(query):
+            known.setdefault(run_pk, {})[key] = _Known(*fields)
         return known
 
-    def _context(self, selected: Selected) -> RunContext:
-        source = selected.run
-        return RunContext(
-            self.identity, source.experiment_id, selected.experiment_name, source.run_id, source.name, selected.tags
-        )
+
+_of_run = (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id)

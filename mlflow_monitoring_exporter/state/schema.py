@@ -8,12 +8,15 @@
 Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
 has been queued for that exporter; a bit in ``series.mask`` says that its whole history up to
 ``series``'s own latest point has been. So a new exporter gets everything, an old one nothing twice.
+Runs that are deleted or no longer selected keep their rows, only not ``server.poll``: should they
+come back, what was sent of them is not sent again.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -38,6 +41,7 @@ server = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("identity", Text, nullable=False, unique=True),
+    Column("poll", Integer, nullable=False, server_default="0"),  # the last whole poll
 )
 
 experiment = Table(
@@ -75,6 +79,7 @@ series = Table(
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("value", Float),  # NULL is NaN, which SQLite cannot store
     Column("mask", BigInteger, nullable=False),
+    Column("shown", Boolean, nullable=False),  # false once its key is no longer selected
     UniqueConstraint("run", "key"),
 )
 

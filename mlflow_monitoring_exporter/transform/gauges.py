@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from mlflow_monitoring_exporter.model import GaugeFamily, GaugeSeries, Snapshot
+from mlflow_monitoring_exporter.model import GaugeFamily, GaugeSeries, RunGauges, Snapshot
 from mlflow_monitoring_exporter.transform.names import family_name, short_run_ids
 
 #: One text for all families: the Pushgateway complains of a family whose help differs between groups.
 HELP = "Latest value of an MLflow metric; the label metric holds its key as logged."
-
-
-@dataclass(frozen=True, slots=True)
-class RunGauges:
-    """One run as the gauges need it: ``values`` maps each key as logged to its latest value."""
-
-    experiment_id: str
-    experiment_name: str
-    run_id: str
-    model_stage: str
-    values: Mapping[str, float]
 
 
 def model_stage(registry_stage: str | None, tags: Mapping[str, str]) -> str:

@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.transform.gauges import RunGauges, build_snapshot, model_stage
+from mlflow_monitoring_exporter.model import RunGauges
+from mlflow_monitoring_exporter.transform.gauges import build_snapshot, model_stage
 from mlflow_monitoring_exporter.transform.names import RESERVED, family_name, short_run_ids
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
