@@ -59,6 +59,10 @@ class Exporter(Protocol[PayloadT_contra]):
         ...
 
 
+#: An exporter whose payload type was decided by its plugin's mode, which types cannot follow.
+AnyExporter = Exporter[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class ExporterPlugin(Generic[ConfigT]):
     """What an entry point of the group ``mlflow_monitoring_exporter.exporters`` names.
@@ -69,6 +73,6 @@ class ExporterPlugin(Generic[ConfigT]):
     """
 
     config: type[ConfigT]
-    create: Callable[[ConfigT], Exporter[Any]]
+    create: Callable[[ConfigT], AnyExporter]
     mode: DeliveryMode
     target: Callable[[ConfigT], str]

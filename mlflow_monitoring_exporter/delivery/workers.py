@@ -1,0 +1,70 @@
+"""All workers of one daemon together: start, publish, stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.delivery.feed import LatestFeed
+from mlflow_monitoring_exporter.delivery.worker import Drained, Worker
+from mlflow_monitoring_exporter.model import Snapshot
+
+_log = structlog.get_logger(__name__)
+
+#: What a thread may need to notice that it is over, beyond the time it was given.
+_GRACE = 1.0
+
+
+class Workers:
+    """One thread per worker, or for a one-shot export one parallel drain of all."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = tuple(workers)
+        self._threads: list[tuple[Worker, threading.Thread]] = []
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Hand the newest snapshot to every exporter that wants it."""
+        for worker in self._workers:
+            if isinstance(worker.feed, LatestFeed):
+                worker.feed.put(snapshot)
+                worker.wake()
+
+    def wake(self) -> None:
+        """Something was queued."""
+        for worker in self._workers:
+            worker.wake()
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for worker in self._workers:
+            thread = threading.Thread(target=worker.run, name=worker.component, daemon=True)
+            thread.start()
+            self._threads.append((worker, thread))
+
+    def stop(self, drain_until: Deadline) -> None:
+        """Deliver what can be delivered before ``drain_until``, then end every thread."""
+        for worker in self._workers:
+            worker.stop(drain_until)
+        for worker, thread in self._threads:
+            thread.join(drain_until.remaining() + _GRACE)
+            if thread.is_alive():
+                _log.warning("still busy: what it was sending stays queued", exporter=worker.name)
+        self._threads.clear()
+
+    def drain(self, deadline: Deadline, *, attempts: int) -> Mapping[str, Drained]:
+        """What each worker achieved before ``deadline``, all at the same time; only without :meth:`start`."""
+        found: dict[str, Drained] = {}
+
+        def run(worker: Worker) -> None:
+            found[worker.name] = worker.drain(deadline, attempts=attempts)
+
+        # Daemon threads: Ctrl-C does not wait for a platform that hangs.
+        threads = [threading.Thread(target=run, args=(w,), name=w.component, daemon=True) for w in self._workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found

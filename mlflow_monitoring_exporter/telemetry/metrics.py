@@ -1,0 +1,126 @@
+"""What the daemon measures of itself. docs/reference/metrics.md explains every metric.
+
+A registry of our own: nothing that a library registers globally reaches /metrics.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from mlflow_monitoring_exporter import __version__
+
+_EXPORT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class SelfMetrics:
+    """The metrics ``mlflow_exporter_*``; one object per process, so that a reload keeps counting."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        Gauge(
+            "mlflow_exporter_build_info",
+            "Always 1; the labels say which release runs.",
+            ["version", "python"],
+            registry=registry,
+        ).labels(__version__, platform.python_version()).set(1)
+        self.started = Gauge(
+            "mlflow_exporter_start_time_seconds", "When the process started, in Unix time.", registry=registry
+        )
+        self.started.set_to_current_time()
+        self.config_reload_successful = Gauge(
+            "mlflow_exporter_config_last_reload_successful",
+            "Whether the newest configuration is in use (1), or was refused and the one before stays (0).",
+            registry=registry,
+        )
+        self.config_reload_successful.set(1)
+
+        self.polls = Counter(
+            "mlflow_exporter_polls_total",
+            "Polls of MLflow by result: ok, failed or skipped.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("ok", "failed", "skipped"):
+            self.polls.labels(result)
+        self.poll_duration = Histogram(
+            "mlflow_exporter_poll_duration_seconds",
+            "How long a poll took, failed ones included.",
+            buckets=_POLL_BUCKETS,
+            registry=registry,
+        )
+        self.poll_success = Gauge(
+            "mlflow_exporter_last_poll_success_timestamp_seconds",
+            "When a poll last read all of MLflow, in Unix time; 0 before the first.",
+            registry=registry,
+        )
+        self.experiments = Gauge("mlflow_exporter_experiments", "Experiments that are watched.", registry=registry)
+        self.runs = Gauge("mlflow_exporter_runs", "Runs in the watched experiments.", registry=registry)
+        self.series = Gauge(
+            "mlflow_exporter_series", "Gauges of MLflow metrics in the current snapshot.", registry=registry
+        )
+        self.skipped = Counter(
+            "mlflow_exporter_records_skipped_total",
+            "Records of MLflow that could not be read and were left out.",
+            registry=registry,
+        )
+
+        name = ["exporter"]
+        self.enqueued = Counter(
+            "mlflow_exporter_samples_enqueued_total",
+            "Samples that were queued for an exporter.",
+            name,
+            registry=registry,
+        )
+        self.delivered = Counter(
+            "mlflow_exporter_samples_delivered_total", "Samples that a platform acknowledged.", name, registry=registry
+        )
+        self.dead = Counter(
+            "mlflow_exporter_samples_dead_lettered_total",
+            "Samples that a platform refused for good, kept as dead letters.",
+            name,
+            registry=registry,
+        )
+        self.exports = Counter(
+            "mlflow_exporter_exports_total",
+            "Attempts to deliver by result: ok, retry, unauthorized, rejected or crashed.",
+            ["exporter", "result"],
+            registry=registry,
+        )
+        self.export_duration = Histogram(
+            "mlflow_exporter_export_duration_seconds",
+            "How long one attempt to deliver took.",
+            name,
+            buckets=_EXPORT_BUCKETS,
+            registry=registry,
+        )
+        self.export_success = Gauge(
+            "mlflow_exporter_last_success_timestamp_seconds",
+            "When a platform last acknowledged something, in Unix time; 0 before the first.",
+            name,
+            registry=registry,
+        )
+
+    def introduce(self, exporter: str, *, queued: bool) -> None:
+        """Show every metric of ``exporter`` from the start, at zero; those of samples if it has a queue."""
+        for metric in (self.export_duration, self.export_success):
+            metric.labels(exporter)
+        for result in ("ok", "retry", "unauthorized", "rejected", "crashed"):
+            self.exports.labels(exporter, result)
+        if queued:
+            for counter in (self.enqueued, self.delivered, self.dead):
+                counter.labels(exporter)
+
+    def forget(self, exporter: str) -> None:
+        """``exporter`` is configured no longer."""
+        for metric in (
+            self.enqueued,
+            self.delivered,
+            self.dead,
+            self.exports,
+            self.export_duration,
+            self.export_success,
+        ):
+            metric.remove_by_labels({"exporter": exporter})

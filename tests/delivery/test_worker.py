@@ -1,0 +1,268 @@
+"""A worker and its exporter's every way to fail. The queue is real; only the platform is a fake."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.delivery import backoff, worker
+from mlflow_monitoring_exporter.delivery.feed import LatestFeed, QueueFeed
+from mlflow_monitoring_exporter.delivery.worker import Worker
+from mlflow_monitoring_exporter.delivery.workers import Workers
+from mlflow_monitoring_exporter.errors import (
+    PartialExportError,
+    PermanentExportError,
+    RetryableExportError,
+    UnauthorizedExportError,
+)
+from mlflow_monitoring_exporter.model import Batch, RunContext, Sample, Snapshot
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+CONTEXT = RunContext("server", "1", "experiment", "a" * 32, "run")
+
+
+@dataclass
+class Platform:
+    """Raises what it is told to, one error per attempt; then takes everything."""
+
+    trouble: list[Exception] = field(default_factory=list)
+    got: list[Batch | Snapshot] = field(default_factory=list)
+    attempts: int = 0
+    checks: int = 0
+    ill: Exception | None = None
+
+    def start(self) -> None: ...
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.ill is not None:
+            raise self.ill
+
+    def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
+        assert 0 < deadline.remaining() <= worker.EXPORT_TIMEOUT
+        self.attempts += 1
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.got.append(payload)
+
+    def close(self) -> None: ...
+
+    @property
+    def steps(self) -> list[int]:
+        return [sample.step for batch in self.got if isinstance(batch, Batch) for sample in batch.samples]
+
+
+@dataclass
+class Sink:
+    """A platform, its worker and its queue."""
+
+    platform: Platform
+    worker: Worker
+    outbox: Outbox
+    bit: int
+    database: Database
+    readiness: Readiness
+    metrics: SelfMetrics
+
+    def queue(self, count: int, batch_size: int = 10) -> None:
+        samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in range(count)]
+        with self.database.write() as tx:
+            self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
+        self.worker.wake()
+
+    @property
+    def waiting(self) -> int:
+        return self.outbox.backlog(self.bit).samples
+
+    @property
+    def dead(self) -> int:
+        return self.outbox.backlog(self.bit).dead_samples
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, {"exporter": "sink", **labels}) or 0.0
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    outbox = Outbox(database)
+    bit = outbox.register(["sink"])["sink"]
+    readiness, metrics, platform = Readiness(), SelfMetrics(), Platform()
+    made = Worker("sink", platform, QueueFeed(outbox, bit), readiness=readiness, metrics=metrics)
+    yield Sink(platform, made, outbox, bit, database, readiness, metrics)
+    database.close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "FIRST", 0.001)
+    monkeypatch.setattr(backoff, "PARKED", 0.02)
+    monkeypatch.setattr(worker, "_PROBE_EVERY", 0.02)
+
+
+@pytest.fixture
+def running(sink: Sink) -> Iterator[Sink]:
+    workers = Workers([sink.worker])
+    workers.start()
+    yield sink
+    workers.stop(Deadline.after(5))
+
+
+def eventually(question: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not question():
+        assert time.monotonic() < end, "did not happen within 10 s"
+        time.sleep(0.005)
+
+
+def test_a_backlog_is_delivered_in_order_and_nothing_is_left(sink: Sink) -> None:
+    sink.queue(95)
+    drained = sink.worker.drain(Deadline.after(10), attempts=3)
+    assert (drained.delivered, drained.set_aside, drained.error) == (95, 0, None)
+    assert sink.platform.steps == list(range(95))
+    assert sink.waiting == 0
+    assert sink.metric("mlflow_exporter_samples_delivered_total") == 95
+
+
+def test_draining_gives_up_after_so_many_attempts_and_keeps_everything(sink: Sink) -> None:
+    sink.queue(20)
+    sink.platform.trouble = [RetryableExportError("connection refused", retry_after=0) for _ in range(99)]
+    drained = sink.worker.drain(Deadline.after(10), attempts=3)
+    assert (drained.delivered, drained.error) == (0, "connection refused")
+    assert sink.platform.attempts == 3
+    assert sink.waiting == 20
+    assert not sink.readiness.ready
+
+
+def test_draining_does_not_wait_for_longer_than_it_may(sink: Sink) -> None:
+    sink.queue(1)
+    sink.platform.trouble = [RetryableExportError("busy", retry_after=3600)]
+    started = time.monotonic()
+    assert sink.worker.drain(Deadline.after(2), attempts=3).error == "busy"
+    assert time.monotonic() - started < 1.5, "it gave up at once instead of waiting in vain"
+
+
+def test_only_what_the_platform_refused_becomes_a_dead_letter(sink: Sink) -> None:
+    sink.queue(30)
+    sink.platform.trouble = [PermanentExportError("HTTP 422"), PartialExportError("3 refused", rejected=[0, 1, 2])]
+    drained = sink.worker.drain(Deadline.after(10), attempts=1)
+    assert (drained.delivered, drained.set_aside, drained.error) == (17, 13, None)
+    assert (sink.waiting, sink.dead) == (0, 13)
+    assert sink.metric("mlflow_exporter_samples_dead_lettered_total") == 13
+    assert sink.metric("mlflow_exporter_samples_delivered_total") == 17
+
+
+def test_a_running_worker_recovers_from_an_outage_by_itself(running: Sink) -> None:
+    eventually(lambda: running.readiness.ready)
+    running.platform.trouble = [RetryableExportError("down", retry_after=0.01) for _ in range(8)]
+    running.queue(15)
+    eventually(lambda: running.waiting == 0)
+    assert running.platform.steps == list(range(15))
+    assert running.platform.attempts == 10
+    eventually(lambda: running.readiness.ready)
+    assert running.metric("mlflow_exporter_exports_total", result="retry") == 8
+
+
+def test_wrong_credentials_park_the_exporter_and_lose_nothing(running: Sink) -> None:
+    running.platform.trouble = [UnauthorizedExportError("HTTP 401; check its credentials")]
+    running.queue(5)
+    eventually(lambda: not running.readiness.ready)
+    assert "check its credentials" in running.readiness.report()["exporters.sink"].reason
+    eventually(lambda: running.waiting == 0)
+    assert running.dead == 0
+    assert running.metric("mlflow_exporter_exports_total", result="unauthorized") == 1
+
+
+def test_a_payload_that_crashes_the_exporter_is_set_aside_and_the_worker_lives(running: Sink) -> None:
+    running.platform.trouble = [ZeroDivisionError("bug") for _ in range(5)]
+    running.queue(20)
+    eventually(lambda: running.waiting == 0)
+    assert running.dead == 10
+    assert running.platform.steps == list(range(10, 20))
+    assert running.metric("mlflow_exporter_exports_total", result="crashed") == 4
+
+
+def test_an_exporter_with_nothing_to_deliver_is_asked_until_it_is_well(running: Sink) -> None:
+    running.platform.ill = RetryableExportError("no route to host")
+    running.platform.trouble = [PermanentExportError("refused")]
+    running.worker._able = False
+    running.worker._bad("made ill")
+    running.worker.wake()
+    eventually(lambda: running.readiness.report()["exporters.sink"].reason == "no route to host")
+    running.platform.ill = None
+    eventually(lambda: running.readiness.ready)
+
+
+def test_stopping_delivers_what_waits_but_does_not_wait_for_a_sick_platform(sink: Sink) -> None:
+    workers = Workers([sink.worker])
+    workers.start()
+    eventually(lambda: sink.readiness.ready)
+    sink.platform.trouble = [RetryableExportError("down", retry_after=3600)]
+    sink.queue(5)
+    eventually(lambda: sink.platform.attempts == 1)
+    started = time.monotonic()
+    workers.stop(Deadline.after(30))
+    assert time.monotonic() - started < 5
+    assert sink.waiting == 0, "the last attempt of the drain found it well again"
+
+
+def test_stopping_without_time_keeps_the_queue(sink: Sink) -> None:
+    workers = Workers([sink.worker])
+    workers.start()
+    eventually(lambda: sink.readiness.ready)
+    sink.platform.trouble = [RetryableExportError("down", retry_after=3600)]
+    sink.queue(5)
+    eventually(lambda: sink.platform.attempts == 1)
+    workers.stop(Deadline.after(0))
+    assert sink.waiting == 5
+
+
+def test_one_exporters_outage_does_not_delay_another(sink: Sink) -> None:
+    hung = threading.Event()
+
+    class Hanging(Platform):
+        def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
+            hung.wait(30)
+
+    feed = LatestFeed()
+    other = Worker("other", Hanging(), feed, readiness=sink.readiness, metrics=sink.metrics)
+    workers = Workers([other, sink.worker])
+    workers.start()
+    workers.publish(Snapshot({}))
+    sink.queue(50)
+    eventually(lambda: sink.waiting == 0)
+    hung.set()
+    workers.stop(Deadline.after(5))
+
+
+def test_a_newer_snapshot_supersedes_one_that_waits(sink: Sink) -> None:
+    feed, platform = LatestFeed(), Platform(trouble=[RetryableExportError("down", retry_after=0)])
+    latest = Worker("latest", platform, feed, readiness=sink.readiness, metrics=sink.metrics)
+    old, new = Snapshot({"1": ()}), Snapshot({"2": ()})
+    feed.put(old)
+    assert latest.drain(Deadline.after(5), attempts=1).error == "down"
+    feed.put(new)
+    assert latest.drain(Deadline.after(5), attempts=1).error is None
+    assert platform.got == [new]
+    assert feed.head() is None
+
+
+def test_a_snapshot_that_arrives_during_an_export_is_not_lost() -> None:
+    feed = LatestFeed()
+    feed.put(Snapshot({"1": ()}))
+    sending = feed.head()
+    assert sending is not None
+    feed.put(Snapshot({"2": ()}))
+    feed.acknowledge(sending)
+    waiting = feed.head()
+    assert waiting is not None
+    assert waiting.payload == Snapshot({"2": ()})
