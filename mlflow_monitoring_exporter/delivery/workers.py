@@ -44,12 +44,15 @@ class Workers:
             thread.start()
             self._threads.append((worker, thread))
 
-    def stop(self, drain_until: Deadline) -> None:
-        """Deliver what can be delivered before ``drain_until``, then end every thread."""
+    def stop(self, drain_until: Deadline, *, grace: float = _GRACE) -> None:
+        """Deliver what can be delivered before ``drain_until``, then end every thread.
+
+        A thread that still waits for its platform ``grace`` seconds later is left to itself.
+        """
         for worker in self._workers:
             worker.stop(drain_until)
         for worker, thread in self._threads:
-            thread.join(drain_until.remaining() + _GRACE)
+            thread.join(drain_until.remaining() + grace)
             if thread.is_alive():
                 _log.warning("still busy: what it was sending stays queued", exporter=worker.name)
         self._threads.clear()

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from prometheus_client.registry import Collector
+
 from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.model import Batch, Snapshot
@@ -57,6 +59,10 @@ class Exporter(Protocol[PayloadT_contra]):
     def close(self) -> None:
         """Release everything; called once, also after a failed start."""
         ...
+
+
+class ScrapedExporter(Collector):
+    """Marks an exporter that is fetched instead of sending: the daemon registers it on /metrics."""
 
 
 #: An exporter whose payload type was decided by its plugin's mode, which types cannot follow.

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin, ScrapedExporter
 from mlflow_monitoring_exporter.exporters.exposition import to_metrics
 from mlflow_monitoring_exporter.model import Snapshot
 
@@ -30,7 +29,7 @@ class PrometheusConfig(ExporterConfig):
     type: Literal["prometheus"]
 
 
-class PrometheusExporter(Collector):
+class PrometheusExporter(ScrapedExporter):
     """Keeps the newest snapshot; the daemon registers it as a collector of /metrics."""
 
     def __init__(self, _config: PrometheusConfig) -> None:

@@ -235,7 +235,7 @@ class Mirror:
                 yield current
 
     @property
-    def _last_poll(self) -> Select[tuple[int]]:
+    def _last_poll(self) -> Select[int]:
         return select(server.c.poll).where(server.c.id == self._server)
 
     @property

@@ -55,6 +55,7 @@ class Outbox:
 
     def register(self, names: Iterable[str]) -> Mapping[str, int]:
         """Each exporter's bit; a name keeps its bit for ever."""
+        names = tuple(names)
         with self._database.write() as tx:
             bits: dict[str, int] = {name: bit for bit, name in tx.execute(select(exporter.c.bit, exporter.c.name))}
             for name in names:

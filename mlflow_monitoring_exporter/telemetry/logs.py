@@ -20,8 +20,18 @@ from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 
-#: Libraries whose every detail is nobody's business below warning.
-_TALKATIVE = ("apscheduler", "urllib3", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "alembic", "mlflow")
+#: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is
+#: still running when the next is due; that is counted instead.
+_LIBRARIES = {
+    "alembic": logging.WARNING,
+    "apscheduler": logging.ERROR,
+    "asyncio": logging.WARNING,
+    "mlflow": logging.WARNING,
+    "urllib3": logging.ERROR,
+    "uvicorn": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+}
 
 
 def configure_logging(
@@ -46,8 +56,8 @@ def configure_logging(
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel((level or config.level).upper())
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, least in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(least)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

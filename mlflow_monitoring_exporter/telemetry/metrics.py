@@ -6,20 +6,42 @@ A registry of our own: nothing that a library registers globally reaches /metric
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _EXPORT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
+class _ReadyGauge(Collector):
+    """What /readyz says, as it stands at the scrape."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "mlflow_exporter_ready",
+            "Whether a component works (1) or not (0): mlflow, state, and exporters.<name>.",
+            labels=["component"],
+        )
+        for component, condition in sorted(self._readiness.report().items()):
+            gauge.add_metric([component], condition.ready)
+        yield gauge
+
+
 class SelfMetrics:
     """The metrics ``mlflow_exporter_*``; one object per process, so that a reload keeps counting."""
 
-    def __init__(self) -> None:
+    def __init__(self, readiness: Readiness) -> None:
         self.registry = registry = CollectorRegistry()
+        self.registry.register(_ReadyGauge(readiness))
         Gauge(
             "mlflow_exporter_build_info",
             "Always 1; the labels say which release runs.",

@@ -96,7 +96,8 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
     bit = outbox.register(["sink"])["sink"]
-    readiness, metrics, platform = Readiness(), SelfMetrics(), Platform()
+    readiness, platform = Readiness(), Platform()
+    metrics = SelfMetrics(readiness)
     made = Worker("sink", platform, QueueFeed(outbox, bit), readiness=readiness, metrics=metrics)
     yield Sink(platform, made, outbox, bit, database, readiness, metrics)
     database.close()

@@ -1,0 +1,162 @@
+"""From a configuration to connected parts: the one place that knows them all.
+
+::
+
+    Config -> create_destinations -> Assembly: source, state, poller, workers
+                                        ^
+                       daemon.py, oneshot.py decide when it runs
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+import structlog
+from prometheus_client.registry import Collector
+
+from mlflow_monitoring_exporter.config.schema import Config
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
+from mlflow_monitoring_exporter.delivery.backlog import BacklogCollector
+from mlflow_monitoring_exporter.delivery.feed import Feed, LatestFeed, QueueFeed
+from mlflow_monitoring_exporter.delivery.worker import Worker
+from mlflow_monitoring_exporter.delivery.workers import Workers
+from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin, ScrapedExporter
+from mlflow_monitoring_exporter.exporters.registry import Plugins
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, Queue
+from mlflow_monitoring_exporter.source.open import open_source
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+_log = structlog.get_logger(__name__)
+
+
+class Telemetry:
+    """What the process says about itself; outlives every reload."""
+
+    def __init__(self) -> None:
+        self.readiness = Readiness()
+        self.metrics = SelfMetrics(self.readiness)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One enabled exporter of the configuration."""
+
+    name: str
+    config: ExporterConfig
+    plugin: ExporterPlugin[Any]
+    exporter: AnyExporter
+
+    @property
+    def target(self) -> str:
+        """Where it sends to, for people."""
+        return self.plugin.target(self.config)
+
+    @property
+    def mode(self) -> DeliveryMode:
+        return self.plugin.mode
+
+    @property
+    def scraped(self) -> bool:
+        """Whether it waits on /metrics to be fetched, and so needs the running daemon."""
+        return isinstance(self.exporter, ScrapedExporter)
+
+    @property
+    def batch_size(self) -> int:
+        if isinstance(self.config, BatchExporterConfig):
+            return self.config.batch_size
+        return int(BatchExporterConfig.model_fields["batch_size"].default)
+
+
+def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, ...]:
+    """Every enabled exporter, not started. Raises ConfigError for those that exclude each other."""
+    made = []
+    for name, block in config.enabled_exporters().items():
+        plugin = plugins.available[block.type]
+        made.append(Destination(name, block, plugin, plugin.create(block)))
+    scraped = [destination.name for destination in made if destination.scraped]
+    if len(scraped) > 1:
+        reason = f"{scraped[0]} already serves /metrics, and each series may be there only once"
+        raise ConfigError([ConfigProblem("", f"exporters.{name}", reason) for name in scraped[1:]])
+    return tuple(made)
+
+
+class Assembly:
+    """Everything that one configuration needs, connected and started but for its threads.
+
+    Raises ConfigError and StateError; what was opened by then is closed again.
+    """
+
+    def __init__(self, config: Config, destinations: Sequence[Destination], telemetry: Telemetry) -> None:
+        self.config = config
+        self.destinations = tuple(destinations)
+        self.stopping = threading.Event()
+        self._telemetry = telemetry
+        with ExitStack() as opened:
+            database = Database(config.state.url)
+            opened.callback(database.close)
+            self.outbox = Outbox(database)
+            queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
+            self.bits = self.outbox.register(d.name for d in queued)
+            for destination in destinations:
+                opened.callback(destination.exporter.close)
+                destination.exporter.start()
+                if isinstance(destination.exporter, ScrapedExporter):
+                    self._serve(destination.exporter, opened)
+            self._serve(BacklogCollector(self.outbox, self.bits), opened)
+            self.workers = Workers([self._worker(destination) for destination in destinations])
+            self.source = open_source(config.mlflow, stop=self.stopping, on_skipped=self._skipped)
+            opened.callback(self.source.close)
+            self.poller = Poller(
+                self.source,
+                config.export,
+                database=database,
+                queues=[Queue(d.name, self.bits[d.name], d.batch_size) for d in queued],
+                events=PollEvents(published=self.workers.publish, queued=self._queued),
+                stop=self.stopping,
+            )
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Release everything. Threads of the workers must have ended."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self, collector: Collector, opened: ExitStack) -> None:
+        registry = self._telemetry.metrics.registry
+        registry.register(collector)
+        opened.callback(registry.unregister, collector)
+
+    def _worker(self, destination: Destination) -> Worker:
+        feed: Feed = (
+            LatestFeed()
+            if destination.mode is DeliveryMode.LATEST
+            else QueueFeed(self.outbox, self.bits[destination.name])
+        )
+        return Worker(
+            destination.name,
+            destination.exporter,
+            feed,
+            readiness=self._telemetry.readiness,
+            metrics=self._telemetry.metrics,
+        )
+
+    def _queued(self, exporter: str, count: int) -> None:
+        self._telemetry.metrics.enqueued.labels(exporter).inc(count)
+        self.workers.wake()
+
+    def _skipped(self, item: str, reason: str) -> None:
+        self._telemetry.metrics.skipped.inc()
+        _log.warning("record of MLflow skipped", item=item, reason=reason)

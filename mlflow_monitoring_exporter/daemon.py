@@ -1,0 +1,166 @@
+"""The daemon: build, start, watch for signals, reload, drain, stop.
+
+===================  =======================================================================
+SIGTERM, Ctrl-C      finish the poll, deliver what waits for up to ``export.drain_timeout``, exit 0
+a second one         exit at once; what waits stays queued
+SIGHUP               read the configuration again; a broken one is refused, and the old one stays
+===================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.assembly import Assembly, Telemetry, create_destinations
+from mlflow_monitoring_exporter.config.schema import Config, WebConfig
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import ConfigError, StateError
+from mlflow_monitoring_exporter.exporters.registry import Plugins
+from mlflow_monitoring_exporter.schedule.job import PollJob
+from mlflow_monitoring_exporter.schedule.timer import PollTimer
+from mlflow_monitoring_exporter.web.app import build_app
+from mlflow_monitoring_exporter.web.server import WebServer
+
+_log = structlog.get_logger(__name__)
+
+#: Polls that may fail or be late before MLflow counts as silent.
+_PATIENCE = 3
+#: On a reload, how long a request that is under way may still take.
+_UNDER_WAY = 60.0
+
+
+class Daemon:
+    """Runs until it is told to stop.
+
+    ``load`` reads the configuration, and applies it to the log; it is called once at the start and
+    again for each SIGHUP.
+    """
+
+    def __init__(self, load: Callable[[], Config], plugins: Plugins) -> None:
+        self._load = load
+        self._plugins = plugins
+        self._telemetry = Telemetry()
+        self._signalled = threading.Event()
+        self._stop_asked = False
+        self._reload_asked = False
+        self._web: tuple[WebConfig, WebServer] | None = None
+        self._assembly: Assembly | None = None
+        self._timer: PollTimer | None = None
+
+    def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, drain.
+
+        Raises ConfigError or StateError when it cannot start. Call it on the main thread.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        config = self._load()
+        try:
+            self._start(config)
+            while not self._stop_asked:
+                self._signalled.wait(1.0)
+                self._signalled.clear()
+                if self._reload_asked and not self._stop_asked:
+                    self._reload_asked = False
+                    self._reload()
+                if self._timer is not None and self._timer.check_clock():
+                    _log.warning("the wall clock was set: polling now")
+        finally:
+            self._stop(drain=self._stop_asked)
+            if self._web is not None:
+                self._web[1].stop()
+        _log.info("stopped")
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self._stop_asked:
+            os._exit(130)  # asked twice: not even threads are waited for
+        self._stop_asked = True
+        self._signalled.set()
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_asked = True
+        self._signalled.set()
+
+    def _start(self, config: Config) -> None:
+        destinations = create_destinations(config, self._plugins)
+        self._listen(config.web)
+        self._assembly = assembly = Assembly(config, destinations, self._telemetry)
+        interval = config.export.interval
+        job = PollJob(
+            assembly.poller,
+            readiness=self._telemetry.readiness,
+            metrics=self._telemetry.metrics,
+            patience=_PATIENCE * (interval + config.export.jitter) + config.mlflow.timeout,
+        )
+        assembly.workers.start()
+        self._timer = PollTimer(job, interval=interval, jitter=config.export.jitter, on_skipped=job.skipped)
+        self._timer.start()
+        _log.info(
+            "started",
+            version=__version__,
+            mlflow=assembly.source.server,
+            web=self._web[1].url if self._web else None,
+            interval=interval,
+            exporters={destination.name: destination.target for destination in destinations},
+        )
+
+    def _listen(self, config: WebConfig) -> None:
+        """Serve the pages as ``config`` says; a server that does so already stays."""
+        if self._web is not None:
+            if self._web[0] == config:
+                return
+            self._web[1].stop()
+            self._web = None
+        server = WebServer(config, build_app(self._telemetry.metrics.registry, self._telemetry.readiness, config))
+        server.start()
+        self._web = (config, server)
+
+    def _stop(self, *, drain: bool) -> None:
+        """End polls and workers; with ``drain`` deliver what waits first."""
+        if self._assembly is None:
+            return
+        assembly, self._assembly = self._assembly, None
+        deadline = Deadline.after(assembly.config.export.drain_timeout if drain else 0.0)
+        assembly.stopping.set()
+        if self._timer is not None and not self._timer.stop(deadline.remaining() if drain else _UNDER_WAY):
+            _log.warning("the poll did not end in time: what it did not finish is read again next time")
+        if drain:
+            assembly.workers.stop(deadline)
+        else:
+            assembly.workers.stop(deadline, grace=_UNDER_WAY)
+        assembly.close()
+
+    def _reload(self) -> None:
+        old = self._assembly
+        try:
+            config = self._load()
+            create_destinations(config, self._plugins)
+        except ConfigError as error:
+            self._refuse(error)
+            return
+        self._stop(drain=False)
+        try:
+            self._start(config)
+        except (ConfigError, StateError) as error:
+            self._refuse(error)
+            if old is not None:
+                self._start(old.config)
+            return
+        if old is not None:
+            for name in {d.name for d in old.destinations} - config.enabled_exporters().keys():
+                self._telemetry.readiness.forget(f"exporters.{name}")
+                self._telemetry.metrics.forget(name)
+        self._telemetry.metrics.config_reload_successful.set(1)
+        _log.info("configuration reloaded")
+
+    def _refuse(self, error: Exception) -> None:
+        self._telemetry.metrics.config_reload_successful.set(0)
+        _log.error("new configuration refused, the old one stays", problems=str(error).splitlines())

@@ -1,0 +1,198 @@
+"""Runs that end by themselves: one export, and a check that changes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations
+from mlflow_monitoring_exporter.config.schema import Config, StateConfig
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import SourceError
+from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
+from mlflow_monitoring_exporter.exporters.registry import Plugins
+from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport, Queue
+from mlflow_monitoring_exporter.source.open import open_source
+from mlflow_monitoring_exporter.state.database import Database, state_path
+from mlflow_monitoring_exporter.state.outbox import Outbox
+
+#: Attempts for each payload in a one-shot export.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationReport:
+    """What became of one exporter.
+
+    ``unit`` says what ``delivered`` counts: samples or series. ``waiting`` and ``set_aside`` are
+    samples. ``error`` is None when all is well, ``note`` says why there was nothing to do.
+    """
+
+    name: str
+    type: str
+    target: str
+    unit: str
+    delivered: int = 0
+    waiting: int = 0
+    set_aside: int = 0
+    error: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnceReport:
+    """What one export, or a check, found and did. ``source_error`` is None when MLflow was read."""
+
+    server: str
+    source_error: str | None
+    poll: PollReport | None
+    destinations: tuple[DestinationReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was read, and everything was delivered (or could be)."""
+        return self.source_error is None and all(d.error is None and d.set_aside == 0 for d in self.destinations)
+
+
+def export_once(config: Config, plugins: Plugins) -> OnceReport:
+    """Read all of MLflow once and deliver everything that is new, a backlog included.
+
+    A platform that fails keeps its samples in the queue for the next time. When MLflow cannot be
+    read the backlog is delivered all the same. Raises ConfigError and StateError.
+    """
+    destinations = create_destinations(config, plugins)
+    pushed = [destination for destination in destinations if not destination.scraped]
+    with Assembly(config, pushed, Telemetry()) as assembly:
+        poll, source_error = _poll(assembly.poller)
+        drained = assembly.workers.drain(Deadline.after(config.export.drain_timeout), attempts=_ATTEMPTS)
+        reports = []
+        for destination in destinations:
+            outcome = drained.get(destination.name)
+            if outcome is None:
+                note = "served while continuous runs"
+                reports.append(_report(destination, note=note))
+                continue
+            bit = assembly.bits.get(destination.name)
+            waiting = 0 if bit is None else assembly.outbox.backlog(bit).samples
+            reports.append(
+                _report(
+                    destination,
+                    delivered=outcome.delivered,
+                    waiting=waiting,
+                    set_aside=outcome.set_aside,
+                    error=outcome.error,
+                )
+            )
+        return OnceReport(assembly.source.server, source_error, poll, tuple(reports))
+
+
+def check(config: Config, plugins: Plugins) -> OnceReport:
+    """Reach every endpoint, and count what would go where. Works on a copy of the state, and changes nothing.
+
+    ``delivered`` in the report is what an export would deliver now. Raises ConfigError and StateError.
+    """
+    destinations = create_destinations(config, plugins)
+    with tempfile.TemporaryDirectory(prefix="mlflow-monitoring-exporter-") as directory:
+        copy = _copy_of_state(config.state, Path(directory))
+        try:
+            return _check(config, destinations, copy)
+        finally:
+            copy.close()
+
+
+def _check(config: Config, destinations: Sequence[Destination], state: Database) -> OnceReport:
+    outbox = Outbox(state)
+    queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
+    bits = outbox.register(d.name for d in queued)
+    snapshots: list[Snapshot] = []
+    source = open_source(config.mlflow, stop=threading.Event())
+    try:
+        poller = Poller(
+            source,
+            config.export,
+            database=state,
+            queues=[Queue(d.name, bits[d.name], d.batch_size) for d in queued],
+            events=PollEvents(published=snapshots.append, queued=lambda _name, _count: None),
+            stop=threading.Event(),
+        )
+        poll, source_error = _poll(poller)
+    finally:
+        source.close()
+    series = sum(snapshot.series_count for snapshot in snapshots)
+    errors = _check_all(destinations)
+    reports = tuple(
+        _report(
+            d,
+            delivered=outbox.backlog(bits[d.name]).samples if d.name in bits else series,
+            error=errors[d.name],
+        )
+        for d in destinations
+    )
+    return OnceReport(source.server, source_error, poll, reports)
+
+
+def _copy_of_state(config: StateConfig, directory: Path) -> Database:
+    path = directory / "state.db"
+    if state_path(config.url).exists():
+        original = Database(config.url)
+        try:
+            original.copy_to(path)
+        finally:
+            original.close()
+    return Database(f"sqlite:///{path}")
+
+
+def _poll(poller: Poller) -> tuple[PollReport | None, str | None]:
+    try:
+        return poller.run(complete=True), None
+    except SourceError as error:
+        return None, str(error)
+
+
+def _check_all(destinations: Sequence[Destination]) -> dict[str, str | None]:
+    """What keeps each destination from delivering, all asked at the same time."""
+    found: dict[str, str | None] = {}
+
+    def ask(destination: Destination, check_it: Callable[[], None]) -> None:
+        try:
+            check_it()
+        except Exception as error:  # noqa: BLE001 - a foreign exporter may raise anything
+            found[destination.name] = " ".join(str(error).split()) or type(error).__name__
+        else:
+            found[destination.name] = None
+        finally:
+            destination.exporter.close()
+
+    threads = [threading.Thread(target=ask, args=(d, d.exporter.check), daemon=True) for d in destinations]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def _report(
+    destination: Destination,
+    *,
+    delivered: int = 0,
+    waiting: int = 0,
+    set_aside: int = 0,
+    error: str | None = None,
+    note: str | None = None,
+) -> DestinationReport:
+    unit = "samples" if destination.mode is DeliveryMode.EVERY else "series"
+    return DestinationReport(
+        destination.name,
+        destination.config.type,
+        destination.target,
+        unit,
+        delivered=delivered,
+        waiting=waiting,
+        set_aside=set_aside,
+        error=error,
+        note=note,
+    )

@@ -1,0 +1,80 @@
+"""A poll as the daemon runs it: nothing that goes wrong ends the daemon, and everyone can see it."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from mlflow_monitoring_exporter.errors import SourceError, StateError
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollInterruptedError, PollReport
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+_log = structlog.get_logger(__name__)
+
+#: Components of readiness.
+MLFLOW, STATE = "mlflow", "state"
+
+
+class PollJob:
+    """Polls, and says how it went. The first poll that succeeds is a complete one.
+
+    ``patience`` is how many seconds a good poll is believed: longer ago is not "lately".
+    """
+
+    def __init__(self, poller: Poller, *, readiness: Readiness, metrics: SelfMetrics, patience: float) -> None:
+        self._poller = poller
+        self._readiness = readiness
+        self._metrics = metrics
+        self._patience = patience
+        self._complete = True
+        readiness.expect(MLFLOW, "has not been read yet")
+        readiness.good(STATE)
+
+    def __call__(self) -> None:
+        started = time.monotonic()
+        try:
+            report = self._poller.run(complete=self._complete)
+        except PollInterruptedError:
+            return
+        except SourceError as error:
+            self._failed(MLFLOW, str(error))
+        except StateError as error:
+            self._failed(STATE, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug here must not end the daemon
+            _log.exception("poll crashed")
+            self._failed(MLFLOW, f"the poll crashed ({type(error).__name__}); the log has the traceback")
+        else:
+            self._complete = False
+            self._succeeded(report)
+        finally:
+            self._metrics.poll_duration.observe(time.monotonic() - started)
+
+    def skipped(self) -> None:
+        """A poll was due while the one before still ran."""
+        self._metrics.polls.labels("skipped").inc()
+
+    def _failed(self, component: str, reason: str) -> None:
+        self._metrics.polls.labels("failed").inc()
+        self._readiness.bad(component, reason)
+
+    def _succeeded(self, report: PollReport) -> None:
+        metrics = self._metrics
+        metrics.polls.labels("ok").inc()
+        metrics.poll_success.set_to_current_time()
+        metrics.experiments.set(report.experiments)
+        metrics.runs.set(report.runs)
+        metrics.series.set(report.series)
+        self._readiness.good(MLFLOW, valid_for=self._patience)
+        self._readiness.good(STATE)
+        changed = report.gone or any(report.enqueued.values())
+        (_log.info if changed else _log.debug)(
+            "polled",
+            experiments=report.experiments,
+            runs=report.runs,
+            series=report.series,
+            gone=report.gone,
+            enqueued=dict(report.enqueued),
+            seconds=round(report.seconds, 3),
+        )

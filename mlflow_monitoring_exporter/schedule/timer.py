@@ -1,0 +1,80 @@
+"""When does the next poll start?
+
+Every interval, give or take the jitter, and never while one is running: a poll that takes longer
+than the interval swallows the starts that it missed. APScheduler thinks in wall-clock time, so a
+clock that is set back by an hour would stop it for an hour; :meth:`PollTimer.check_clock` notices.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+#: Seconds by which wall clock and monotonic clock may drift apart between two looks.
+_DRIFT = 1.0
+
+
+class _DaemonThreadExecutor(BaseExecutor):  # type: ignore[misc] # APScheduler 3 has no types
+    """Runs each job on a daemon thread, which does not keep a stopping process alive."""
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        def run() -> None:
+            # Whatever the job raises is logged by run_job; ours catches everything itself.
+            self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))  # noqa: SLF001
+
+        threading.Thread(target=run, name="poll", daemon=True).start()
+
+
+class PollTimer:
+    """Calls ``poll`` at once, and then every ``interval`` seconds moved by up to ``jitter`` seconds."""
+
+    def __init__(
+        self, poll: Callable[[], None], *, interval: float, jitter: float, on_skipped: Callable[[], None]
+    ) -> None:
+        self._poll = poll
+        self._interval = interval
+        self._idle = threading.Event()
+        self._idle.set()
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": _DaemonThreadExecutor()})
+        self._job = self._scheduler.add_job(
+            self._run,
+            IntervalTrigger(seconds=interval, jitter=jitter or None, timezone=UTC),
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        self._scheduler.add_listener(lambda _event: on_skipped(), EVENT_JOB_MAX_INSTANCES)
+        self._offset = time.time() - time.monotonic()
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def check_clock(self) -> bool:
+        """Poll now if the wall clock was set since the last look; whether it was. Call it every second or so."""
+        offset = time.time() - time.monotonic()
+        moved = abs(offset - self._offset) > _DRIFT
+        self._offset = offset
+        if moved:
+            self._job.modify(next_run_time=datetime.now(UTC))
+        return moved
+
+    def stop(self, within: float) -> bool:
+        """Start no more polls, and wait ``within`` seconds for one that runs; whether it ended."""
+        self._scheduler.shutdown(wait=False)
+        return self._idle.wait(within)
+
+    def _run(self) -> None:
+        self._idle.clear()
+        try:
+            self._poll()
+        finally:
+            self._idle.set()

@@ -1,0 +1,115 @@
+"""The pages: /metrics for Prometheus, /livez and /readyz for whoever supervises the daemon.
+
+====================  ======================================================================
+``/``                 what this is, and links
+``/metrics``          MLflow's gauges (with a ``prometheus`` exporter) and the self metrics
+``/livez``            200 while the process works, MLflow's and platforms' outages included
+``/readyz``           200 when MLflow answers and every exporter can deliver, else 503; JSON
+====================  ======================================================================
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.config.schema import WebConfig
+from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+_HOME = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>mlflow-monitoring-exporter</title>
+<h1>mlflow-monitoring-exporter {escape(__version__)}</h1>
+<ul><li><a href="metrics">metrics</a><li><a href="readyz">readyz</a><li><a href="livez">livez</a></ul></html>
+"""
+
+#: Checks a user name and a password.
+Verify = Callable[[str, str], bool]
+
+
+def build_app(registry: CollectorRegistry, readiness: Readiness, config: WebConfig) -> ASGIApp:
+    """The pages over ``registry`` and ``readiness``, behind basic authentication if it is configured."""
+
+    # Not async: encoding many series takes seconds, and Starlette gives these a thread of their own.
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"Content-Type": content_type})
+
+    def readyz(_request: Request) -> Response:
+        report = readiness.report()
+        components: dict[str, Any] = {
+            name: {
+                "ready": condition.ready,
+                **({"reason": condition.reason} if condition.reason else {}),
+                "since": datetime.fromtimestamp(condition.since, UTC).isoformat(timespec="seconds"),
+            }
+            for name, condition in sorted(report.items())
+        }
+        ready = bool(report) and all(condition.ready for condition in report.values())
+        return JSONResponse({"ready": ready, "components": components}, status_code=200 if ready else 503)
+
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def home(_request: Request) -> Response:
+        return HTMLResponse(_HOME)
+
+    app: ASGIApp = Starlette(
+        routes=[Route("/", home), Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)]
+    )
+    return app if config.username is None else BasicAuth(app, _verify(config))
+
+
+def _verify(config: WebConfig) -> Verify:
+    username, password = config.username or "", config.secret("password")
+
+    def verify(user: str, word: str) -> bool:
+        try:
+            expected = password.get()
+        except ConfigError:
+            return False
+        # Both are always compared, so that the time taken tells nothing.
+        right_user = secrets.compare_digest(user.encode(), username.encode())
+        right_word = expected is not None and secrets.compare_digest(word.encode(), expected.encode())
+        return right_user and right_word
+
+    return verify
+
+
+class BasicAuth:
+    """Lets nobody past without the right user and password (RFC 7617)."""
+
+    def __init__(self, app: ASGIApp, verify: Verify) -> None:
+        self._app = app
+        self._verify = verify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._admits(Headers(scope=scope).get("authorization", "")):
+            await self._app(scope, receive, send)
+            return
+        refusal = PlainTextResponse(
+            "user and password, please\n", 401, {"WWW-Authenticate": 'Basic realm="mlflow-monitoring-exporter"'}
+        )
+        await refusal(scope, receive, send)
+
+    def _admits(self, header: str) -> bool:
+        scheme, _, encoded = header.partition(" ")
+        try:
+            user, colon, word = b64decode(encoded, validate=True).decode().partition(":")
+        except (Base64Error, UnicodeDecodeError, ValueError):
+            return False
+        return scheme.lower() == "basic" and bool(colon) and self._verify(user, word)
