@@ -45,10 +45,14 @@ class DestinationReport:
 
 @dataclass(frozen=True, slots=True)
 class OnceReport:
-    """What one export, or a check, found and did. ``source_error`` is None when MLflow was read."""
+    """What one export, or a check, found and did.
+
+    ``source_error`` is None when MLflow was read; ``skipped`` counts records that could not be.
+    """
 
     server: str
     source_error: str | None
+    skipped: int
     poll: PollReport | None
     destinations: tuple[DestinationReport, ...]
 
@@ -66,7 +70,8 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
     """
     destinations = create_destinations(config, plugins)
     pushed = [destination for destination in destinations if not destination.scraped]
-    with Assembly(config, pushed, Telemetry()) as assembly:
+    telemetry = Telemetry()
+    with Assembly(config, pushed, telemetry) as assembly:
         poll, source_error = _poll(assembly.poller)
         drained = assembly.workers.drain(Deadline.after(config.export.drain_timeout), attempts=_ATTEMPTS)
         reports = []
@@ -87,7 +92,8 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
                     error=outcome.error,
                 )
             )
-        return OnceReport(assembly.source.server, source_error, poll, tuple(reports))
+        skipped = int(telemetry.metrics.registry.get_sample_value("mlflow_exporter_records_skipped_total") or 0)
+        return OnceReport(assembly.source.server, source_error, skipped, poll, tuple(reports))
 
 
 def check(config: Config, plugins: Plugins) -> OnceReport:
@@ -109,7 +115,8 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
     queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
     bits = outbox.register(d.name for d in queued)
     snapshots: list[Snapshot] = []
-    source = open_source(config.mlflow, stop=threading.Event())
+    skipped: list[str] = []
+    source = open_source(config.mlflow, stop=threading.Event(), on_skipped=lambda item, _reason: skipped.append(item))
     try:
         poller = Poller(
             source,
@@ -132,7 +139,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
         )
         for d in destinations
     )
-    return OnceReport(source.server, source_error, poll, reports)
+    return OnceReport(source.server, source_error, len(skipped), poll, reports)
 
 
 def _copy_of_state(config: StateConfig, directory: Path) -> Database:

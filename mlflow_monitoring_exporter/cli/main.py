@@ -1,0 +1,109 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.cli import sample
+from mlflow_monitoring_exporter.cli.config import config_commands
+from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
+from mlflow_monitoring_exporter.cli.output import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_OK,
+    Output,
+    print_error,
+    print_report,
+    print_result,
+    redactor,
+)
+from mlflow_monitoring_exporter.daemon import Daemon
+from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
+from mlflow_monitoring_exporter.oneshot import check as check_everything
+from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
+
+app = typer.Typer(
+    help="Keeps Prometheus, Pushgateway and JSON sinks in step with an MLflow tracking server.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(config_commands, name="config")
+
+OutputOption = Annotated[Output, typer.Option(help="For people, or for machines.")]
+
+
+@app.command("export-once")
+@configured
+def export_once(options: Options, output: OutputOption = Output.table) -> None:
+    """Read MLflow once, deliver everything that is new, and exit.
+
+    Exit code 0: all delivered. 1: something was not, and waits for the next time. 78: the
+    configuration is wrong.
+    """
+    plugins = plugins_of_this_run()
+    report = export_everything_once(options.load_and_log(plugins, quiet=True), plugins)
+    print_report(report, output)
+    raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
+
+
+@app.command()
+@configured
+def continuous(options: Options) -> None:
+    """Poll MLflow at every interval and deliver, until SIGTERM or Ctrl-C.
+
+    SIGHUP reads the configuration again.
+    """
+    plugins = plugins_of_this_run()
+    Daemon(lambda: options.load_and_log(plugins), plugins).run()
+
+
+@app.command("check")
+@configured
+def check(options: Options, output: OutputOption = Output.table) -> None:
+    """Reach MLflow and every exporter, and say what would be sent where. Changes nothing.
+
+    Exit code 0: everything can be reached. 1: something cannot. 78: the configuration is wrong.
+    """
+    plugins = plugins_of_this_run()
+    report = check_everything(options.load_and_log(plugins, quiet=True), plugins)
+    print_report(report, output, planned=True)
+    raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
+
+
+app.command("generate-sample")(configured(sample.generate_sample))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print_result(f"mlflow-monitoring-exporter {__version__} (Python {platform.python_version()})")
+
+
+def main() -> None:
+    """Run the command line; every error is a line for people, and an exit code."""
+    # A closed pipe (| head) ends us as it ends any other command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        app()
+    except ConfigError as error:
+        print_error(error)
+        sys.exit(EXIT_CONFIG)
+    except MonitoringExporterError as error:
+        print_error(error)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        print_error("interrupted; what was queued stays queued")
+        sys.exit(130)
+    except Exception:  # noqa: BLE001 - a bug: the traceback is for its report, without secrets
+        sys.stderr.write(redactor.text(traceback.format_exc()))
+        print_error("this is a bug; please report it with the lines above")
+        sys.exit(EXIT_FAILED)

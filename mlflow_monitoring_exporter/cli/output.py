@@ -1,0 +1,128 @@
+"""What commands print: results on standard output, errors on standard error, secrets on neither."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
+
+#: Knows the secrets of every configuration that this process has loaded.
+redactor = Redactor()
+
+#: Everything delivered; something was not; the configuration is wrong (sysexits.h).
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, os.EX_CONFIG
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    json = "json"
+
+
+def print_result(text: str) -> None:
+    """Plain text on standard output."""
+    sys.stdout.write(redactor.text(text.rstrip("\n")) + "\n")
+
+
+def print_error(message: object) -> None:
+    """``error: ...`` on standard error, one line per line of ``message``."""
+    for line in str(message).splitlines():
+        sys.stderr.write(f"error: {redactor.text(line)}\n")
+
+
+def print_json(value: Any) -> None:
+    print_result(json.dumps(redactor.value(value), indent=2, ensure_ascii=False))
+
+
+def print_report(report: OnceReport, output: Output, *, planned: bool = False) -> None:
+    """The result of export-once, or with ``planned`` of check; what failed again on standard error."""
+    if output is Output.json:
+        print_json(to_tree(report))
+    else:
+        _print_table(report, planned=planned)
+    for line in _failures(report, planned=planned):
+        print_error(line)
+
+
+def to_tree(report: OnceReport) -> dict[str, Any]:
+    """The report as JSON shows it; docs/reference/commands.md describes it."""
+    poll = asdict(report.poll) if report.poll else None
+    if poll is not None:
+        del poll["enqueued"]
+        poll["seconds"] = round(poll["seconds"], 3)
+    return {
+        "ok": report.ok,
+        "mlflow": {"server": report.server, "error": report.source_error, "skipped": report.skipped, "poll": poll},
+        "exporters": [asdict(destination) for destination in report.destinations],
+    }
+
+
+def _print_table(report: OnceReport, *, planned: bool) -> None:
+    console = Console(soft_wrap=False)
+    if report.poll is not None:
+        poll = report.poll
+        console.print(
+            f"MLflow [bold]{escape(redactor.text(report.server))}[/]: {_count(poll.experiments, 'experiment')}, "
+            f"{_count(poll.runs, 'run')}, {poll.series} series, read in {poll.seconds:.1f} s",
+            highlight=False,
+        )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("exporter")
+    table.add_column("to", overflow="fold")
+    table.add_column("would send" if planned else "delivered", justify="right")
+    if not planned:
+        table.add_column("waiting", justify="right")
+    table.add_column("result")
+    for destination in report.destinations:
+        cells = [
+            escape(destination.name),
+            escape(redactor.text(destination.target)),
+            "" if destination.note else _count(destination.delivered, destination.unit),
+            *([] if planned else [str(destination.waiting) if destination.unit == "samples" else ""]),
+            _result(destination, planned=planned),
+        ]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _result(destination: DestinationReport, *, planned: bool) -> str:
+    if destination.error is not None:
+        return "[red]failed[/]"
+    if destination.set_aside:
+        return f"[red]{destination.set_aside} refused[/]"
+    if destination.note is not None:
+        return f"[dim]{escape(destination.note)}[/]"
+    return "[green]reachable[/]" if planned else "[green]ok[/]"
+
+
+def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
+    if report.source_error is not None:
+        yield f"mlflow: {report.source_error}"
+    if report.skipped:
+        yield f"mlflow: {_count(report.skipped, 'record')} could not be read and were left out (see --log-level warning)"
+    for destination in report.destinations:
+        if destination.error is not None:
+            kept = (
+                "" if planned or not destination.waiting else f"; {destination.waiting} samples wait for the next run"
+            )
+            yield f"exporter {destination.name}: {destination.error}{kept}"
+        if destination.set_aside:
+            yield f"exporter {destination.name}: {destination.set_aside} samples were refused, and are kept as dead letters"
+
+
+def _count(number: int, unit: str) -> str:
+    singular = unit.removesuffix("s") if unit != "series" else unit
+    plural = unit if unit.endswith("s") else f"{unit}s"
+    return f"{number} {singular if number == 1 else plural}"

@@ -1,0 +1,67 @@
+"""``generate-sample``"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
+from mlflow_monitoring_exporter.cli.output import print_result
+from mlflow_monitoring_exporter.config.schema import MlflowConfig
+from mlflow_monitoring_exporter.http import display_url
+from mlflow_monitoring_exporter.sample.generate import Generated, generate
+from mlflow_monitoring_exporter.sample.live import run_live
+
+_log = structlog.get_logger(__name__)
+
+
+def generate_sample(
+    options: Options,
+    runs: Annotated[int, typer.Option(min=1, help="How many runs to write.")] = 24,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same runs.")] = 1,
+    live: Annotated[bool, typer.Option("--live", help="Then keep a few runs moving until Ctrl-C.")] = False,  # noqa: FBT002
+) -> None:
+    """Write realistic demo runs to MLflow: five experiments, nested runs, a failure, a NaN, a champion."""
+    config = options.load_and_log(plugins_of_this_run(), quiet=not live).mlflow
+    stop = threading.Event()
+    if live:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    written = _generate(config, runs, seed)
+    print_result(
+        f"wrote {written.runs} runs with {written.points} points in {written.experiments} experiments "
+        f"to {display_url(config.tracking_uri)}"
+    )
+    if live:
+        run_live(
+            config,
+            seed=seed,
+            stop=stop,
+            on_logged=lambda line: _log.info("logged", what=line),
+            on_trouble=lambda line: _log.warning("not logged", reason=line),
+        )
+
+
+def _generate(config: MlflowConfig, runs: int, seed: int) -> Generated:
+    """With a progress bar on a terminal, silent on a pipe."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("writing runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("runs", total=runs)
+        return generate(
+            config, runs=runs, seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
