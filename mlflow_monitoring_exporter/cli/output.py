@@ -111,7 +111,7 @@ def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
     if report.source_error is not None:
         yield f"mlflow: {report.source_error}"
     if report.skipped:
-        yield f"mlflow: {_count(report.skipped, 'record')} could not be read and were left out (see --log-level warning)"
+        yield f"mlflow: {_count(report.skipped, 'record')} could not be read; --log-level warning says which"
     for destination in report.destinations:
         if destination.error is not None:
             kept = (
@@ -119,7 +119,8 @@ def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
             )
             yield f"exporter {destination.name}: {destination.error}{kept}"
         if destination.set_aside:
-            yield f"exporter {destination.name}: {destination.set_aside} samples were refused, and are kept as dead letters"
+            refused = _count(destination.set_aside, "samples")
+            yield f"exporter {destination.name}: {refused} refused for good, kept as dead letters"
 
 
 def _count(number: int, unit: str) -> str:
