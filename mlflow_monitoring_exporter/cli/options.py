@@ -106,6 +106,8 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
         command(options, **values)
 
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    # Typer reads both, and would read the original's through __wrapped__.
     run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    del run.__wrapped__  # or typer would read the original's signature
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+    del run.__wrapped__
     return run

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_result
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.http import display_url
 from mlflow_monitoring_exporter.sample.generate import Generated, generate
 from mlflow_monitoring_exporter.sample.live import run_live
 
@@ -37,7 +36,7 @@ def generate_sample(
     written = _generate(config, runs, seed)
     print_result(
         f"wrote {written.runs} runs with {written.points} points in {written.experiments} experiments "
-        f"to {display_url(config.tracking_uri)}"
+        f"to {config.tracking_uri}"
     )
     if live:
         run_live(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -40,6 +40,7 @@ class SelfMetrics:
     """The metrics ``mlflow_exporter_*``; one object per process, so that a reload keeps counting."""
 
     def __init__(self, readiness: Readiness) -> None:
+        disable_created_metrics()  # a second series for each counter, which nobody graphs
         self.registry = registry = CollectorRegistry()
         self.registry.register(_ReadyGauge(readiness))
         Gauge(
