@@ -69,7 +69,8 @@ class PollTimer:
 
     def stop(self, within: float) -> bool:
         """Start no more polls, and wait ``within`` seconds for one that runs; whether it ended."""
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
         return self._idle.wait(within)
 
     def _run(self) -> None:

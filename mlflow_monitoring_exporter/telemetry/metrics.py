@@ -40,7 +40,8 @@ class SelfMetrics:
     """The metrics ``mlflow_exporter_*``; one object per process, so that a reload keeps counting."""
 
     def __init__(self, readiness: Readiness) -> None:
-        disable_created_metrics()  # a second series for each counter, which nobody graphs
+        # Or every counter is two series, of which nobody graphs the second.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self.registry.register(_ReadyGauge(readiness))
         Gauge(
