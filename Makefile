@@ -1,8 +1,18 @@
 # Everything is installed into .venv from the hash-locked requirements; nothing needs root.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: test lint lock clean
+.PHONY: demo test lint bench stack lock clean
+
+# Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
+demo: .venv/run
+	@rm -rf demo && mkdir demo
+	@echo '$$ mlflow-monitoring-exporter generate-sample' && cd demo && $(EXPORTER) generate-sample
+	@echo '$$ mlflow-monitoring-exporter export-once' && cd demo && $(EXPORTER) export-once
+	@echo '$$ head -n 1 mlflow-metrics.jsonl' && head -n 1 demo/mlflow-metrics.jsonl
+	@echo 'Next, in ./demo: ../.venv/bin/mlflow-monitoring-exporter continuous, and look at http://127.0.0.1:9797/metrics'
 
 test: .venv/dev lint
 	$(BIN)/pytest
@@ -13,10 +23,15 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.venv/dev: requirements-dev.txt pyproject.toml
+.venv/run: requirements.txt requirements-build.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
 	touch $@
 
 # Needs uv (pip install uv). The locks hold hashes and no download address.
@@ -25,6 +40,8 @@ lock:
 		--python-version 3.11 pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		--python-version 3.11 --group build -c requirements-dev.txt -o requirements-build.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

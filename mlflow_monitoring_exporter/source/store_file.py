@@ -101,6 +101,6 @@ class StoreFile:
             return SourceUnavailableError(
                 f"{self.uri} was left half-written by a program that died: any mlflow command on it repairs it"
             )
-        if name.startswith("SQLITE_CANTOPEN") and not os.access(self.path, os.R_OK):
+        if name.startswith("SQLITE_CANTOPEN") and not os.access(self.path, os.R_OK, effective_ids=True):
             return SourceRefusedError(f"{self.uri} cannot be read: its permissions forbid it")
         return SourceUnavailableError(f"{self.uri} cannot be read now: {error}")
