@@ -98,18 +98,24 @@ def _write(wire: BinaryIO, data: bytes) -> None:
 
 @dataclass
 class BadServer:
-    """``behaviours`` may be replaced at any time; the last one is repeated."""
+    """``behaviours`` may be replaced at any time; the last one is repeated. ``judge`` decides instead, if set."""
 
     url: str
     behaviours: list[Behaviour]
     requests: list[Received] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    judge: Callable[[Received], Behaviour] | None = None
 
     def take(self, request: Received) -> Behaviour:
         with self.lock:
             self.requests.append(request)
-            return self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
+            if self.judge is None:
+                return self._next()
+        return self.judge(request)
+
+    def _next(self) -> Behaviour:
+        return self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
 
 
 def _read_request(wire: BinaryIO) -> Received | None:

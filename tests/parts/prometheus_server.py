@@ -1,0 +1,62 @@
+"""A real Prometheus that scrapes what a test names, every second."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from tests.parts.programs import free_port, need, running
+
+Answer = list[tuple[Mapping[str, str], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    url: str
+
+    def query(self, promql: str) -> Answer:
+        """Labels and value of each element of an instant vector."""
+        response = requests.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10).json()
+        assert response["status"] == "success", response
+        return [(element["metric"], float(element["value"][1])) for element in response["data"]["result"]]
+
+    def wait_for(self, promql: str, satisfied: Callable[[Answer], bool], within: float = 30.0) -> Answer:
+        """The first answer that satisfies; the first scrape comes about five seconds after the start."""
+        end = time.monotonic() + within
+        while True:
+            found = self.query(promql)
+            if satisfied(found):
+                return found
+            assert time.monotonic() < end, f"{promql} still answers {found}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def prometheus(directory: Path, targets: Mapping[str, str], *, honor_labels: bool = True) -> Iterator[Prometheus]:
+    """``targets`` maps job names to ``host:port``."""
+    jobs = [
+        {"job_name": job, "honor_labels": honor_labels, "static_configs": [{"targets": [target]}]}
+        for job, target in targets.items()
+    ]
+    settings = directory / "prometheus.yml"
+    directory.mkdir(parents=True, exist_ok=True)
+    # JSON is YAML.
+    settings.write_text(
+        json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs})
+    )
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        need("prometheus"),
+        f"--config.file={settings}",
+        f"--storage.tsdb.path={directory / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with running(command, log=directory / "prometheus.log", ready_url=f"{url}/-/ready"):
+        yield Prometheus(url)

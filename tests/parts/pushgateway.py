@@ -1,0 +1,58 @@
+"""A real Pushgateway, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.parts.programs import free_port, need, running
+
+
+@dataclass(frozen=True, slots=True)
+class Pushgateway:
+    url: str
+
+    @property
+    def address(self) -> str:
+        """``host:port``"""
+        return self.url.removeprefix("http://")
+
+    def text(self) -> str:
+        return requests.get(f"{self.url}/metrics", timeout=10).text
+
+    def series(self) -> list[tuple[str, Mapping[str, str], float]]:
+        """Name, labels and value of every MLflow series; the Pushgateway's own are left out."""
+        families = text_string_to_metric_families(self.text())
+        return [
+            (sample.name, sample.labels, sample.value)
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("mlflow_")
+        ]
+
+    def groups(self) -> list[Mapping[str, str]]:
+        """The labels of every group."""
+        answer: Any = requests.get(f"{self.url}/api/v1/metrics", timeout=10).json()
+        return [group["labels"] for group in answer["data"]]
+
+    def clear(self) -> None:
+        """Delete every group."""
+        assert requests.put(f"{self.url}/api/v1/admin/wipe", timeout=10).status_code == 202
+        while self.groups():
+            pass
+
+
+@contextmanager
+def pushgateway(directory: Path) -> Iterator[Pushgateway]:
+    """On a free port of 127.0.0.1; its log is in ``directory``."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [need("prometheus-pushgateway"), f"--web.listen-address=127.0.0.1:{port}", "--web.enable-admin-api"]
+    with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):
+        yield Pushgateway(url)
