@@ -73,6 +73,7 @@ class Daemon:
                     self._reload()
                 if self._timer is not None and self._timer.check_clock():
                     _log.warning("the wall clock was set: polling now")
+            _log.info("stopping: delivering what waits", seconds=config.export.drain_timeout)
         finally:
             self._stop(drain=self._stop_asked)
             if self._web is not None:

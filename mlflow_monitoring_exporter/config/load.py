@@ -177,7 +177,8 @@ def _say(detail: ErrorDetails, model: type[BaseModel], loc: Path) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         owner = _model_at(model, loc[:-1])
-        return _unknown(loc[-1], owner.model_fields if owner else (), "key")
+        known = owner.model_fields if owner else ()
+        return _unknown(loc[-1], [*known, "exporters", *SHORTHANDS] if owner is Settings else known, "key")
     if kind == "missing":
         return "is required"
     if kind == "string_type":

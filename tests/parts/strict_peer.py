@@ -7,6 +7,7 @@
         peer.accept_all_or_fail()
         peer.samples                         # without duplicates of a batch, in order
     peer.trouble = answer(500)               # or hang(), redirect(...): until it is None again
+    peer.trouble_with_batches = hang()       # a check still finds it well
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class StrictPeer:
         self.requests = requests
         self.token = TOKEN
         self.trouble: Behaviour | None = None
+        self.trouble_with_batches: Behaviour | None = None
         self.batches: dict[str, dict[str, Any]] = {}
         self.repeats = 0
         self.violations: list[str] = []
@@ -76,6 +78,8 @@ class StrictPeer:
             return self.trouble
         if request.method == "OPTIONS":
             return answer(204)
+        if self.trouble_with_batches is not None:
+            return self.trouble_with_batches
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return answer(401)
         reason = self._violation(request)

@@ -1,0 +1,113 @@
+"""What a user gets wrong is one clear line, never a traceback (which `run` refuses for every command)."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.parts.bad_server import answer, bad_server, html
+from tests.parts.command import run
+from tests.parts.programs import free_port
+
+QUICK = ("--set", "mlflow.timeout=1s")
+
+
+def one_line(err: str) -> str:
+    (line,) = err.splitlines()
+    return line
+
+
+def test_a_tracking_uri_of_no_known_kind(here: Path) -> None:
+    done = run("export-once", "--tracking-uri", "mlflow://nonsense", cwd=here)
+    assert done.code == 78
+    assert one_line(done.err) == "error: --tracking-uri: mlflow is not supported: use http://, https:// or sqlite:///"
+
+
+@pytest.mark.parametrize("command", ["export-once", "check"])
+def test_a_wrong_password(here: Path, command: str) -> None:
+    env = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "wrong-password"}
+    with bad_server(answer(401)) as server:
+        done = run(command, "--tracking-uri", server.url, cwd=here, env=env)
+    assert done.code == 1
+    assert "does not accept the credentials (HTTP 401): check" in one_line(done.err)
+    assert "wrong-password" not in done.err + done.out
+
+
+def test_an_html_page_instead_of_json(here: Path) -> None:
+    with bad_server(html()) as server:
+        done = run("export-once", "--tracking-uri", server.url, cwd=here)
+    assert done.code == 1
+    assert f"{server.url} answered with an HTML page instead of JSON" in one_line(done.err)
+
+
+def test_a_server_that_is_not_there(here: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = run("export-once", "--tracking-uri", url, *QUICK, cwd=here)
+    assert done.code == 1
+    assert one_line(done.err).startswith(f"error: mlflow: {url}")
+    assert "connection refused" in done.err
+
+
+def test_no_store_yet(here: Path) -> None:
+    done = run("export-once", cwd=here)
+    assert done.code == 1
+    assert "no MLflow store at" in one_line(done.err)
+    assert "generate-sample" in done.err
+
+
+def test_every_problem_of_a_configuration_at_once_with_file_line_and_key(here: Path) -> None:
+    (here / "config.yaml").write_text(
+        "mlflow:\n  tracking_url: http://mlflow:5000\nexport:\n  interval: soon\nexporters:\n  a: {type: filee}\n"
+    )
+    for command in (("config", "validate"), ("export-once",), ("continuous",), ("check",), ("generate-sample",)):
+        done = run(*command, cwd=here)
+        assert done.code == 78
+        assert done.err.splitlines() == [
+            "error: config.yaml:2: mlflow.tracking_url: unknown key; did you mean tracking_uri?",
+            "error: config.yaml:4: export.interval: 'soon' is not a duration: write 60s, 5m or 1h30m",
+            "error: config.yaml:6: exporters.a.type: unknown type 'filee'; did you mean file?",
+        ]
+
+
+def test_a_port_in_use(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run("continuous", "--set", f"web.listen={listen}", cwd=here)
+    assert done.code == 78
+    assert one_line(done.err) == f"error: web.listen: cannot listen on {listen}: Address already in use"
+
+
+def test_two_exporters_that_would_serve_the_same_series(here: Path) -> None:
+    (here / "config.yaml").write_text("exporters: {a: {type: prometheus}, b: {type: prometheus}}\n")
+    done = run("config", "validate", cwd=here)
+    assert done.code == 78
+    assert one_line(done.err).startswith("error: exporters.b: a already serves /metrics")
+
+
+def test_a_state_file_that_is_something_else(here: Path) -> None:
+    (here / "exporter-state.db").write_text("my shopping list\n" * 100)
+    done = run("export-once", cwd=here)
+    assert done.code == 1
+    assert "is damaged" in one_line(done.err)
+    assert "move it aside" in done.err
+
+
+def test_a_missing_configuration_file(here: Path) -> None:
+    done = run("config", "validate", "--config", "conf.yaml", cwd=here)
+    assert done.code == 78
+    assert "conf.yaml" in one_line(done.err)
+
+
+@pytest.mark.parametrize("flag", ["interval", "=5", "export..interval=5s"])
+def test_a_set_without_key_or_value(here: Path, flag: str) -> None:
+    done = run("config", "validate", "--set", flag, cwd=here)
+    assert done.code == 78
+    assert "is not KEY=VALUE" in one_line(done.err)
+
+
+def test_a_file_sink_that_cannot_be_written(here: Path) -> None:
+    done = run("export-once", "--set", "exporters.file.path=/proc/nothing/here.jsonl", cwd=here)
+    assert done.code == 78
+    assert "/proc/nothing/here.jsonl" in one_line(done.err)

@@ -1,0 +1,127 @@
+"""The real command, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.parts.programs import free_port
+
+_COMMAND = (sys.executable, "-m", "mlflow_monitoring_exporter")
+_ROOT = Path(__file__).parents[2]
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of the developer's own settings, and Python that finds the checkout."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PRAMATHUS", "PROMETHEUS", "EXPORT"))}
+    return {**kept, "PYTHONPATH": str(_ROOT), "COLUMNS": "200", **extra}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120.0) -> Finished:
+    """Run one command to its end in ``cwd``."""
+    done = subprocess.run(
+        [*_COMMAND, *arguments],
+        cwd=cwd,
+        env=_environment(env or {}),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Background:
+    """A running command."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    def wait_for(self, question: Callable[[], bool], within: float = 30.0) -> None:
+        end = time.monotonic() + within
+        while True:
+            assert self.process.poll() is None, f"it ended:\n{self.log.read_text()}"
+            try:
+                if question():
+                    return
+            except (requests.ConnectionError, FileNotFoundError):
+                pass  # not listening, or not written yet
+            assert time.monotonic() < end, f"did not happen within {within} s:\n{self.log.read_text()}"
+            time.sleep(0.05)
+
+    def wait_for_log(self, text: str) -> None:
+        self.wait_for(lambda: text in self.log.read_text())
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 60.0) -> int:
+        """The exit code after ``number``."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@dataclass
+class Daemon(Background):
+    """A running ``continuous``."""
+
+    url: str
+
+    def get(self, page: str) -> requests.Response:
+        return requests.get(f"{self.url}/{page}", timeout=10)
+
+    def components(self) -> dict[str, Any]:
+        """What /readyz says, by component."""
+        components: dict[str, Any] = self.get("readyz").json()["components"]
+        return components
+
+
+@contextmanager
+def background(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Background]:
+    """A command that goes on until it is told to stop; its output is ``background.log`` in ``cwd``."""
+    log = cwd / "background.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*_COMMAND, *arguments],
+            cwd=cwd,
+            env=_environment(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+    try:
+        yield Background(process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@contextmanager
+def continuous(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+    """A daemon on a free port. It counts as started once it listens."""
+    listen = f"127.0.0.1:{free_port()}"
+    with background("continuous", "--set", f"web.listen={listen}", *arguments, cwd=cwd, env=env) as started:
+        daemon = Daemon(started.process, started.log, f"http://{listen}")
+        daemon.wait_for(lambda: daemon.get("livez").ok)
+        yield daemon
