@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: Seconds for one try of the first, cheap question; three tries of it make a silent server known in time.
 _PROBE = 4.0
 _NOISY = ("mlflow", "alembic", "urllib3")
+#: MLflow's words for "not here", some of which come with a 5xx status.
+_NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
+#: ... and for a run or an experiment that is deleted.
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -86,8 +89,10 @@ def _explained(error: MlflowException, server: str) -> SourceError:
     from requests import RequestException  # noqa: PLC0415
 
     status, code = error.get_http_status_code(), error.error_code
-    reason = error.__cause__ or error.__context__
-    if isinstance(reason, RequestException):
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, RequestException):
+        reason = reason.__cause__ or reason.__context__
+    if reason is not None:
         return SourceUnavailableError(f"{server} does not answer any more ({type(reason).__name__})")
     if status in (401, 403):
         return SourceRefusedError(
@@ -96,10 +101,10 @@ def _explained(error: MlflowException, server: str) -> SourceError:
         )
     said = _first_line(error)
     if code in _GONE:
-        return SourceResponseError(f"{server} cannot take this run any more: {said}")
-    if status in (408, 429) or (status >= 500 and status != 501):
+        return SourceResponseError(f"{server} refused it: {said}")
+    if code not in _NOT_OFFERED and (status == 429 or status >= 500):
         return SourceUnavailableError(f"{server} does not take it now: {said}")
-    return SourceRefusedError(f"{server} refused to write: {said}")
+    return SourceRefusedError(f"{server} refused it: {said}")
 
 
 def _first_line(error: Exception) -> str:
