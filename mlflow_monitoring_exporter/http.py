@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import responses as status_phrases
@@ -33,6 +34,8 @@ from mlflow_monitoring_exporter.config.section import Secret
 from mlflow_monitoring_exporter.deadline import Deadline
 
 _CHUNK = 64 * 1024
+#: Characters of a foreign body in a message.
+_EXCERPT = 300
 _TLS_HINT = re.compile(r"\[SSL: [A-Z0-9_]+\] ([^()]+)")
 
 
@@ -52,17 +55,20 @@ class HttpResponse:
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
-    def describe(self) -> str:
-        """``503 Service Unavailable`` and the start of a plain-text body, on one line."""
+    def describe(self, redact: Callable[[str], str] = str) -> str:
+        """``503 Service Unavailable`` and the start of a plain-text body, on one line.
+
+        ``redact`` sees the text before it is cut, so that half a secret cannot slip through.
+        """
         phrase = status_phrases.get(self.status, "")
         text = f"HTTP {self.status} {phrase}".strip()
         if 300 <= self.status < 400:
             return f"{text} (a redirect, which is not followed)"
         if "html" in self.headers.get("Content-Type", ""):
             return text
-        readable = "".join(c if c.isprintable() else " " for c in self.body[:300].decode("utf-8", "replace"))
-        excerpt = " ".join(readable.split())
-        return f"{text}: {excerpt}" if excerpt else text
+        body = redact(self.body[:_CHUNK].decode("utf-8", "replace"))
+        readable = " ".join("".join(c if c.isprintable() else " " for c in body).split())
+        return f"{text}: {readable[:_EXCERPT]}" if readable else text
 
 
 def display_url(url: str) -> str:
@@ -169,7 +175,8 @@ class HttpClient:
         max_body: int = 1 << 30,
     ) -> None:
         self._credentials = credentials or Credentials()
-        self._verify = str(ca_file) if ca_file else True
+        self._ca_file = ca_file
+        self._ca_checked = ca_file is None
         self._max_body = max_body
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"mlflow-monitoring-exporter/{__version__}"
@@ -194,6 +201,7 @@ class HttpClient:
         """
         if deadline.expired:
             raise HttpFailedError("no time was left to send the request")
+        self._check_ca_file()
         try:
             with (
                 self._adapter.cut_at(deadline),
@@ -204,7 +212,7 @@ class HttpClient:
                     headers=dict(headers or {}),
                     params=params,
                     auth=self._credentials,
-                    verify=self._verify,
+                    verify=str(self._ca_file) if self._ca_file else True,
                     timeout=deadline.remaining(),
                     allow_redirects=False,
                     stream=True,
@@ -220,9 +228,21 @@ class HttpClient:
             why = "timed out" if deadline.expired else _why(error)
             raise HttpFailedError(self._credentials.redact(why)) from None
 
+    def _check_ca_file(self) -> None:
+        """What the library says of a bundle that it cannot read names neither the file nor the reason."""
+        if self._ca_checked or self._ca_file is None:
+            return
+        try:
+            ssl.create_default_context(cafile=self._ca_file)
+        except ssl.SSLError:
+            raise HttpFailedError(f"ca_file {self._ca_file} holds no PEM certificate") from None
+        except OSError as error:
+            raise HttpFailedError(f"cannot read ca_file {self._ca_file}: {error.strerror}") from None
+        self._ca_checked = True
+
     def describe(self, response: HttpResponse) -> str:
         """What the server answered, for people, without our secrets."""
-        return self._credentials.redact(response.describe())
+        return response.describe(self._credentials.redact)
 
     def close(self) -> None:
         self._session.close()
@@ -244,7 +264,8 @@ def _why(error: Exception) -> str:
     """A network failure in a few words. The library's own texts repeat URLs and object addresses."""
     if isinstance(error, requests.exceptions.SSLError):
         match = _TLS_HINT.search(str(error))
-        return f"TLS failed: {match[1].strip() if match else 'the certificate was not accepted'}"
+        advice = "; ca_file must hold the authority that signed it" if "VERIFY_FAILED" in str(error) else ""
+        return f"TLS failed: {match[1].strip() if match else 'the certificate was not accepted'}{advice}"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not answer"
     if isinstance(error, requests.exceptions.Timeout):

@@ -52,13 +52,11 @@ class FileExporter:
         self._path = config.path
 
     def start(self) -> None:
-        """Make the directory, and cut off a line that a kill left unfinished."""
+        """Make the file if need be, and cut off a line that a kill left unfinished."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.is_dir():
-                raise IsADirectoryError(0, "it is a directory")
-            if self._path.exists():
-                self._repair()
+            self._append(b"")
+            self._repair()
         except OSError as error:
             problem = ConfigProblem("", str(self._path), f"cannot write this file: {error.strerror}")
             raise ConfigError([problem]) from error

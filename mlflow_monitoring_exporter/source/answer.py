@@ -69,7 +69,7 @@ def read_answer(
     code = error.get("error_code")
     said = f": {quote(redact(str(error['message'])))}" if error.get("message") else ""
     if code not in _NOT_OFFERED and (status in (408, 429) or (status >= 500 and status != 501)):
-        said = said or f": {redact(response.describe())}"
+        said = said or f": {response.describe(redact)}"
         raise PassingError(
             f"{server} does not answer now (HTTP {status}){said}", retry_after=retry_after(response.headers)
         )

@@ -30,7 +30,7 @@ class Pushgateway:
         """Name, labels and value of every MLflow series; the Pushgateway's own are left out."""
         families = text_string_to_metric_families(self.text())
         return [
-            (sample.name, sample.labels, sample.value)
+            (sample.name, sample.labels, float(sample.value))
             for family in families
             for sample in family.samples
             if sample.name.startswith("mlflow_")

@@ -1,0 +1,171 @@
+"""Against a real Pushgateway."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import (
+    ExportError,
+    PermanentExportError,
+    RetryableExportError,
+    UnauthorizedExportError,
+)
+from mlflow_monitoring_exporter.exporters.pushgateway import PushgatewayConfig, PushgatewayExporter
+from mlflow_monitoring_exporter.model import GaugeFamily, GaugeSeries, RunGauges, Snapshot
+from mlflow_monitoring_exporter.transform.gauges import build_snapshot
+from tests.exporters.samples import any_snapshot, snapshot
+from tests.parts.bad_server import Behaviour, answer, bad_server, hang, redirect
+from tests.parts.pushgateway import Pushgateway, pushgateway
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushgateway]:
+    with pushgateway(tmp_path_factory.mktemp("gateway")) as started:
+        yield started
+
+
+@pytest.fixture
+def gateway(running: Pushgateway) -> Pushgateway:
+    running.clear()
+    return running
+
+
+def exporter(gateway: str, **config: object) -> PushgatewayExporter:
+    return PushgatewayExporter(PushgatewayConfig.model_validate({"type": "pushgateway", "gateway": gateway, **config}))
+
+
+def push(made: PushgatewayExporter, payload: Snapshot) -> None:
+    made.export(payload, deadline=Deadline.after(10))
+
+
+def held(gateway: Pushgateway) -> set[tuple[str, str, float]]:
+    return {(labels["experiment_id"], labels["metric"], value) for _, labels, value in gateway.series()}
+
+
+def runs(**experiments: Mapping[str, float]) -> Snapshot:
+    return build_snapshot(RunGauges(e, f"name {e}", e * 32, "", values) for e, values in experiments.items())
+
+
+def test_a_group_per_experiment_with_the_promised_labels(gateway: Pushgateway) -> None:
+    push(exporter(gateway.address), runs(a={"loss": 0.5}, b={"loss": 1.5}))
+    assert {(group["job"], group["experiment_id"]) for group in gateway.groups()} == {
+        ("mlflow_metrics", "a"),
+        ("mlflow_metrics", "b"),
+    }
+    found = [labels for name, labels, value in gateway.series() if value == 0.5 and name == "mlflow_loss"]
+    wanted = {"experiment_name": "name a", "run_id": "a" * 8, "model_stage": "", "metric": "loss"}
+    (labels,) = found
+    assert {key: labels.get(key, "") for key in wanted} == wanted
+
+
+def test_a_run_that_is_gone_is_gone_from_the_gateway_too(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    push(made, runs(a={"loss": 0.5, "f1": 1.0}, b={"loss": 1.5}))
+    push(made, runs(a={"loss": 0.25}))
+    assert held(gateway) == {("a", "loss", 0.25)}
+    push(made, build_snapshot([], empty=["a"]))
+    assert gateway.groups() == []
+    push(made, runs(a={"loss": 0.125}))
+    assert held(gateway) == {("a", "loss", 0.125)}
+
+
+def test_groups_of_others_are_left_alone(gateway: Pushgateway) -> None:
+    other = exporter(gateway.address, job_name="somebody")
+    push(other, runs(a={"loss": 1.0}))
+    made = exporter(gateway.address)
+    push(made, runs(a={"loss": 2.0}))
+    push(made, Snapshot({}))
+    assert held(gateway) == {("a", "loss", 1.0)}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(any_snapshot)
+def test_whatever_mlflow_holds_arrives_whole(running: Pushgateway, payload: Snapshot) -> None:
+    running.clear()
+    push(exporter(running.address), payload)
+    expected = sorted(
+        (family.name, *sorted(value for _, value in series.labels if value), repr(series.value + 0.0))
+        for group in payload.groups.values()
+        for family in group
+        for series in family.series
+    )
+    ours = ("experiment_name", "run_id", "model_stage", "metric")
+    found = sorted(
+        (name, *sorted(labels[key] for key in ours if labels.get(key)), repr(value))
+        for name, labels, value in running.series()
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 5e-324, 1e300])
+def test_values_that_json_cannot_hold_arrive(gateway: Pushgateway, value: float) -> None:
+    push(exporter(gateway.address), snapshot(loss=value))
+    ((_, _, found),) = gateway.series()
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize("job", ["with/slash", "mit Umlaut ä", "a b?c#d%e", "/"])
+def test_any_job_name_is_kept_whole(gateway: Pushgateway, job: str) -> None:
+    made = exporter(gateway.address, job_name=job)
+    push(made, snapshot(loss=1.0))
+    assert [group["job"] for group in gateway.groups()] == [job]
+    push(made, Snapshot({}))
+    assert gateway.groups() == []
+
+
+def test_one_group_that_is_refused_does_not_keep_the_others_away(gateway: Pushgateway) -> None:
+    twice = GaugeFamily(
+        "mlflow_loss", "help", (GaugeSeries((("metric", "a"),), 1.0), GaugeSeries((("metric", "a"),), 2.0))
+    )
+    good = runs(b={"loss": 1.5})
+    with pytest.raises(PermanentExportError, match=r"HTTP 400 .* \(experiment a\)"):
+        push(exporter(gateway.address), Snapshot({"a": (twice,), **good.groups}))
+    assert held(gateway) == {("b", "loss", 1.5)}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "text"),
+    [
+        (answer(500), RetryableExportError, "HTTP 500"),
+        (answer(401), UnauthorizedExportError, "check its credentials"),
+        (answer(404), RetryableExportError, "check its address"),
+        (redirect("https://login.example/"), RetryableExportError, "redirect"),
+        (answer(400, body=b"pushed metrics are invalid"), PermanentExportError, "pushed metrics are invalid"),
+        (hang(), RetryableExportError, "timed out"),
+    ],
+)
+def test_every_failure_says_where_and_why(behaviour: Behaviour, error: type[ExportError], text: str) -> None:
+    with bad_server(behaviour) as server:
+        made = exporter(server.url, timeout="0.3s")
+        with pytest.raises(error) as caught:
+            push(made, snapshot(loss=1.0))
+        if error is not PermanentExportError:
+            with pytest.raises(error):
+                made.check()
+    assert str(caught.value).startswith(server.url)
+    assert text in str(caught.value)
+
+
+def test_credentials_are_sent_and_never_shown() -> None:
+    with bad_server(answer(401, body=b"hidden-password is wrong")) as server:
+        with_block = exporter(server.url, username="pusher", password="hidden-password")
+        in_url = exporter(server.url.replace("://", "://pusher:hidden-password@"))
+        for made in (with_block, in_url):
+            with pytest.raises(UnauthorizedExportError) as caught:
+                push(made, snapshot(loss=1.0))
+            assert "hidden-password" not in str(caught.value)
+    assert {request.headers["authorization"] for request in server.requests} == {
+        "Basic cHVzaGVyOmhpZGRlbi1wYXNzd29yZA=="
+    }
+
+
+def test_a_check_reaches_the_gateway_and_pushes_nothing(gateway: Pushgateway) -> None:
+    exporter(gateway.address).check()
+    assert gateway.groups() == []
+    with pytest.raises(RetryableExportError, match="connection refused"):
+        exporter("127.0.0.1:1").check()

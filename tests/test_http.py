@@ -1,0 +1,93 @@
+"""TLS, and what is said of it. Deadlines and failures are covered where exporters and sources use them."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+from pydantic import SecretStr
+
+from mlflow_monitoring_exporter.config.section import Secret
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
+
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An HTTPS server whose certificate AUTHORITY signed."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(context)
+    listener = HTTPServer(("127.0.0.1", 0), Handler)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{listener.server_address[1]}"
+    listener.shutdown()
+    thread.join()
+    listener.server_close()
+
+
+def get(url: str, ca_file: Path | None = None) -> HttpResponse:
+    client = HttpClient(ca_file=ca_file)
+    try:
+        return client.request("GET", url, deadline=Deadline.after(5))
+    finally:
+        client.close()
+
+
+def test_a_private_authority_is_trusted_when_it_is_named(server: str, tmp_path: Path) -> None:
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "ca.pem")
+    assert get(server, tmp_path / "ca.pem").body == b"ok"
+
+
+def test_an_unknown_authority_is_refused_with_advice(server: str, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    for ca_file in (None, tmp_path / "other.pem"):
+        with pytest.raises(HttpFailedError, match=r"^TLS failed: certificate verify failed: .*; ca_file must hold"):
+            get(server, ca_file)
+
+
+def test_a_bundle_that_cannot_be_used_is_named(server: str, tmp_path: Path) -> None:
+    with pytest.raises(HttpFailedError, match=r"^cannot read ca_file .*missing\.pem: No such file or directory$"):
+        get(server, tmp_path / "missing.pem")
+    (tmp_path / "empty.pem").write_text("")
+    with pytest.raises(HttpFailedError, match=r"^ca_file .*empty\.pem holds no PEM certificate$"):
+        get(server, tmp_path / "empty.pem")
+
+
+def test_a_plain_server_behind_https_is_said_so(server: str) -> None:
+    with pytest.raises(
+        HttpFailedError, match=r"connection closed without an answer|cut short|connection reset|not a valid"
+    ):
+        get(server.replace("https", "http"))
+
+
+def test_a_secret_at_the_cut_of_a_long_answer_does_not_slip_through() -> None:
+    client = HttpClient(credentials=Credentials(token=Secret(SecretStr("a-long-secret-token"))))
+    for padding in range(270, 310):
+        body = b"x" * padding + b"a-long-secret-token" + b"y" * 100
+        assert "a-long" not in client.describe(HttpResponse(400, {}, body))
+    client.close()
+
+
+def test_an_address_is_shown_without_its_user_and_password() -> None:
+    assert display_url("https://me:p%40ss@host:8443/path?x=1") == "https://host:8443/path?x=1"
+    assert display_url("http://[::1]:9091") == "http://[::1]:9091"
