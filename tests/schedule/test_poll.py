@@ -1,0 +1,311 @@
+"""One poll against a scripted MLflow and a real state database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mlflow_monitoring_exporter.config.schema import ExportConfig, PatternFilter
+from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
+from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, Snapshot
+from mlflow_monitoring_exporter.schedule import poll as module
+from mlflow_monitoring_exporter.schedule.job import PollJob
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollInterruptedError, Queue
+from mlflow_monitoring_exporter.source.protocol import HistoryChunk
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+
+@dataclass
+class Mlflow:
+    """A Source over a dictionary: ``points[run id][key]``."""
+
+    names: dict[str, str] = field(default_factory=lambda: {"1": "one", "2": "two"})
+    points: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    broken: str = ""
+    vanished: set[str] = field(default_factory=set)
+    server: str = "http://mlflow"
+
+    def log(self, run_id: str, key: str, *steps: int, experiment: str = "1") -> None:
+        self.homes[run_id] = experiment
+        series = self.points.setdefault(run_id, {}).setdefault(key, [])
+        series += [Point(key, step, step * 10, step / 2) for step in steps]
+
+    def _fail(self, where: str) -> None:
+        if self.broken == where:
+            raise SourceUnavailableError(f"{where} failed")
+
+    def check(self) -> None:
+        self._fail("check")
+
+    def experiments(self) -> Sequence[Experiment]:
+        self._fail("experiments")
+        return [Experiment(*item) for item in self.names.items()]
+
+    def newest_active(self, experiment_ids: Sequence[str], limit: int) -> Sequence[str]:
+        return list(experiment_ids)[:limit]
+
+    def runs(self, experiment_ids: Sequence[str]) -> Iterator[Sequence[Run]]:
+        for run_id, home in self.homes.items():
+            if home in experiment_ids:
+                latest = tuple(max(series, key=lambda p: p.step) for series in self.points[run_id].values())
+                yield [Run(run_id, home, "run", RunStatus.RUNNING, 1, None, {"stage": "dev", "diff": "secret"}, latest)]
+        self._fail("runs")
+
+    def histories(self, series: Iterable[tuple[str, str]]) -> Iterator[HistoryChunk]:
+        for run_id, key in series:
+            self.asked.append((run_id, key))
+            if run_id in self.vanished:
+                yield HistoryChunk(run_id, key, [], complete=True, missing=True)
+                continue
+            points = self.points[run_id][key]
+            yield HistoryChunk(run_id, key, points[:1], complete=False)
+            self._fail("histories")
+            yield HistoryChunk(run_id, key, points[1:], complete=True)
+
+    def stages(self) -> Mapping[str, str]:
+        return {"a": "champion"}
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class World:
+    mlflow: Mlflow
+    database: Database
+    outbox: Outbox
+    stop: threading.Event = field(default_factory=threading.Event)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    queued: list[tuple[str, int]] = field(default_factory=list)
+
+    def poller(self, *names: str, **config: object) -> Poller:
+        bits = self.outbox.register(names)
+        return Poller(
+            self.mlflow,
+            ExportConfig.model_validate(config),
+            database=self.database,
+            queues=[Queue(name, bits[name], 10) for name in names],
+            events=PollEvents(self.snapshots.append, lambda name, count: self.queued.append((name, count))),
+            stop=self.stop,
+        )
+
+    def steps(self, name: str) -> list[int]:
+        """Steps of everything that waits for ``name``; takes it out of the queue."""
+        bit = self.outbox.register([name])[name]
+        found: list[int] = []
+        while (head := self.outbox.head(bit)) is not None:
+            found += [sample.step for sample in head.batch.samples]
+            self.outbox.acknowledge(head)
+        return found
+
+    def shown(self) -> dict[tuple[str, str], float]:
+        """``(run, key) -> value`` of the newest snapshot."""
+        return {
+            (dict(series.labels)["run_id"], dict(series.labels)["metric"]): series.value
+            for family in self.snapshots[-1].families()
+            for series in family.series
+        }
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    yield World(Mlflow(), database, Outbox(database))
+    database.close()
+
+
+def test_gauges_are_published_and_every_point_is_queued_once(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(25))
+    poller = world.poller("sink")
+    report = poller.run(complete=True)
+    assert (report.experiments, report.runs, report.series, report.enqueued) == (2, 1, 1, {"sink": 25})
+    assert world.shown() == {("a", "loss"): 12.0}
+    assert world.steps("sink") == list(range(25))
+    assert poller.run(complete=True).enqueued == {"sink": 0}
+    world.mlflow.log("a", "loss", 25, 26)
+    assert poller.run(complete=False).enqueued == {"sink": 2}
+    assert world.steps("sink") == [25, 26]
+
+
+def test_an_incremental_poll_asks_only_for_series_that_moved(world: World) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.mlflow.log("b", "loss", 1)
+    poller = world.poller("sink")
+    poller.run(complete=True)
+    world.mlflow.asked.clear()
+    poller.run(complete=False)
+    assert world.mlflow.asked == []
+    world.mlflow.log("b", "loss", 2)
+    poller.run(complete=False)
+    assert world.mlflow.asked == [("b", "loss")]
+
+
+def test_an_exporter_that_is_added_later_gets_everything_and_the_first_nothing_twice(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(5))
+    world.poller("old").run(complete=True)
+    assert world.steps("old") == list(range(5))
+    world.mlflow.log("a", "loss", 5)
+    assert world.poller("old", "new").run(complete=False).enqueued == {"old": 1, "new": 6}
+
+
+@pytest.mark.parametrize("where", ["experiments", "runs"])
+def test_a_poll_that_fails_early_shows_nothing_and_forgets_nothing(world: World, where: str) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.mlflow.log("b", "loss", 1)
+    poller = world.poller("sink")
+    poller.run(complete=True)
+    del world.mlflow.homes["b"]
+    world.mlflow.broken = where
+    with pytest.raises(SourceUnavailableError):
+        poller.run(complete=False)
+    assert len(world.snapshots) == 1
+    world.mlflow.broken = ""
+    assert poller.run(complete=False).gone == 1
+    assert world.shown() == {("a", "loss"): 0.5}
+
+
+def test_a_poll_that_fails_among_histories_is_continued_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_POINTS", 1)
+    world.mlflow.log("a", "loss", *range(4))
+    world.mlflow.broken = "histories"
+    poller = world.poller("sink")
+    with pytest.raises(SourceUnavailableError):
+        poller.run(complete=True)
+    assert world.shown() == {("a", "loss"): 1.5}, "gauges do not wait for histories"
+    world.mlflow.broken = ""
+    poller.run(complete=False)
+    assert world.steps("sink") == [0, 1, 2, 3], "what was queued already is not queued again"
+
+
+def test_a_run_that_disappears_meanwhile_is_left_for_the_next_poll(world: World) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.mlflow.vanished.add("a")
+    poller = world.poller("sink")
+    assert poller.run(complete=True).enqueued == {"sink": 0}
+    world.mlflow.vanished.clear()
+    assert poller.run(complete=False).enqueued == {"sink": 1}
+
+
+def test_without_histories_only_latest_points_are_sent(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(9))
+    world.poller("sink", history=False).run(complete=True)
+    assert world.mlflow.asked == []
+    assert world.steps("sink") == [8]
+
+
+def test_only_what_is_selected_goes_out(world: World) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.mlflow.log("a", "system/cpu", 1)
+    world.mlflow.log("b", "loss", 1, experiment="2")
+    poller = world.poller(
+        "sink",
+        experiments=PatternFilter(include=("*",), exclude=("tw?",)),
+        metrics={"exclude": ["system/*"]},
+        tags=["stage"],
+    )
+    poller.run(complete=True)
+    assert world.shown() == {("a", "loss"): 0.5}
+    head = world.outbox.head(world.outbox.register(["sink"])["sink"])
+    assert head is not None
+    assert [(sample.key, dict(sample.run.tags)) for sample in head.batch.samples] == [("loss", {"stage": "dev"})]
+    (group,) = world.snapshots[-1].groups.values()
+    assert dict(group[0].series[0].labels)["model_stage"] == "champion", "the registry decides before the tag"
+
+
+def test_an_experiment_without_runs_is_shown_empty_so_that_its_old_series_go(world: World) -> None:
+    world.poller().run(complete=True)
+    assert world.snapshots[-1].groups == {"1": (), "2": ()}
+
+
+def test_a_daemon_that_stops_interrupts_its_poll(world: World) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.stop.set()
+    with pytest.raises(PollInterruptedError):
+        world.poller("sink").run(complete=True)
+    assert world.snapshots == []
+
+
+def test_the_queue_hears_of_what_was_queued_as_soon_as_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_POINTS", 2)
+    for run_id in "abc":
+        world.mlflow.log(run_id, "loss", 0, 1)
+    world.poller("sink").run(complete=True)
+    assert world.queued == [("sink", 2), ("sink", 2), ("sink", 2)]
+
+
+class TestPollJob:
+    """What the daemon does about a poll's outcome."""
+
+    @pytest.fixture
+    def readiness(self) -> Readiness:
+        return Readiness()
+
+    @pytest.fixture
+    def metrics(self, readiness: Readiness) -> SelfMetrics:
+        return SelfMetrics(readiness)
+
+    def job(self, world: World, readiness: Readiness, metrics: SelfMetrics) -> PollJob:
+        return PollJob(world.poller("sink"), readiness=readiness, metrics=metrics, patience=60)
+
+    def test_an_outage_is_told_and_recovered_from(
+        self, world: World, readiness: Readiness, metrics: SelfMetrics
+    ) -> None:
+        world.mlflow.broken = "experiments"
+        job = self.job(world, readiness, metrics)
+        assert not readiness.ready
+        job()
+        assert readiness.report()["mlflow"].reason == "experiments failed"
+        world.mlflow.broken = ""
+        job()
+        assert readiness.ready
+        value = metrics.registry.get_sample_value
+        assert value("mlflow_exporter_polls_total", {"result": "failed"}) == 1
+        assert value("mlflow_exporter_polls_total", {"result": "ok"}) == 1
+        assert value("mlflow_exporter_poll_duration_seconds_count") == 2
+        assert value("mlflow_exporter_experiments") == 2
+
+    def test_the_first_good_poll_is_complete_and_later_ones_are_not(
+        self, world: World, readiness: Readiness, metrics: SelfMetrics
+    ) -> None:
+        world.mlflow.log("a", "loss", 1)
+        world.poller("sink").run(complete=True)
+        world.mlflow.asked.clear()
+        job = self.job(world, readiness, metrics)
+        job()
+        job()
+        assert world.mlflow.asked == [("a", "loss")]
+
+    def test_a_full_disk_and_a_bug_end_nothing(
+        self, world: World, readiness: Readiness, metrics: SelfMetrics, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = self.job(world, readiness, metrics)
+        for error, component in ((StateFullError("the disk is full"), "state"), (ZeroDivisionError("bug"), "mlflow")):
+            with monkeypatch.context() as patch:
+                patch.setattr(Poller, "run", _raising(error))
+                job()
+            assert not readiness.report()[component].ready
+        job()
+        assert readiness.ready
+
+    def test_stopping_is_no_failure(self, world: World, readiness: Readiness, metrics: SelfMetrics) -> None:
+        world.mlflow.log("a", "loss", 1)
+        world.stop.set()
+        self.job(world, readiness, metrics)()
+        assert readiness.report()["mlflow"].reason == "has not been read yet"
+
+
+def _raising(error: Exception) -> object:
+    def run(_self: Poller, *, complete: bool) -> None:
+        raise error
+
+    return run
