@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import (
     SourceError,
@@ -62,8 +65,7 @@ def connected(config: MlflowConfig, *, retries: int = 2, timeout: int = 15) -> I
         if revision is not None:
             _refuse_other_schema(config, revision)
         with translated(config):
-            url = config.tracking_uri if _is_file(config) else display_url(config.tracking_uri)
-            yield MlflowClient(url, url)
+            yield MlflowClient(_address(config), _address(config))
 
 
 @contextmanager
@@ -74,9 +76,8 @@ def translated(config: MlflowConfig) -> Iterator[None]:
     about one run or experiment that was deleted meanwhile.
     """
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - loaded already, by connected
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - an optional part of mlflow's
 
-    server = display_url(config.tracking_uri)
+    server = _address(config)
     try:
         yield
     except MlflowException as error:
@@ -86,8 +87,6 @@ def translated(config: MlflowConfig) -> Iterator[None]:
 
 
 def _explained(error: MlflowException, server: str) -> SourceError:
-    from requests import RequestException  # noqa: PLC0415
-
     status, code = error.get_http_status_code(), error.error_code
     reason: BaseException | None = error
     while reason is not None and not isinstance(reason, RequestException):
@@ -110,6 +109,11 @@ def _explained(error: MlflowException, server: str) -> SourceError:
 def _first_line(error: Exception) -> str:
     """SQLAlchemy adds the statement and its values in further lines."""
     return quote(str(error).partition("\n")[0])
+
+
+def _address(config: MlflowConfig) -> str:
+    """The tracking URI without user and password, which mlflow gets apart and people not at all."""
+    return config.tracking_uri if _is_file(config) else display_url(config.tracking_uri)
 
 
 def _is_file(config: MlflowConfig) -> bool:

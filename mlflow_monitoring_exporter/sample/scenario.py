@@ -231,8 +231,10 @@ def _run(rng: Random, one: _Placed, names: Mapping[_Placed, str], now_ms: int) -
 
 
 def tags_of(rng: Random, recipe: Recipe, status: RunStatus, *, data_version: int) -> dict[str, str]:
-    """The tags of a run; what did not finish is not in production."""
+    """The tags of a run; trials are for development only, and what did not finish is not in production."""
     weights = (60, 30, 10) if status is RunStatus.FINISHED else (75, 25, 0)
+    if recipe is TUNING:
+        weights = (1, 0, 0)
     (stage,) = rng.choices(("dev", "staging", "production"), weights)
     owner = rng.choice(recipe.owners)
     return {
