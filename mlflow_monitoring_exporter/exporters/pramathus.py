@@ -68,7 +68,7 @@ class PramathusExporter:
         """Ask with OPTIONS, which delivers nothing; sinks need not support it, only answer."""
         answer = self._send("OPTIONS", Deadline.after(self._config.timeout))
         if answer.status in (401, 403) or answer.status >= 500 or 300 <= answer.status < 400:
-            raise to_error(answer.status, answer.headers, self._told(answer))
+            raise to_error(answer, self._told(answer))
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:
         body = {
@@ -83,7 +83,7 @@ class PramathusExporter:
             headers={"Content-Type": "application/json", "Idempotency-Key": payload.batch_id},
         )
         if not answer.ok:
-            raise to_error(answer.status, answer.headers, self._told(answer))
+            raise to_error(answer, self._told(answer))
 
     def close(self) -> None:
         self._client.close()

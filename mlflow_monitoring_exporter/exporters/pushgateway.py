@@ -143,7 +143,7 @@ class PushgatewayExporter:
             raise RetryableExportError(f"{self._where}: {error}") from None
         if not answer.ok:
             text = f"{self._where} answered {self._client.describe(answer)} ({what})"
-            raise to_error(answer.status, answer.headers, text)
+            raise to_error(answer, text)
 
 
 plugin = ExporterPlugin(

@@ -13,9 +13,7 @@ Every text is one line without secrets, names the server, and says what to do wh
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,9 +68,7 @@ def read_answer(
     said = f": {quote(redact(str(error['message'])))}" if error.get("message") else ""
     if code not in _NOT_OFFERED and (status in (408, 429) or (status >= 500 and status != 501)):
         said = said or f": {response.describe(redact)}"
-        raise PassingError(
-            f"{server} does not answer now (HTTP {status}){said}", retry_after=retry_after(response.headers)
-        )
+        raise PassingError(f"{server} does not answer now (HTTP {status}){said}", retry_after=response.retry_after())
     if code == "RESOURCE_DOES_NOT_EXIST":
         raise MissingItemError(f"{server} answered{said or ' that it does not exist'}")
     raise RefusalError(f"{server} {_refusal(response, said, credentials)}", status=status)
@@ -82,17 +78,6 @@ def quote(text: str) -> str:
     """Foreign text on one line, printable, of bounded length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}..."
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks us to wait; it may say so in seconds or as a date."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _refusal(response: HttpResponse, said: str, credentials: str) -> str:

@@ -13,7 +13,8 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT, retry_after, to_error
+from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT, to_error
+from mlflow_monitoring_exporter.http import HttpResponse
 
 
 @pytest.mark.parametrize(
@@ -26,27 +27,31 @@ from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT, retry_aft
     ],
 )
 def test_every_answer_has_one_consequence(statuses: tuple[int, ...], meaning: type[ExportError]) -> None:
-    assert {type(to_error(status, {}, "said")) for status in statuses} == {meaning}
+    assert {type(to_error(HttpResponse(status, {}, b""), "said")) for status in statuses} == {meaning}
+
+
+def wait(header: str) -> float | None:
+    error = to_error(HttpResponse(503, {"Retry-After": header}, b""), "said")
+    assert isinstance(error, RetryableExportError)
+    return error.retry_after
 
 
 @given(st.integers(0, 10**12))
 def test_a_pause_in_seconds_is_honoured_but_not_for_days(seconds: int) -> None:
-    assert retry_after({"Retry-After": f" {seconds} "}) == min(seconds, LONGEST_WAIT)
+    assert wait(f" {seconds} ") == min(seconds, LONGEST_WAIT)
 
 
 @given(st.integers(-(10**6), 10**6))
 def test_a_pause_until_a_date_is_honoured_too(seconds: int) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-    assert retry_after({"Retry-After": date}) == pytest.approx(min(max(seconds, 0), LONGEST_WAIT), abs=2)
+    assert wait(date) == pytest.approx(min(max(seconds, 0), LONGEST_WAIT), abs=2)
 
 
 @given(st.text())
 def test_nonsense_is_no_pause(text: str) -> None:
-    wait = retry_after({"Retry-After": text})
-    assert wait is None or 0 <= wait <= LONGEST_WAIT
+    seconds = wait(text)
+    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
 
 
 def test_the_wish_travels_with_the_error() -> None:
-    error = to_error(429, {"Retry-After": "7"}, "said")
-    assert isinstance(error, RetryableExportError)
-    assert error.retry_after == 7
+    assert wait("7") == 7

@@ -24,8 +24,8 @@ from mlflow_monitoring_exporter.errors import (
     SourceResponseError,
     SourceUnavailableError,
 )
+from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.source import api
-from mlflow_monitoring_exporter.source.answer import retry_after
 from mlflow_monitoring_exporter.source.rest import RestSource
 from tests.parts.bad_server import (
     BadServer,
@@ -135,10 +135,14 @@ def test_the_servers_wish_to_wait_is_honoured(open_rest: OpenRest) -> None:
 
 def test_a_wish_to_wait_may_be_a_date_and_is_never_negative() -> None:
     soon = datetime.now(UTC) + timedelta(seconds=30)
-    assert 25 < (retry_after({"Retry-After": format_datetime(soon, usegmt=True)}) or 0) <= 30
-    assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
-    assert retry_after({"Retry-After": "soon"}) is None
-    assert retry_after({}) is None
+
+    def wish(**headers: str) -> float | None:
+        return HttpResponse(503, {name.replace("_", "-"): value for name, value in headers.items()}, b"").retry_after()
+
+    assert 25 < (wish(Retry_After=format_datetime(soon, usegmt=True)) or 0) <= 30
+    assert wish(Retry_After="Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert wish(Retry_After="soon") is None
+    assert wish() is None
 
 
 def test_a_wish_to_wait_for_an_hour_is_cut_and_a_stop_ends_it(open_rest: OpenRest) -> None:

@@ -1,12 +1,4 @@
-"""One way to speak HTTP, for the source and for exporters.
-
-``requests`` leaves four things to its user, and each has lost somebody's data: its timeouts are
-per read, so a server that drips one byte a second is waited for without end; a redirected POST
-becomes a GET that answers 200; credentials in ``~/.netrc`` silently replace ours; and its error
-texts repeat the URL with the password in it. Here a request has a total deadline (when it passes,
-a timer cuts the connection, which ends any read), a redirect is an answer like any other, only our
-own credentials are sent, and errors are plain sentences.
-"""
+"""A session with one server, and a timer that ends what takes too long."""
 
 from __future__ import annotations
 
@@ -14,110 +6,22 @@ import re
 import socket
 import ssl
 import threading
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from http.client import responses as status_phrases
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
-from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.config.section import Secret
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.http.credentials import Credentials, display_url
+from mlflow_monitoring_exporter.http.response import HttpFailedError, HttpResponse
 
 _CHUNK = 64 * 1024
-#: Characters of a foreign body in a message.
-_EXCERPT = 300
 _TLS_HINT = re.compile(r"\[SSL: [A-Z0-9_]+\] ([^()]+)")
-
-
-class HttpFailedError(Exception):
-    """No complete answer came; the text says why, without secrets."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """A complete answer. ``headers`` are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    def describe(self, redact: Callable[[str], str] = str) -> str:
-        """``503 Service Unavailable`` and the start of a plain-text body, on one line.
-
-        ``redact`` sees the text before it is cut, so that half a secret cannot slip through.
-        """
-        phrase = status_phrases.get(self.status, "")
-        text = f"HTTP {self.status} {phrase}".strip()
-        if 300 <= self.status < 400:
-            return f"{text} (a redirect, which is not followed)"
-        if "html" in self.headers.get("Content-Type", ""):
-            return text
-        body = redact(self.body[:_CHUNK].decode("utf-8", "replace"))
-        readable = " ".join("".join(c if c.isprintable() else " " for c in body).split())
-        return f"{text}: {readable[:_EXCERPT]}" if readable else text
-
-
-def display_url(url: str) -> str:
-    """``url`` without the user and password that it may hold."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
-
-
-class Credentials(AuthBase):
-    """Basic or bearer authentication whose secrets may rotate; given neither, sends nothing.
-
-    Being an ``auth`` object it also keeps ``requests`` from consulting ``~/.netrc``.
-    """
-
-    def __init__(
-        self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None
-    ) -> None:
-        self._username = username
-        self._password = password
-        self._token = token
-
-    @classmethod
-    def from_url(cls, url: str) -> Credentials | None:
-        """The credentials of ``http://user:password@host``; None when there are none."""
-        parts = urlsplit(url)
-        if parts.username is None:
-            return None
-        return cls(username=unquote(parts.username), password=Secret(SecretStr(unquote(parts.password or ""))))
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        token = self._token.get() if self._token else None
-        if token is not None:
-            if not (token.isascii() and token.isprintable()):
-                raise HttpFailedError("the token holds characters that an HTTP header cannot carry")
-            request.headers["Authorization"] = f"Bearer {token}"
-        elif self._username is not None:
-            password = (self._password.get() if self._password else None) or ""
-            pair = b64encode(f"{self._username}:{password}".encode()).decode("ascii")
-            request.headers["Authorization"] = f"Basic {pair}"
-        return request
-
-    def redact(self, text: str) -> str:
-        """``text`` without our secrets, should a server have repeated them."""
-        for secret in (self._token, self._password):
-            value = secret.get() if secret else None
-            if value:
-                text = text.replace(value, "[redacted]")
-        return text
 
 
 class _CuttableAdapter(HTTPAdapter):

@@ -1,0 +1,62 @@
+"""Who we are to a server, and how an address looks without it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+from pydantic import SecretStr
+from requests.auth import AuthBase
+
+from mlflow_monitoring_exporter.config.section import Secret
+from mlflow_monitoring_exporter.http.response import HttpFailedError
+
+
+def display_url(url: str) -> str:
+    """``url`` without the user and password that it may hold."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
+
+
+class Credentials(AuthBase):
+    """Basic or bearer authentication whose secrets may rotate; given neither, sends nothing.
+
+    Being an ``auth`` object it also keeps ``requests`` from consulting ``~/.netrc``.
+    """
+
+    def __init__(
+        self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None
+    ) -> None:
+        self._username = username
+        self._password = password
+        self._token = token
+
+    @classmethod
+    def from_url(cls, url: str) -> Credentials | None:
+        """The credentials of ``http://user:password@host``; None when there are none."""
+        parts = urlsplit(url)
+        if parts.username is None:
+            return None
+        return cls(username=unquote(parts.username), password=Secret(SecretStr(unquote(parts.password or ""))))
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        token = self._token.get() if self._token else None
+        if token is not None:
+            if not (token.isascii() and token.isprintable()):
+                raise HttpFailedError("the token holds characters that an HTTP header cannot carry")
+            request.headers["Authorization"] = f"Bearer {token}"
+        elif self._username is not None:
+            password = (self._password.get() if self._password else None) or ""
+            pair = b64encode(f"{self._username}:{password}".encode()).decode("ascii")
+            request.headers["Authorization"] = f"Basic {pair}"
+        return request
+
+    def redact(self, text: str) -> str:
+        """``text`` without our secrets, should a server have repeated them."""
+        for secret in (self._token, self._password):
+            value = secret.get() if secret else None
+            if value:
+                text = text.replace(value, "[redacted]")
+        return text

@@ -1,0 +1,55 @@
+"""What came back, or why nothing did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import responses as status_phrases
+
+#: Bytes of a foreign body that are looked at, and characters of it in a message.
+_LOOK = 64 * 1024
+_EXCERPT = 300
+
+
+class HttpFailedError(Exception):
+    """No complete answer came; the text says why, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A complete answer. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def describe(self, redact: Callable[[str], str] = str) -> str:
+        """``503 Service Unavailable`` and the start of a plain-text body, on one line.
+
+        ``redact`` sees the text before it is cut, so that half a secret cannot slip through.
+        """
+        phrase = status_phrases.get(self.status, "")
+        text = f"HTTP {self.status} {phrase}".strip()
+        if 300 <= self.status < 400:
+            return f"{text} (a redirect, which is not followed)"
+        if "html" in self.headers.get("Content-Type", ""):
+            return text
+        body = redact(self.body[:_LOOK].decode("utf-8", "replace"))
+        readable = " ".join("".join(c if c.isprintable() else " " for c in body).split())
+        return f"{text}: {readable[:_EXCERPT]}" if readable else text
+
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks us to wait, in seconds or until a date (RFC 9110, 10.2.3)."""
+        text = self.headers.get("Retry-After", "").strip()
+        if text.isascii() and text.isdecimal():
+            return float(text)
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            return None
