@@ -78,7 +78,7 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
         for destination in destinations:
             outcome = drained.get(destination.name)
             if outcome is None:
-                note = "served while continuous runs"
+                note = "only while continuous runs"
                 reports.append(_report(destination, note=note))
                 continue
             bit = assembly.bits.get(destination.name)

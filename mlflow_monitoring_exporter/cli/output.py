@@ -70,13 +70,14 @@ def to_tree(report: OnceReport) -> dict[str, Any]:
 
 
 def _print_table(report: OnceReport, *, planned: bool) -> None:
-    console = Console(soft_wrap=False)
+    console = Console()
     if report.poll is not None:
         poll = report.poll
         console.print(
             f"MLflow [bold]{escape(redactor.text(report.server))}[/]: {_count(poll.experiments, 'experiment')}, "
             f"{_count(poll.runs, 'run')}, {poll.series} series, read in {poll.seconds:.1f} s",
             highlight=False,
+            soft_wrap=True,
         )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("exporter")

@@ -60,5 +60,5 @@ plugin = ExporterPlugin(
     config=PrometheusConfig,
     create=PrometheusExporter,
     mode=DeliveryMode.LATEST,
-    target=lambda _config: "/metrics of this daemon",
+    target=lambda _config: "/metrics",
 )
