@@ -14,6 +14,10 @@ demo: .venv/run
 	@echo '$$ head -n 1 mlflow-metrics.jsonl' && head -n 1 demo/mlflow-metrics.jsonl
 	@echo 'Next, in ./demo: ../.venv/bin/mlflow-monitoring-exporter continuous, and look at http://127.0.0.1:9797/metrics'
 
+# Ratios of medians, each contender in a process of its own. BENCH=--quick does a tenth of the work.
+bench: .venv/dev
+	$(BIN)/python -m bench $(BENCH)
+
 # MLflow, the exporter, live sample data, and Prometheus and the Pushgateway where they are installed.
 stack: .venv/dev
 	$(BIN)/python examples/local_stack.py stack

@@ -31,10 +31,15 @@ class MlflowServer:
     """``arguments`` and ``environment`` are added to those that keep the server small."""
 
     def __init__(
-        self, directory: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        database: Path | None = None,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
-        self.database = directory / "mlflow.db"
+        self.database = (database or directory / "mlflow.db").resolve()
         self.store_uri = f"sqlite:///{self.database}"
         self.log = directory / "server.log"
         self.url = ""

@@ -1,0 +1,1 @@
+"""Speed as ratios: each contender against a yardstick, in turn, in one run. See `make bench`."""
