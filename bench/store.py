@@ -27,6 +27,12 @@ _TAGS = {
     "stage": "staging",
     "owner": "somebody",
 }
+_PAIR = ("run_uuid", "key", "value")
+_POINT = (*_PAIR, "timestamp", "step", "is_nan")
+_RUN = (
+    *("run_uuid", "experiment_id", "name", "user_id", "status", "start_time", "end_time"),
+    *("lifecycle_stage", "artifact_uri"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +75,16 @@ def _fill(path: Path, size: Size) -> None:
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("BEGIN")
     now = int(time.time() * 1000)
-    for table, rows in (
-        (
-            "runs (run_uuid, experiment_id, name, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri)"  # noqa: E501,
-            _runs(size, now),
-        ),
-        ("tags (run_uuid, key, value)", _tags(size)),
-        ("params (run_uuid, key, value)", _params(size)),
-        ("metrics (run_uuid, key, value, timestamp, step, is_nan)", _points(size, now, every=True)),
-        ("latest_metrics (run_uuid, key, value, timestamp, step, is_nan)", _points(size, now, every=False)),
+    for table, columns, rows in (
+        ("runs", _RUN, _runs(size, now)),
+        ("tags", _PAIR, _tags(size)),
+        ("params", _PAIR, _params(size)),
+        ("metrics", _POINT, _points(size, now, every=True)),
+        ("latest_metrics", _POINT, _points(size, now, every=False)),
     ):
-        marks = ",".join("?" * (table.count(",") + 1))
+        insert = f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"
         while chunk := list(islice(rows, 100_000)):
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", chunk)
+            connection.executemany(insert, chunk)
     connection.execute("COMMIT")
     connection.close()
 
