@@ -55,6 +55,8 @@ def check_http_url(value: str) -> str:
         _ = parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL ({error})") from error
+    if any(c.isspace() or not c.isprintable() for c in value):
+        raise ValueError("must not hold spaces or control characters")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http:// or https:// URL with a host")
     if parts.query or parts.fragment:

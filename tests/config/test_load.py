@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.describe import json_schema, show
-from mlflow_monitoring_exporter.config.fields import HttpUrl, parse_duration
+from mlflow_monitoring_exporter.config.fields import HttpUrl, check_http_url, parse_duration
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import Config
@@ -215,3 +215,11 @@ def test_aliases_cannot_unfold_without_end(tmp_path: Path) -> None:
     )
     assert any("aliases unfold" in problem for problem in problems(tmp_path, bomb))
     assert problems(tmp_path, "export: &a\n  interval: *a\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host with space", "http://host\n", "http://", "ftp://host", "http://host:port", "host"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must|URL"):
+        check_http_url(url)
