@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,17 +20,19 @@ from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
-from mlflow_monitoring_exporter.delivery.backlog import BacklogCollector
 from mlflow_monitoring_exporter.delivery.feed import Feed, LatestFeed, QueueFeed
+from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem, StateCorruptError
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin, ScrapedExporter
 from mlflow_monitoring_exporter.exporters.registry import Plugins
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.file import StateLock, set_aside, state_path
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -88,6 +90,24 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
     return tuple(made)
 
 
+def queues(config: Config, destinations: Sequence[Destination], bits: Mapping[str, int]) -> list[Queue]:
+    """A queue for each EVERY exporter, each with the same share of ``state.max_size``."""
+    share = config.state.max_size // max(1, len(destinations))
+    drop_oldest = config.state.overflow == "drop_oldest"
+    return [Queue(d.name, bits[d.name], d.batch_size, share, drop_oldest) for d in destinations]
+
+
+def _open_state(url: str, telemetry: Telemetry) -> Database:
+    """The state database; a damaged one is set aside, and a new one begins."""
+    try:
+        return Database(url)
+    except StateCorruptError as error:
+        aside = set_aside(state_path(url))
+        telemetry.metrics.state_resets.inc()
+        audit("state file set aside", reason=str(error), moved_to=str(aside))
+        return Database(url)
+
+
 class Assembly:
     """Everything that one configuration needs, connected and started but for its threads.
 
@@ -100,7 +120,9 @@ class Assembly:
         self.stopping = threading.Event()
         self._telemetry = telemetry
         with ExitStack() as opened:
-            database = Database(config.state.url)
+            lock = StateLock(state_path(config.state.url))
+            opened.callback(lock.release)
+            database = _open_state(config.state.url, telemetry)
             opened.callback(database.close)
             self.outbox = Outbox(database)
             queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
@@ -110,7 +132,7 @@ class Assembly:
                 destination.exporter.start()
                 if isinstance(destination.exporter, ScrapedExporter):
                     self._serve(destination.exporter, opened)
-            self._serve(BacklogCollector(self.outbox, self.bits), opened)
+            self._serve(LedgerCollector(database, self.bits), opened)
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self.source = open_source(config.mlflow, stop=self.stopping, on_skipped=self._skipped)
             opened.callback(self.source.close)
@@ -118,8 +140,10 @@ class Assembly:
                 self.source,
                 config.export,
                 database=database,
-                queues=[Queue(d.name, self.bits[d.name], d.batch_size) for d in queued],
-                events=PollEvents(published=self.workers.publish, queued=self._queued),
+                queues=queues(config, queued, self.bits),
+                events=PollEvents(
+                    published=self.workers.publish, queued=self.workers.wake, read=telemetry.metrics.read.inc
+                ),
                 stop=self.stopping,
             )
             self._opened = opened.pop_all()
@@ -152,10 +176,6 @@ class Assembly:
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
         )
-
-    def _queued(self, exporter: str, count: int) -> None:
-        self._telemetry.metrics.enqueued.labels(exporter).inc(count)
-        self.workers.wake()
 
     def _skipped(self, item: str, reason: str) -> None:
         self._telemetry.metrics.skipped.inc()

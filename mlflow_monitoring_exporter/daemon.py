@@ -19,12 +19,14 @@ import structlog
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.assembly import Assembly, Telemetry, create_destinations
+from mlflow_monitoring_exporter.config.describe import fingerprint
 from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ConfigError, StateError
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.schedule.job import PollJob
+from mlflow_monitoring_exporter.schedule.job import STATE, PollJob
 from mlflow_monitoring_exporter.schedule.timer import PollTimer
+from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
 
@@ -50,6 +52,7 @@ class Daemon:
         self._signalled = threading.Event()
         self._stop_asked = False
         self._reload_asked = False
+        self._damaged: Config | None = None
         self._web: tuple[WebConfig, WebServer] | None = None
         self._assembly: Assembly | None = None
         self._timer: PollTimer | None = None
@@ -71,6 +74,8 @@ class Daemon:
                 if self._reload_asked and not self._stop_asked:
                     self._reload_asked = False
                     self._reload()
+                if self._damaged is not None and not self._stop_asked:
+                    self._begin_afresh(self._damaged)
                 if self._timer is not None and self._timer.check_clock():
                     _log.warning("the wall clock was set: polling now")
             _log.info("stopping: delivering what waits", seconds=config.export.drain_timeout)
@@ -90,6 +95,20 @@ class Daemon:
         self._reload_asked = True
         self._signalled.set()
 
+    def _on_damaged(self, config: Config) -> None:
+        self._damaged = config
+        self._signalled.set()
+
+    def _begin_afresh(self, config: Config) -> None:
+        """The state file is damaged or gone: start again, which sets it aside and begins a new one."""
+        self._stop(drain=False)
+        try:
+            self._start(config)
+        except (ConfigError, StateError) as error:
+            self._telemetry.readiness.bad(STATE, str(error))  # tried again in a second
+        else:
+            self._damaged = None
+
     def _start(self, config: Config) -> None:
         destinations = create_destinations(config, self._plugins)
         self._listen(config.web)
@@ -100,10 +119,15 @@ class Daemon:
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
             patience=_PATIENCE * (interval + config.export.jitter) + config.mlflow.timeout,
+            on_damaged=lambda: self._on_damaged(config),
         )
         assembly.workers.start()
         self._timer = PollTimer(job, interval=interval, jitter=config.export.jitter, on_skipped=job.skipped)
         self._timer.start()
+        digest = fingerprint(config)
+        self._telemetry.metrics.config.clear()
+        self._telemetry.metrics.config.labels(digest).set(1)
+        audit("configured", config_hash=digest, mlflow=assembly.source.server, exporters=[d.name for d in destinations])
         _log.info(
             "started",
             version=__version__,
@@ -160,8 +184,9 @@ class Daemon:
                 self._telemetry.readiness.forget(f"exporters.{name}")
                 self._telemetry.metrics.forget(name)
         self._telemetry.metrics.config_reload_successful.set(1)
-        _log.info("configuration reloaded")
+        audit("configuration reloaded")
 
     def _refuse(self, error: Exception) -> None:
         self._telemetry.metrics.config_reload_successful.set(0)
-        _log.error("new configuration refused, the old one stays", problems=str(error).splitlines())
+        problems = str(error).splitlines()
+        audit("new configuration refused, the old one stays", problems=problems)

@@ -92,7 +92,11 @@ class UnauthorizedExportError(ExportError):
 
 
 class PermanentExportError(ExportError):
-    """This payload can never be delivered."""
+    """This payload can never be delivered. ``status`` is that of an HTTP answer, if there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PartialExportError(ExportError):

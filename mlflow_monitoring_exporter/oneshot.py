@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations
+from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations, queues
 from mlflow_monitoring_exporter.config.schema import Config, StateConfig
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.delivery.worker import Drained
 from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Plugins
 from mlflow_monitoring_exporter.model import Snapshot
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport, Queue
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
-from mlflow_monitoring_exporter.state.database import Database, state_path
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.file import state_path
 from mlflow_monitoring_exporter.state.outbox import Outbox
 
 #: Attempts for each payload in a one-shot export.
@@ -72,8 +75,7 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
     pushed = [destination for destination in destinations if not destination.scraped]
     telemetry = Telemetry()
     with Assembly(config, pushed, telemetry) as assembly:
-        poll, source_error = _poll(assembly.poller)
-        drained = assembly.workers.drain(Deadline.after(config.export.drain_timeout), attempts=_ATTEMPTS)
+        poll, source_error, drained = _poll_and_drain(assembly, config.export.drain_timeout)
         reports = []
         for destination in destinations:
             outcome = drained.get(destination.name)
@@ -82,7 +84,7 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
                 reports.append(_report(destination, note=note))
                 continue
             bit = assembly.bits.get(destination.name)
-            waiting = 0 if bit is None else assembly.outbox.backlog(bit).samples
+            waiting = 0 if bit is None else assembly.outbox.ledger(bit).queued
             reports.append(
                 _report(
                     destination,
@@ -94,6 +96,21 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
             )
         skipped = int(telemetry.metrics.registry.get_sample_value("mlflow_exporter_records_skipped_total") or 0)
         return OnceReport(assembly.source.server, source_error, skipped, poll, tuple(reports))
+
+
+def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[PollReport | None, str | None, Mapping[str, Drained]]:
+    """Poll and deliver; when a queue was too small for everything, again, as long as that helps."""
+    poll, source_error = _poll(assembly.poller)
+    drained = dict(assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS))
+    while poll is not None and poll.full and all(drained[name].error is None for name in poll.full):
+        try:
+            poll = assembly.poller.run(complete=False)
+        except SourceError as error:
+            source_error = str(error)
+            break
+        for name, more in assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS).items():
+            drained[name] = more.plus(drained[name])
+    return poll, source_error, drained
 
 
 def check(config: Config, plugins: Plugins) -> OnceReport:
@@ -122,8 +139,8 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
             source,
             config.export,
             database=state,
-            queues=[Queue(d.name, bits[d.name], d.batch_size) for d in queued],
-            events=PollEvents(published=snapshots.append, queued=lambda _name, _count: None),
+            queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
+            events=PollEvents(published=snapshots.append, queued=lambda: None, read=lambda _count: None),
             stop=threading.Event(),
         )
         poll, source_error = _poll(poller)
@@ -134,7 +151,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
     reports = tuple(
         _report(
             d,
-            delivered=outbox.backlog(bits[d.name]).samples if d.name in bits else series,
+            delivered=outbox.ledger(bits[d.name]).queued if d.name in bits else series,
             error=errors[d.name],
         )
         for d in destinations

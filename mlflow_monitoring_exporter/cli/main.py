@@ -6,7 +6,6 @@ import platform
 import signal
 import sys
 import traceback
-from typing import Annotated
 
 import typer
 
@@ -19,11 +18,13 @@ from mlflow_monitoring_exporter.cli.output import (
     EXIT_FAILED,
     EXIT_OK,
     Output,
+    OutputOption,
     print_error,
     print_report,
     print_result,
     redactor,
 )
+from mlflow_monitoring_exporter.cli.queue import queue_commands
 from mlflow_monitoring_exporter.daemon import Daemon
 from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
 from mlflow_monitoring_exporter.oneshot import check as check_everything
@@ -37,8 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(config_commands, name="config")
-
-OutputOption = Annotated[Output, typer.Option(help="For people, or for machines.")]
+app.add_typer(queue_commands, name="queue")
 
 
 @app.command("export-once")

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +30,9 @@ class Output(StrEnum):
 
     table = "table"
     json = "json"
+
+
+OutputOption = Annotated[Output, typer.Option(help="For people, or for machines.")]
 
 
 def print_result(text: str) -> None:
@@ -60,7 +64,7 @@ def to_tree(report: OnceReport) -> dict[str, Any]:
     """The report as JSON shows it; docs/reference/commands.md describes it."""
     poll = asdict(report.poll) if report.poll else None
     if poll is not None:
-        del poll["enqueued"]
+        del poll["enqueued"], poll["full"]
         poll["seconds"] = round(poll["seconds"], 3)
     return {
         "ok": report.ok,

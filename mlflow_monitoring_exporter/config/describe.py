@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import yaml
@@ -22,6 +23,11 @@ def show(config: Config) -> str:
     tree["exporters"] = {name: block.model_dump(mode="json") for name, block in config.exporters.items()}
     text: str = yaml.safe_dump(redactor.value(_without_none(tree)), sort_keys=False, allow_unicode=True)
     return text
+
+
+def fingerprint(config: Config) -> str:
+    """Eight hexadecimal digits that change with the effective configuration, but not with its secrets."""
+    return blake2b(show(config).encode(), digest_size=4).hexdigest()
 
 
 def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str, Any]:

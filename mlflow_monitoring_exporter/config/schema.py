@@ -12,6 +12,7 @@ from mlflow_monitoring_exporter.config.fields import (
     Duration,
     DurationOrZero,
     Listen,
+    Size,
     Words,
     check_http_url,
 )
@@ -79,6 +80,10 @@ class StateConfig(Section):
     """Where cursors and the outbox live."""
 
     url: str = "sqlite:///exporter-state.db"
+    max_size: Size = Field(1_000_000_000, description="what may wait for all sinks together, in bytes")
+    overflow: Literal["block", "drop_oldest"] = Field(
+        "block", description="when a sink's share of max_size is full: read no more for it, or drop its oldest samples"
+    )
 
     @field_validator("url")
     @classmethod
@@ -116,6 +121,8 @@ class LoggingConfig(Section):
     )
     file: Path | None = None
     retention_days: int = Field(90, ge=1, description="the log file rotates daily; older ones are deleted")
+    audit_file: Path | None = Field(None, description="what was configured, reloaded, replayed, purged or parked")
+    audit_retention_days: int = Field(2557, ge=1, description="seven years")
 
 
 class Settings(Section):

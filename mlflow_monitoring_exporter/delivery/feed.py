@@ -6,12 +6,12 @@ Two answers behind one protocol: the oldest batch of a durable queue, or the new
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlflow_monitoring_exporter.model import Batch, Snapshot
-from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
+from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Feed(Protocol):
         """The platform has it."""
         ...
 
-    def set_aside(self, item: Item, reason: str, rejected: Sequence[int] | None = None) -> None:
-        """The platform will never take it, or only not its samples at the indexes ``rejected``."""
+    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:
+        """The platform will never take the samples at these indexes; it has the others."""
         ...
 
 
@@ -58,8 +58,8 @@ class QueueFeed:
     def acknowledge(self, item: Item) -> None:
         self._outbox.acknowledge(self._queued(item))
 
-    def set_aside(self, item: Item, reason: str, rejected: Sequence[int] | None = None) -> None:
-        self._outbox.set_aside(self._queued(item), reason, rejected)
+    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:
+        self._outbox.set_aside(self._queued(item), refusals)
 
     @staticmethod
     def _queued(item: Item) -> QueuedBatch:
@@ -89,6 +89,6 @@ class LatestFeed:
             if self._waiting is item.place:
                 self._waiting = None
 
-    def set_aside(self, item: Item, reason: str, rejected: Sequence[int] | None = None) -> None:  # noqa: ARG002
+    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:  # noqa: ARG002
         """A refused snapshot is not kept: the next one says the same, and more."""
         self.acknowledge(item)

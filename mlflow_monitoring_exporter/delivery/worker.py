@@ -4,12 +4,17 @@
 
     head ---> export ---> returned                     acknowledge, next
      ^           |
-     |           +------> retryable, unauthorized      back off, then the head again
-     |           +------> permanent, partial           set aside what was refused, next
+     |           +------> retryable                    back off, then the head again
+     |           +------> unauthorized                 park: the same, slowly
+     |           +------> permanent                    bisect; set aside what is refused alone
+     |           +------> partial                      set aside what was refused, next
      |           +------> crashed                      back off; set aside after five times
      +---- wake: something was queued
 
-A worker never ends because of what its exporter does, and nobody waits for it but its own queue.
+A worker is ``closed`` while it delivers, ``backing_off`` after five failures in a row (or when the
+platform asks for a long pause), and ``parked`` while its credentials are refused; the first success,
+or a check that succeeds while nothing waits, closes it. It never ends because of what its exporter
+does, and nobody waits for it but its own queue.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ import math
 import threading
 import time
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 import structlog
 from tenacity import (
@@ -31,26 +38,42 @@ from tenacity import (
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.backoff import Backoff
+from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT, Bisection, Refusals, say
 from mlflow_monitoring_exporter.delivery.feed import Feed, Item
 from mlflow_monitoring_exporter.errors import (
+    ConfigError,
     MonitoringExporterError,
-    PartialExportError,
     PermanentExportError,
+    RetryableExportError,
+    StateError,
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
+from mlflow_monitoring_exporter.model import Batch
+from mlflow_monitoring_exporter.state.outbox import Refusal
+from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
 
-#: One attempt may take this long at most, whatever the exporter's own timeouts are.
-EXPORT_TIMEOUT = 60.0
+#: Failures in a row after which an exporter counts as unable to deliver.
+_OPENS_AFTER = 5
+#: A platform that asks for a longer pause than this (seconds) is unable at once.
+_LONG_PAUSE = 30.0
 #: An exporter that cannot deliver but has nothing to deliver either is asked again this often.
 _PROBE_EVERY = 15.0
 #: A payload that crashes the exporter this often is set aside.
 _CRASHES = 5
 _NEVER = Deadline(math.inf)
+
+
+class State(StrEnum):
+    """Whether an exporter is able to deliver."""
+
+    closed = "closed"
+    backing_off = "backing_off"
+    parked = "parked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,10 @@ class Drained:
     delivered: int
     set_aside: int
     error: str | None
+
+    def plus(self, earlier: Drained) -> Drained:
+        """Both together; the later outcome counts."""
+        return Drained(self.delivered + earlier.delivered, self.set_aside + earlier.set_aside, self.error)
 
 
 class Worker:
@@ -78,8 +105,10 @@ class Worker:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._drain_until = Deadline.after(0)
-        self._able = False
-        self._crashes = 0
+        self.state = State.closed
+        self._failures = self._crashes = 0
+        self._first: tuple[Any, int] | None = None
+        self._settled: tuple[Item, Refusals] | None = None
         self._delivered = self._set_aside = 0
         readiness.expect(self.component, "has not been tried yet")
         metrics.introduce(name, queued=feed.durable)
@@ -111,7 +140,7 @@ class Worker:
                     pass
             except Exception:  # noqa: BLE001, S112 - stopped while backing off; reported by _failed
                 continue
-            if not self._wake.wait(None if self._able else _PROBE_EVERY):
+            if not self._wake.wait(None if self.state is State.closed else _PROBE_EVERY):
                 self._probe()
         if not self._drain_until.expired:
             self.drain(self._drain_until, attempts=1)
@@ -130,7 +159,7 @@ class Worker:
                 if not retrying(self._attempt, deadline):
                     return Drained(self._delivered, self._set_aside, None)
         except Exception as error:  # noqa: BLE001 - the outcome is the report
-            return Drained(self._delivered, self._set_aside, _say(error))
+            return Drained(self._delivered, self._set_aside, say(error))
         return Drained(self._delivered, self._set_aside, "time ran out")
 
     def _attempt_unless_stopped(self) -> bool:
@@ -139,16 +168,28 @@ class Worker:
 
     def _attempt(self, until: Deadline) -> bool:
         """Deliver the head of the feed; false when nothing waits."""
-        item = self.feed.head()
-        if item is None:
-            return False
+        if self._settled is None:
+            item = self.feed.head()
+            if item is None:
+                return False
+            if self._first is None or self._first[0] != item.place:
+                self._first, self._crashes = (item.place, time.time_ns() // 1_000_000), 0
+            self._settled = item, self._deliver(item, until)
+        # What the platform took is not sent again only because the disk is full.
+        self._settle(*self._settled)
+        self._settled = None
+        return True
+
+    def _deliver(self, item: Item, until: Deadline) -> Refusals:
+        """What the platform refused of ``item`` for good; it has everything else."""
         started = time.monotonic()
+        first_ms = self._first[1] if self._first else 0
         try:
+            if isinstance(item.payload, Batch):
+                return Bisection(self.exporter, item.payload, until, first_ms).run()
             self.exporter.export(item.payload, deadline=until.earlier(EXPORT_TIMEOUT))
-        except PartialExportError as error:
-            self._refused(item, error, len(error.rejected), rejected=error.rejected)
         except PermanentExportError as error:
-            self._refused(item, error, item.size)
+            return {Refusal(say(error), error.status, first_ms): range(item.size)}
         except MonitoringExporterError:
             raise
         except Exception as error:
@@ -157,70 +198,80 @@ class Worker:
                 self._log.exception("exporter crashed")
             if self._crashes < _CRASHES:
                 raise
-            self._refused(item, error, item.size)
-        else:
-            self.feed.acknowledge(item)
-            self._succeeded(item.size)
+            return {Refusal(say(error), None, first_ms): range(item.size)}
         finally:
             self._metrics.export_duration.labels(self.name).observe(time.monotonic() - started)
-        return True
+        return {}
 
-    def _succeeded(self, size: int) -> None:
-        self._crashes = 0
-        self._delivered += size
-        self._metrics.exports.labels(self.name, "ok").inc()
-        self._metrics.export_success.labels(self.name).set_to_current_time()
-        if self.feed.durable:
-            self._metrics.delivered.labels(self.name).inc(size)
-        self._log.debug("delivered", size=size)
-        self._good()
-
-    def _refused(self, item: Item, error: Exception, size: int, rejected: tuple[int, ...] | None = None) -> None:
-        reason = _say(error)
-        self.feed.set_aside(item, reason, rejected)
-        self._crashes = 0
-        self._set_aside += size
-        self._delivered += item.size - size
-        self._metrics.exports.labels(self.name, "rejected").inc()
-        if self.feed.durable:
-            self._metrics.dead.labels(self.name).inc(size)
-            self._metrics.delivered.labels(self.name).inc(item.size - size)
-            self._log.error("set aside as dead letter", samples=size, reason=reason)
-            self._good()
+    def _settle(self, item: Item, refusals: Refusals) -> None:
+        """Take ``item`` out of the feed, and say how it went."""
+        refused = sum(map(len, refusals.values()))
+        if refusals:
+            self.feed.set_aside(item, refusals)
         else:
-            self._bad(reason)
+            self.feed.acknowledge(item)
+        self._crashes = 0
+        self._delivered += item.size - refused
+        self._set_aside += refused
+        self._metrics.exports.labels(self.name, "rejected" if refusals else "ok").inc()
+        for refusal, indexes in refusals.items():
+            self._log.error("refused for good", size=len(indexes), status=refusal.status, reason=refusal.reason)
+        if refusals and not self.feed.durable:
+            self._unable(State.backing_off, next(iter(refusals)).reason)
+            return
+        self._metrics.export_success.labels(self.name).set_to_current_time()
+        self._able()
 
     def _failed(self, state: RetryCallState) -> None:
-        """One attempt raised: say what keeps the exporter from delivering."""
+        """One attempt raised: count it, and say so once it is more than a hiccup."""
         error = state.outcome.exception() if state.outcome else None
         if error is None:
             return
+        self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
-        self._log.debug("attempt failed", attempt=state.attempt_number, reason=_say(error))
-        self._bad(_say(error))
+        if self.feed.durable and (item := self._head()) is not None:
+            self._metrics.retried.labels(self.name).inc(item.size)
+        self._log.debug("attempt failed", attempt=state.attempt_number, reason=say(error))
+        if isinstance(error, UnauthorizedExportError | ConfigError):
+            self._unable(State.parked, say(error))
+            return
+        pause = error.retry_after if isinstance(error, RetryableExportError) else None
+        if self._failures >= _OPENS_AFTER or self.state is not State.closed or (pause or 0) > _LONG_PAUSE:
+            self._unable(State.backing_off, say(error))
+
+    def _head(self) -> Item | None:
+        try:
+            return self.feed.head()
+        except StateError:
+            return None
 
     def _probe(self) -> None:
         """Find out whether the exporter could deliver, before there is anything to deliver."""
         try:
             self.exporter.check()
+        except (UnauthorizedExportError, ConfigError) as error:
+            self._unable(State.parked, say(error))
         except Exception as error:  # noqa: BLE001 - a foreign exporter may raise anything
-            self._bad(_say(error))
+            self._unable(State.backing_off, say(error))
         else:
-            self._good()
+            self._able()
 
-    def _good(self) -> None:
-        self._able = True
+    def _able(self) -> None:
+        self._failures = 0
+        self._enter(State.closed)
         self._readiness.good(self.component)
 
-    def _bad(self, reason: str) -> None:
-        self._able = False
+    def _unable(self, state: State, reason: str) -> None:
+        self._enter(state)
         self._readiness.bad(self.component, reason)
 
-
-def _say(error: BaseException) -> str:
-    """An error on one line; a foreign one with its type."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, MonitoringExporterError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    def _enter(self, state: State) -> None:
+        if state is State.parked and self.state is not State.parked:
+            audit("exporter parked", exporter=self.name)
+        elif self.state is State.parked and state is State.closed:
+            audit("exporter no longer parked", exporter=self.name)
+        self.state = state
+        self._metrics.set_state(self.name, state)
 
 
 def _result(error: BaseException) -> str:

@@ -32,4 +32,4 @@ def to_error(answer: HttpResponse, text: str) -> ExportError:
     if status in (408, 425, 429) or status >= 500:
         wait = answer.retry_after()
         return RetryableExportError(text, retry_after=None if wait is None else min(wait, LONGEST_WAIT))
-    return PermanentExportError(text)
+    return PermanentExportError(text, status=status)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
-from mlflow_monitoring_exporter.errors import SourceError, StateError
+from mlflow_monitoring_exporter.errors import SourceError, StateCorruptError, StateError
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollInterruptedError, PollReport
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -21,13 +22,23 @@ class PollJob:
     """Polls, and says how it went. The first poll that succeeds is a complete one.
 
     ``patience`` is how many seconds a good poll is believed: longer ago is not "lately".
+    ``on_damaged`` hears when the state file cannot be used any more, and a new one must begin.
     """
 
-    def __init__(self, poller: Poller, *, readiness: Readiness, metrics: SelfMetrics, patience: float) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        readiness: Readiness,
+        metrics: SelfMetrics,
+        patience: float,
+        on_damaged: Callable[[], None],
+    ) -> None:
         self._poller = poller
         self._readiness = readiness
         self._metrics = metrics
         self._patience = patience
+        self._on_damaged = on_damaged
         self._complete = True
         readiness.expect(MLFLOW, "has not been read yet")
         readiness.good(STATE)
@@ -40,6 +51,9 @@ class PollJob:
             return
         except SourceError as error:
             self._failed(MLFLOW, str(error))
+        except StateCorruptError as error:
+            self._failed(STATE, str(error))
+            self._on_damaged()
         except StateError as error:
             self._failed(STATE, str(error))
         except Exception as error:  # noqa: BLE001 - a bug here must not end the daemon
@@ -67,7 +81,11 @@ class PollJob:
         metrics.runs.set(report.runs)
         metrics.series.set(report.series)
         self._readiness.good(MLFLOW, valid_for=self._patience)
-        self._readiness.good(STATE)
+        if report.full:
+            names = ", ".join(report.full)
+            self._readiness.bad(STATE, f"the queue of {names} is full (state.max_size): no points are read for it")
+        else:
+            self._readiness.good(STATE)
         changed = report.gone or any(report.enqueued.values())
         (_log.info if changed else _log.debug)(
             "polled",

@@ -43,22 +43,30 @@ class PollInterruptedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The queue of one EVERY exporter."""
+    """The queue of one EVERY exporter, and how many bytes may wait in it."""
 
     name: str
     bit: int
     batch_size: int
+    max_bytes: int
+    drop_oldest: bool = False
+    """When it is full: drop what waits longest, instead of reading no more for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollReport:
-    """What a whole poll found: ``enqueued`` counts new samples per exporter."""
+    """What a whole poll found.
+
+    ``enqueued`` counts new samples per exporter; ``full`` names exporters whose queue had no room, so
+    that points were left in MLflow for a later poll.
+    """
 
     experiments: int
     runs: int
     gone: int
     series: int
     enqueued: Mapping[str, int]
+    full: tuple[str, ...]
     seconds: float
 
 
@@ -67,7 +75,8 @@ class PollEvents:
     """Who hears what, while a poll runs."""
 
     published: Callable[[Snapshot], None]
-    queued: Callable[[str, int], None]
+    queued: Callable[[], None]
+    read: Callable[[int], None]
 
 
 class Poller:
@@ -98,6 +107,7 @@ class Poller:
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
         started = time.monotonic()
+        self._database.check_file()
         poll = self._mirror.begin_poll(complete=complete)
         experiments = self._experiments()
         runs = 0
@@ -107,8 +117,16 @@ class Poller:
         gone = self._mirror.end_poll(poll, experiments.values())
         snapshot = build_snapshot(self._mirror.runs(), empty=experiments)
         self._events.published(snapshot)
-        enqueued = self._queue_points() if self._queues else {}
-        return PollReport(len(experiments), runs, gone, snapshot.series_count, enqueued, time.monotonic() - started)
+        enqueued, full = self._queue_points()
+        return PollReport(
+            experiments=len(experiments),
+            runs=runs,
+            gone=gone,
+            series=snapshot.series_count,
+            enqueued=enqueued,
+            full=full,
+            seconds=time.monotonic() - started,
+        )
 
     def _experiments(self) -> dict[str, Experiment]:
         """The selected experiments, by id."""
@@ -132,20 +150,32 @@ class Poller:
             tuple(point for point in run.latest if self._selection.metric(point.key)),
         )
 
-    def _queue_points(self) -> dict[str, int]:
-        active = sum(1 << queue.bit for queue in self._queues)
+    def _queue_points(self) -> tuple[dict[str, int], tuple[str, ...]]:
+        """New samples per exporter, and the exporters whose queue is full.
+
+        A queue that was full once stays closed for the rest of the poll: a series of which it
+        missed a part must not count as complete.
+        """
         enqueued = {queue.name: 0 for queue in self._queues}
+        is_open = list(self._queues)
         after = 0
-        while page := self._mirror.stale(active, after=after):
+        while is_open and (page := self._mirror.stale(_mask(is_open), after=after)):
             after = page[-1].series_id
             series = {(item.context.run_id, item.latest.key): item for item in page}
             for chunks in _portions(self._histories(page)):
                 self._check_stop()
-                for name, count in self._queue_chunks(chunks, series, active).items():
+                is_open = self._with_room(is_open)
+                if not is_open:
+                    break
+                self._events.read(sum(len(chunk.points) for chunk in chunks))
+                for name, count in self._queue_chunks(chunks, series, is_open).items():
                     enqueued[name] += count
-                    if count:
-                        self._events.queued(name, count)
-        return enqueued
+                self._events.queued()
+        return enqueued, tuple(queue.name for queue in self._queues if queue not in is_open)
+
+    def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
+        with self._database.read() as tx:
+            return [q for q in queues if q.drop_oldest or Outbox.waiting_bytes(tx, q.bit) < q.max_bytes]
 
     def _histories(self, page: Sequence[Stale]) -> Iterable[HistoryChunk]:
         if self._config.history:
@@ -153,10 +183,10 @@ class Poller:
         return (HistoryChunk(s.context.run_id, s.latest.key, [s.latest], complete=True) for s in page)
 
     def _queue_chunks(
-        self, chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], Stale], active: int
+        self, chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], Stale], queues: Sequence[Queue]
     ) -> Mapping[str, int]:
         """Queue what was never queued before, and remember it, in one transaction."""
-        bits = [queue.bit for queue in self._queues]
+        bits = [queue.bit for queue in queues]
         samples: dict[int, list[Sample]] = {bit: [] for bit in bits}
         finished: list[Stale] = []
         with self._database.write() as tx:
@@ -169,14 +199,22 @@ class Poller:
                     samples[bit].extend(to_samples(item.context, points))
                 if chunk.complete:
                     finished.append(item)
-            self._mirror.complete(tx, finished, active)
-            for queue in self._queues:
+            self._mirror.complete(tx, finished, _mask(queues))
+            for queue in queues:
                 Outbox.enqueue(tx, queue.bit, samples[queue.bit], batch_size=queue.batch_size)
-        return {queue.name: len(samples[queue.bit]) for queue in self._queues}
+                excess = Outbox.waiting_bytes(tx, queue.bit) - queue.max_bytes
+                if queue.drop_oldest and excess > 0:
+                    dropped = Outbox.drop_oldest(tx, queue.bit, excess)
+                    _log.warning("queue is full: dropped the oldest samples", exporter=queue.name, samples=dropped)
+        return {queue.name: len(samples[queue.bit]) for queue in queues}
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise PollInterruptedError
+
+
+def _mask(queues: Iterable[Queue]) -> int:
+    return sum(1 << queue.bit for queue in queues)
 
 
 def _portions(chunks: Iterable[HistoryChunk]) -> Iterator[list[HistoryChunk]]:

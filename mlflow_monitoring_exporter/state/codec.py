@@ -68,6 +68,14 @@ def freeze(samples: Sequence[Sample], *, batch_size: int, created_ms: int) -> It
         yield Batch(batch_id(payload, created_ms), created_ms, part), payload
 
 
+def part(batch: Batch, indexes: Sequence[int]) -> Batch:
+    """The samples at ``indexes`` as a batch of their own; all of them are the batch itself."""
+    if len(indexes) == len(batch.samples):
+        return batch
+    samples = [batch.samples[index] for index in indexes]
+    return Batch(batch_id(encode(samples), batch.created_ms), batch.created_ms, samples)
+
+
 def batch_id(payload: bytes, created_ms: int) -> str:
     """32 hexadecimal digits that depend on nothing but the frozen content."""
     return blake2b(payload, digest_size=16, salt=created_ms.to_bytes(8, "little")).hexdigest()

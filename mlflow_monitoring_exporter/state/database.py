@@ -7,25 +7,20 @@ waits for its turn at the start instead of failing in the middle.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlflow_monitoring_exporter.errors import StateCorruptError, StateError, StateFullError
+from mlflow_monitoring_exporter.state.file import create, state_path
 from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, meta, metadata
 
 _BUSY_TIMEOUT_MS = 30_000
-
-
-def state_path(url: str) -> Path:
-    """The file of ``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
-    return Path(url.removeprefix("sqlite:///")).resolve()
 
 
 class Database:
@@ -60,6 +55,15 @@ class Database:
             finally:
                 target.close()
 
+    def check_file(self) -> None:
+        """Raise StateCorruptError when the file was removed or replaced: what is written now would be lost."""
+        try:
+            same = self.path.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise StateCorruptError(f"the state file {self.path} was removed or replaced by somebody else")
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -67,21 +71,26 @@ class Database:
         engine = create_engine(f"sqlite:///{self.path}")
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
-        with self._translated():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Batches hold tags and experiment names: nobody else's business.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            with engine.begin() as connection:
-                metadata.create_all(connection)
-                found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
-                if found is None:
-                    connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
-                elif found != str(SCHEMA_VERSION):
-                    raise StateError(
-                        f"the state file {self.path} has schema version {found}, this release needs {SCHEMA_VERSION}: "
-                        "move it aside to start afresh, or use the release that wrote it"
-                    )
+        create(self.path)
+        self._inode = self.path.stat().st_ino
+        with self._translated(), engine.begin() as connection:
+            self._check(connection)
+            metadata.create_all(connection)
+            found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+            if found is None:
+                connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+            elif found != str(SCHEMA_VERSION):
+                raise StateError(
+                    f"the state file {self.path} has schema version {found}, this release needs {SCHEMA_VERSION}: "
+                    "move it aside to start afresh, or use the release that wrote it"
+                )
         return engine
+
+    def _check(self, connection: Connection) -> None:
+        """Whether the file is whole."""
+        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+        if found != "ok":
+            raise StateCorruptError(f"the state file {self.path} is damaged ({found})")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -90,19 +99,15 @@ class Database:
         except OperationalError as error:
             raise self._operational(error) from error
         except DatabaseError as error:
-            raise StateCorruptError(
-                f"the state file {self.path} is damaged ({error.orig}): move it aside to start afresh"
-            ) from error
+            raise StateCorruptError(f"the state file {self.path} is damaged ({error.orig})") from error
         except SQLAlchemyError as error:
             raise StateError(f"the state file {self.path} cannot be used: {error}") from error
-        except OSError as error:
-            raise StateError(f"cannot open the state file {self.path}: {error.strerror or error}") from error
 
     def _operational(self, error: OperationalError) -> StateError:
-        text = str(error.orig)
-        if "full" in text:
+        said = str(error.orig)
+        if "full" in said:
             return StateFullError(f"the disk under the state file {self.path} is full")
-        return StateError(f"the state file {self.path} cannot be used: {text}")
+        return StateError(f"the state file {self.path} cannot be used: {said}")
 
 
 def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

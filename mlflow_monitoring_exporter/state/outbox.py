@@ -21,22 +21,13 @@ from sqlalchemy import Connection, func, select
 
 from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.model import Batch, Sample
-from mlflow_monitoring_exporter.state.codec import batch_id, encode, freeze, thaw
+from mlflow_monitoring_exporter.state.codec import encode, freeze, part, thaw
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
 
 #: Bits of a signed 64-bit mask.
 _MOST_EXPORTERS = 62
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits for one exporter, and since when (milliseconds; None when nothing waits)."""
-
-    batches: int
-    samples: int
-    oldest_ms: int | None
-    dead_samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,18 @@ class QueuedBatch:
 
     place: int
     batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a platform will never take some samples: for people, and an HTTP status if there was one.
+
+    ``first_ms`` is when they were first tried.
+    """
+
+    reason: str
+    status: int | None
+    first_ms: int
 
 
 class Outbox:
@@ -73,7 +76,10 @@ class Outbox:
     @staticmethod
     def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int) -> None:
         """Queue ``samples`` for one exporter as part of the caller's transaction."""
-        created_ms = time.time_ns() // 1_000_000
+        created_ms = _now_ms()
+        frozen = list(freeze(samples, batch_size=batch_size, created_ms=created_ms))
+        if not frozen:
+            return
         rows = [
             {
                 "exporter": bit,
@@ -82,10 +88,11 @@ class Outbox:
                 "samples": len(batch.samples),
                 "payload": payload,
             }
-            for batch, payload in freeze(samples, batch_size=batch_size, created_ms=created_ms)
+            for batch, payload in frozen
         ]
-        if rows:
-            tx.execute(outbox.insert(), rows)
+        tx.execute(outbox.insert(), rows)
+        count, size = len(samples), sum(len(payload) for _, payload in frozen)
+        move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
 
     def head(self, bit: int) -> QueuedBatch | None:
         """The oldest batch that waits for this exporter; it stays queued."""
@@ -104,35 +111,77 @@ class Outbox:
     def acknowledge(self, queued: QueuedBatch) -> None:
         """The platform has it: delete it."""
         with self._database.write() as tx:
-            tx.execute(outbox.delete().where(outbox.c.id == queued.place))
+            taken = self._take(tx, queued)
+            if taken is not None:
+                move(tx, taken, delivered=len(queued.batch.samples))
 
-    def set_aside(self, queued: QueuedBatch, reason: str, rejected: Sequence[int] | None = None) -> None:
-        """Move the batch, or only its samples at the indexes ``rejected``, to the dead letters."""
-        batch = queued.batch
-        samples = batch.samples if rejected is None else [batch.samples[index] for index in rejected]
-        payload = encode(samples)
+    def set_aside(self, queued: QueuedBatch, refusals: Mapping[Refusal, Sequence[int]]) -> None:
+        """Move the samples at these indexes to the dead letters; the platform has the others."""
         with self._database.write() as tx:
-            row = tx.execute(outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter)).first()
-            if row is None or not samples:
+            bit = self._take(tx, queued)
+            if bit is None:
                 return
-            tx.execute(
-                dead_letter.insert().values(
-                    exporter=row.exporter,
-                    batch_id=batch.batch_id if rejected is None else batch_id(payload, batch.created_ms),
-                    created_ms=batch.created_ms,
-                    died_ms=time.time_ns() // 1_000_000,
-                    reason=reason,
-                    samples=len(samples),
-                    payload=payload,
-                )
-            )
+            dead = 0
+            for refusal, indexes in refusals.items():
+                self._bury(tx, bit, queued.batch, refusal, indexes)
+                dead += len(indexes)
+            move(tx, bit, dead_lettered=dead, dead=dead, delivered=len(queued.batch.samples) - dead)
 
-    def backlog(self, bit: int) -> Backlog:
-        """How much waits for this exporter, and how much was set aside."""
-        waiting = select(
-            func.count(), func.coalesce(func.sum(outbox.c.samples), 0), func.min(outbox.c.created_ms)
-        ).where(outbox.c.exporter == bit)
-        dead = select(func.coalesce(func.sum(dead_letter.c.samples), 0)).where(dead_letter.c.exporter == bit)
+    @staticmethod
+    def waiting_bytes(tx: Connection, bit: int) -> int:
+        """The size of one queue, as part of the caller's transaction."""
+        size: int = tx.execute(select(exporter.c.queued_bytes).where(exporter.c.bit == bit)).scalar_one()
+        return size
+
+    @staticmethod
+    def drop_oldest(tx: Connection, bit: int, size: int) -> int:
+        """Drop at least ``size`` bytes from the head of one queue; how many samples those were."""
+        freed = dropped = 0
+        while freed < size:
+            query = select(outbox.c.id, outbox.c.samples, func.length(outbox.c.payload)).where(outbox.c.exporter == bit)
+            row = tx.execute(query.order_by(outbox.c.id).limit(1)).first()
+            if row is None:
+                break
+            place, samples, length = row
+            tx.execute(outbox.delete().where(outbox.c.id == place))
+            move(tx, bit, queued=-samples, queued_batches=-1, queued_bytes=-length, overflowed=samples)
+            freed, dropped = freed + length, dropped + samples
+        return dropped
+
+    def ledger(self, bit: int) -> Ledger:
+        """What became of this exporter's samples."""
         with self._database.read() as tx:
-            batches, samples, oldest = tx.execute(waiting).one()
-            return Backlog(batches, samples, oldest, tx.execute(dead).scalar_one())
+            name = tx.execute(select(exporter.c.name).where(exporter.c.bit == bit)).scalar_one()
+        return next(ledger for ledger in ledgers(self._database) if ledger.name == name)
+
+    @staticmethod
+    def _take(tx: Connection, queued: QueuedBatch) -> int | None:
+        """Delete the row; its exporter's bit, None when it was gone already."""
+        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.payload)
+        row = tx.execute(gone).first()
+        if row is None:
+            return None
+        bit: int = row.exporter
+        move(tx, bit, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-len(row.payload))
+        return bit
+
+    @staticmethod
+    def _bury(tx: Connection, bit: int, batch: Batch, refusal: Refusal, indexes: Sequence[int]) -> None:
+        dead = part(batch, indexes)
+        tx.execute(
+            dead_letter.insert().values(
+                exporter=bit,
+                batch_id=dead.batch_id,
+                created_ms=batch.created_ms,
+                first_ms=refusal.first_ms,
+                last_ms=_now_ms(),
+                status=refusal.status,
+                reason=refusal.reason,
+                samples=len(dead.samples),
+                payload=encode(dead.samples),
+            )
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 #: Raised with every incompatible change; a file of another version is refused with advice.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -92,11 +92,20 @@ seen = Table(
     sqlite_with_rowid=False,
 )
 
+#: What became of an exporter's samples, in samples unless the name says otherwise. Every transaction that
+#: moves samples moves these too, so at any instant, for each exporter:
+#: enqueued = delivered + queued + dead + purged + overflowed.
+LEDGER = (
+    *("enqueued", "delivered", "dead_lettered", "purged", "overflowed"),  # ever
+    *("queued", "queued_batches", "queued_bytes", "dead"),  # now
+)
+
 exporter = Table(
     "exporter",
     metadata,
     Column("bit", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER),
 )
 
 outbox = Table(
@@ -119,7 +128,9 @@ dead_letter = Table(
     Column("exporter", ForeignKey("exporter.bit"), nullable=False),
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Column("died_ms", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),  # the first and the last attempt to deliver it
+    Column("last_ms", BigInteger, nullable=False),
+    Column("status", Integer),  # of an HTTP answer
     Column("reason", Text, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),

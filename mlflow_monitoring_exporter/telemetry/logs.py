@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from logging.handlers import TimedRotatingFileHandler
+from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -19,6 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.telemetry.audit import AUDIT
 
 #: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is
 #: still running when the next is due; that is counted instead.
@@ -47,15 +49,19 @@ def configure_logging(
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     handlers[0].setFormatter(_formatter(form, redactor, colors=terminal))
     if config.file is not None:
-        handlers.append(_file_handler(config))
+        handlers.append(_file_handler(config.file, config.retention_days, "logging.file"))
         handlers[1].setFormatter(_formatter("json", redactor, colors=False))
+    trail: list[logging.Handler] = []
+    if config.audit_file is not None:
+        trail.append(_file_handler(config.audit_file, config.audit_retention_days, "logging.audit_file"))
+        trail[0].setFormatter(_formatter("json", redactor, colors=False))
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        root.addHandler(handler)
+    _replace_handlers(root, handlers)
     root.setLevel((level or config.level).upper())
+    for handler in handlers:
+        handler.setLevel(root.level)  # or the audit trail's records would pass, whose logger is never silent
+    _replace_handlers(logging.getLogger(AUDIT), trail)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)  # whatever the level of the log
     for name, least in _LIBRARIES.items():
         logging.getLogger(name).setLevel(least)
     structlog.configure(
@@ -110,13 +116,18 @@ def _short_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -
     return event
 
 
-def _file_handler(config: LoggingConfig) -> logging.Handler:
-    assert config.file is not None  # noqa: S101 - for the type checker; the caller asked
+def _replace_handlers(logger: logging.Logger, handlers: Sequence[logging.Handler]) -> None:
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        logger.addHandler(handler)
+
+
+def _file_handler(file: Path, retention_days: int, key: str) -> logging.Handler:
     try:
-        config.file.parent.mkdir(parents=True, exist_ok=True)
-        return TimedRotatingFileHandler(
-            config.file, when="midnight", backupCount=config.retention_days, encoding="utf-8", utc=True
-        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return TimedRotatingFileHandler(file, when="midnight", backupCount=retention_days, encoding="utf-8", utc=True)
     except OSError as error:
-        problem = ConfigProblem("", "logging.file", f"cannot write {config.file}: {error.strerror}")
+        problem = ConfigProblem("", key, f"cannot write {file}: {error.strerror}")
         raise ConfigError([problem]) from error

@@ -61,6 +61,18 @@ class SelfMetrics:
         )
         self.config_reload_successful.set(1)
 
+        self.state_resets = Counter(
+            "mlflow_exporter_state_resets_total",
+            "Times that a damaged state file was set aside and a new one begun.",
+            registry=registry,
+        )
+        self.config = Gauge(
+            "mlflow_exporter_config_info",
+            "Always 1; the label is a hash of the configuration in use, without its secrets.",
+            ["hash"],
+            registry=registry,
+        )
+
         self.polls = Counter(
             "mlflow_exporter_polls_total",
             "Polls of MLflow by result: ok, failed or skipped.",
@@ -85,6 +97,11 @@ class SelfMetrics:
         self.series = Gauge(
             "mlflow_exporter_series", "Gauges of MLflow metrics in the current snapshot.", registry=registry
         )
+        self.read = Counter(
+            "mlflow_exporter_samples_read_total",
+            "Points of histories that were read from MLflow, those that were known already included.",
+            registry=registry,
+        )
         self.skipped = Counter(
             "mlflow_exporter_records_skipped_total",
             "Records of MLflow that could not be read and were left out.",
@@ -92,19 +109,16 @@ class SelfMetrics:
         )
 
         name = ["exporter"]
-        self.enqueued = Counter(
-            "mlflow_exporter_samples_enqueued_total",
-            "Samples that were queued for an exporter.",
+        self.retried = Counter(
+            "mlflow_exporter_samples_retried_total",
+            "Samples of attempts that failed and are repeated.",
             name,
             registry=registry,
         )
-        self.delivered = Counter(
-            "mlflow_exporter_samples_delivered_total", "Samples that a platform acknowledged.", name, registry=registry
-        )
-        self.dead = Counter(
-            "mlflow_exporter_samples_dead_lettered_total",
-            "Samples that a platform refused for good, kept as dead letters.",
-            name,
+        self.state = Gauge(
+            "mlflow_exporter_state",
+            "1 for the state that an exporter is in: closed (delivering), backing_off or parked.",
+            ["exporter", "state"],
             registry=registry,
         )
         self.exports = Counter(
@@ -134,17 +148,14 @@ class SelfMetrics:
         for result in ("ok", "retry", "unauthorized", "rejected", "crashed"):
             self.exports.labels(exporter, result)
         if queued:
-            for counter in (self.enqueued, self.delivered, self.dead):
-                counter.labels(exporter)
+            self.retried.labels(exporter)
+
+    def set_state(self, exporter: str, state: str) -> None:
+        """``exporter`` is closed, backing_off or parked."""
+        for each in ("closed", "backing_off", "parked"):
+            self.state.labels(exporter, each).set(each == state)
 
     def forget(self, exporter: str) -> None:
         """``exporter`` is configured no longer."""
-        for metric in (
-            self.enqueued,
-            self.delivered,
-            self.dead,
-            self.exports,
-            self.export_duration,
-            self.export_success,
-        ):
+        for metric in (self.retried, self.state, self.exports, self.export_duration, self.export_success):
             metric.remove_by_labels({"exporter": exporter})

@@ -12,18 +12,21 @@ import pytest
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery import backoff, worker
+from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT
 from mlflow_monitoring_exporter.delivery.feed import LatestFeed, QueueFeed
-from mlflow_monitoring_exporter.delivery.worker import Worker
+from mlflow_monitoring_exporter.delivery.worker import State, Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.errors import (
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
+    StateFullError,
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.model import Batch, RunContext, Sample, Snapshot
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
+from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -39,6 +42,7 @@ class Platform:
     attempts: int = 0
     checks: int = 0
     ill: Exception | None = None
+    poison: set[int] = field(default_factory=set)
 
     def start(self) -> None: ...
 
@@ -48,10 +52,12 @@ class Platform:
             raise self.ill
 
     def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
-        assert 0 < deadline.remaining() <= worker.EXPORT_TIMEOUT
+        assert 0 < deadline.remaining() <= EXPORT_TIMEOUT
         self.attempts += 1
         if self.trouble:
             raise self.trouble.pop(0)
+        if isinstance(payload, Batch) and any(sample.step in self.poison for sample in payload.samples):
+            raise PermanentExportError("HTTP 422", status=422)
         self.got.append(payload)
 
     def close(self) -> None: ...
@@ -81,11 +87,17 @@ class Sink:
 
     @property
     def waiting(self) -> int:
-        return self.outbox.backlog(self.bit).samples
+        return self.outbox.ledger(self.bit).queued
 
     @property
     def dead(self) -> int:
-        return self.outbox.backlog(self.bit).dead_samples
+        return self.outbox.ledger(self.bit).dead
+
+    @property
+    def delivered(self) -> int:
+        ledger = self.outbox.ledger(self.bit)
+        assert ledger.balanced
+        return ledger.delivered
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"exporter": "sink", **labels}) or 0.0
@@ -131,7 +143,7 @@ def test_a_backlog_is_delivered_in_order_and_nothing_is_left(sink: Sink) -> None
     assert (drained.delivered, drained.set_aside, drained.error) == (95, 0, None)
     assert sink.platform.steps == list(range(95))
     assert sink.waiting == 0
-    assert sink.metric("mlflow_exporter_samples_delivered_total") == 95
+    assert sink.delivered == 95
 
 
 def test_draining_gives_up_after_so_many_attempts_and_keeps_everything(sink: Sink) -> None:
@@ -141,7 +153,7 @@ def test_draining_gives_up_after_so_many_attempts_and_keeps_everything(sink: Sin
     assert (drained.delivered, drained.error) == (0, "connection refused")
     assert sink.platform.attempts == 3
     assert sink.waiting == 20
-    assert not sink.readiness.ready
+    assert sink.metric("mlflow_exporter_samples_retried_total") == 30
 
 
 def test_draining_does_not_wait_for_longer_than_it_may(sink: Sink) -> None:
@@ -152,14 +164,86 @@ def test_draining_does_not_wait_for_longer_than_it_may(sink: Sink) -> None:
     assert time.monotonic() - started < 1.5, "it gave up at once instead of waiting in vain"
 
 
-def test_only_what_the_platform_refused_becomes_a_dead_letter(sink: Sink) -> None:
-    sink.queue(30)
-    sink.platform.trouble = [PermanentExportError("HTTP 422"), PartialExportError("3 refused", rejected=[0, 1, 2])]
+def test_a_refused_batch_is_bisected_until_only_the_poison_is_set_aside(sink: Sink) -> None:
+    sink.queue(300, batch_size=100)
+    sink.platform.poison = {7, 123, 124, 299}
     drained = sink.worker.drain(Deadline.after(10), attempts=1)
-    assert (drained.delivered, drained.set_aside, drained.error) == (17, 13, None)
-    assert (sink.waiting, sink.dead) == (0, 13)
-    assert sink.metric("mlflow_exporter_samples_dead_lettered_total") == 13
-    assert sink.metric("mlflow_exporter_samples_delivered_total") == 17
+    assert (drained.delivered, drained.set_aside, drained.error) == (296, 4, None)
+    assert sorted(sink.platform.steps) == [step for step in range(300) if step not in sink.platform.poison]
+    letters = DeadLetters(sink.database)
+    dead = [sample.step for letter in letters.all() for sample in letters.samples(letter.number) or ()]
+    assert sorted(dead) == sorted(sink.platform.poison)
+    assert {letter.status for letter in letters.all()} == {422}
+    assert all(letter.first_ms <= letter.last_ms for letter in letters.all())
+    assert sink.platform.attempts < 80
+
+
+def test_a_platform_that_refuses_everything_is_not_asked_for_every_sample(sink: Sink) -> None:
+    sink.queue(500, batch_size=500)
+    sink.platform.poison = set(range(500))
+    assert sink.worker.drain(Deadline.after(10), attempts=1).set_aside == 500
+    assert sink.platform.attempts <= 120
+
+
+def test_a_bisection_that_is_cut_short_begins_again_with_the_same_ids(sink: Sink) -> None:
+    sink.queue(8)
+    sink.platform.poison = {5}
+    sink.platform.trouble = [PermanentExportError("422"), RetryableExportError("down", retry_after=0)]
+    assert sink.worker.drain(Deadline.after(10), attempts=1).error == "down"
+    assert sink.waiting == 8
+    assert sink.worker.drain(Deadline.after(10), attempts=1).error is None
+    ids = [batch.batch_id for batch in sink.platform.got if isinstance(batch, Batch)]
+    assert len(set(ids)) == len(ids)
+    assert (sink.waiting, sink.dead, sink.delivered) == (0, 1, 7)
+
+
+def test_what_a_platform_takes_in_part_is_settled_in_part(sink: Sink) -> None:
+    sink.queue(20)
+    sink.platform.trouble = [PartialExportError("3 refused", rejected=[0, 1, 2])]
+    drained = sink.worker.drain(Deadline.after(10), attempts=1)
+    assert (drained.delivered, drained.set_aside, drained.error) == (17, 3, None)
+    assert (sink.dead, sink.delivered) == (3, 17)
+
+
+def test_a_full_disk_does_not_make_the_platform_get_everything_twice(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink.queue(10)
+    real, failures = sink.outbox.acknowledge, [StateFullError("the disk is full")] * 3
+
+    def acknowledge(queued: QueuedBatch) -> None:
+        if failures:
+            raise failures.pop()
+        real(queued)
+
+    monkeypatch.setattr(sink.outbox, "acknowledge", acknowledge)
+    assert sink.worker.drain(Deadline.after(10), attempts=2).error == "the disk is full"
+    assert sink.worker.drain(Deadline.after(10), attempts=2).error is None
+    assert sink.platform.attempts == 1
+    assert (sink.waiting, sink.delivered) == (0, 10)
+
+
+def test_five_failures_in_a_row_open_it_and_one_success_closes_it(sink: Sink) -> None:
+    sink.readiness.good("exporters.sink")
+    sink.queue(1)
+    for failures in range(1, 6):
+        sink.platform.trouble = [RetryableExportError("down", retry_after=0)]
+        sink.worker.drain(Deadline.after(10), attempts=1)
+        assert sink.readiness.ready == (failures < 5)
+        assert sink.worker.state is (State.closed if failures < 5 else State.backing_off)
+    assert sink.metric("mlflow_exporter_state", state="backing_off") == 1
+    assert sink.worker.drain(Deadline.after(10), attempts=1).delivered == 1
+    assert sink.readiness.ready
+    assert sink.metric("mlflow_exporter_state", state="closed") == 1
+    assert sink.metric("mlflow_exporter_state", state="backing_off") == 0
+
+
+def test_a_platform_that_asks_for_a_long_pause_is_unable_at_once(sink: Sink) -> None:
+    sink.readiness.good("exporters.sink")
+    sink.queue(1)
+    sink.platform.trouble = [RetryableExportError("maintenance", retry_after=600)]
+    sink.worker.drain(Deadline.after(1), attempts=1)
+    assert not sink.readiness.ready
 
 
 def test_a_running_worker_recovers_from_an_outage_by_itself(running: Sink) -> None:
@@ -170,6 +254,7 @@ def test_a_running_worker_recovers_from_an_outage_by_itself(running: Sink) -> No
     assert running.platform.steps == list(range(15))
     assert running.platform.attempts == 10
     eventually(lambda: running.readiness.ready)
+    assert running.worker.state is State.closed
     assert running.metric("mlflow_exporter_exports_total", result="retry") == 8
 
 
@@ -192,15 +277,15 @@ def test_a_payload_that_crashes_the_exporter_is_set_aside_and_the_worker_lives(r
     assert running.metric("mlflow_exporter_exports_total", result="crashed") == 4
 
 
-def test_an_exporter_with_nothing_to_deliver_is_asked_until_it_is_well(running: Sink) -> None:
-    running.platform.ill = RetryableExportError("no route to host")
-    running.platform.trouble = [PermanentExportError("refused")]
-    running.worker._able = False
-    running.worker._bad("made ill")
-    running.worker.wake()
-    eventually(lambda: running.readiness.report()["exporters.sink"].reason == "no route to host")
-    running.platform.ill = None
-    eventually(lambda: running.readiness.ready)
+def test_an_exporter_with_nothing_to_deliver_is_asked_until_it_is_well(sink: Sink) -> None:
+    sink.platform.ill = RetryableExportError("no route to host")
+    workers = Workers([sink.worker])
+    workers.start()
+    eventually(lambda: sink.readiness.report()["exporters.sink"].reason == "no route to host")
+    eventually(lambda: sink.platform.checks > 3)
+    sink.platform.ill = None
+    eventually(lambda: sink.readiness.ready)
+    workers.stop(Deadline.after(5))
 
 
 def test_stopping_delivers_what_waits_but_does_not_wait_for_a_sick_platform(sink: Sink) -> None:

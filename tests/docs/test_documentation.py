@@ -20,7 +20,7 @@ from mlflow_monitoring_exporter.config.fields import parse_duration, parse_size
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.schema import Config, Settings
 from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery.backlog import BacklogCollector
+from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.exporters.registry import load_plugins
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -122,7 +122,9 @@ def test_every_metric_is_in_the_reference_with_its_type_and_labels(tmp_path: Pat
     metrics = SelfMetrics(readiness)
     metrics.introduce("sink", queued=True)
     database = Database(f"sqlite:///{tmp_path}/state.db")
-    metrics.registry.register(BacklogCollector(Outbox(database), {}))
+    Outbox(database).register(["sink"])
+    metrics.set_state("sink", "closed")
+    metrics.registry.register(LedgerCollector(database, ["sink"]))
     documented = rows((REFERENCE / "metrics.md").read_text())
     seen = set()
     for family in metrics.registry.collect():
@@ -151,7 +153,7 @@ def test_every_command_and_flag_is_in_the_reference() -> None:
         if name:
             flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
             assert [flag for flag in flags if f"`{flag}" not in text and flag != "--help"] == []
-    assert len(commands) == 8
+    assert len(commands) == 12
 
 
 def test_every_exporter_is_in_readme_and_shows_its_yaml(tmp_path: Path) -> None:

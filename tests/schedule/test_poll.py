@@ -84,7 +84,13 @@ class World:
     outbox: Outbox
     stop: threading.Event = field(default_factory=threading.Event)
     snapshots: list[Snapshot] = field(default_factory=list)
-    queued: list[tuple[str, int]] = field(default_factory=list)
+    wakes: int = 0
+    read: list[int] = field(default_factory=list)
+    max_bytes: int = 10**9
+    drop_oldest: bool = False
+
+    def wake(self) -> None:
+        self.wakes += 1
 
     def poller(self, *names: str, **config: object) -> Poller:
         bits = self.outbox.register(names)
@@ -92,8 +98,8 @@ class World:
             self.mlflow,
             ExportConfig.model_validate(config),
             database=self.database,
-            queues=[Queue(name, bits[name], 10) for name in names],
-            events=PollEvents(self.snapshots.append, lambda name, count: self.queued.append((name, count))),
+            queues=[Queue(name, bits[name], 10, self.max_bytes, self.drop_oldest) for name in names],
+            events=PollEvents(self.snapshots.append, self.wake, self.read.append),
             stop=self.stop,
         )
 
@@ -240,7 +246,47 @@ def test_the_queue_hears_of_what_was_queued_as_soon_as_it_was(world: World, monk
     for run_id in "abc":
         world.mlflow.log(run_id, "loss", 0, 1)
     world.poller("sink").run(complete=True)
-    assert world.queued == [("sink", 2), ("sink", 2), ("sink", 2)]
+    assert world.wakes == 3
+    assert sum(world.read) == 6
+
+
+def test_a_full_queue_blocks_its_own_exporter_only_and_misses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_POINTS", 2)
+    for run_id in "abcdefgh":
+        world.mlflow.log(run_id, "loss", *range(6))
+    world.max_bytes = 900
+    poller = world.poller("dead", "alive")
+    alive: list[int] = []
+    report = poller.run(complete=True)
+    assert set(report.full) == {"dead", "alive"}
+    assert world.shown().keys() == {(run_id, "loss") for run_id in "abcdefgh"}, "gauges are not affected"
+    while report.full != ("dead",):
+        assert "dead" in report.full
+        alive += world.steps("alive")
+        report = poller.run(complete=False)
+    alive += world.steps("alive")
+    assert len(alive) == 48, "each point once, whatever happens to the other"
+    held = len(world.steps("dead"))
+    assert 0 < held < 48
+    while (report := poller.run(complete=False)).full or sum(report.enqueued.values()):
+        assert report.enqueued["alive"] == 0
+        held += len(world.steps("dead"))
+    assert held + len(world.steps("dead")) == 48, "and the blocked one gets everything, too"
+
+
+def test_where_the_operator_chose_so_the_oldest_samples_are_dropped_and_counted(world: World) -> None:
+    world.max_bytes, world.drop_oldest = 900, True
+    for run_id in "abcdefgh":
+        world.mlflow.log(run_id, "loss", *range(20))
+    report = world.poller("sink").run(complete=True)
+    assert report.full == ()
+    assert report.enqueued == {"sink": 160}
+    ledger = world.outbox.ledger(world.outbox.register(["sink"])["sink"])
+    assert ledger.balanced
+    assert ledger.queued_bytes <= 900
+    assert ledger.overflowed == 160 - ledger.queued > 0
 
 
 class TestPollJob:
@@ -255,7 +301,13 @@ class TestPollJob:
         return SelfMetrics(readiness)
 
     def job(self, world: World, readiness: Readiness, metrics: SelfMetrics) -> PollJob:
-        return PollJob(world.poller("sink"), readiness=readiness, metrics=metrics, patience=60)
+        self.damaged = 0
+        return PollJob(
+            world.poller("sink"), readiness=readiness, metrics=metrics, patience=60, on_damaged=self.note_damage
+        )
+
+    def note_damage(self) -> None:
+        self.damaged += 1
 
     def test_an_outage_is_told_and_recovered_from(
         self, world: World, readiness: Readiness, metrics: SelfMetrics
@@ -296,6 +348,31 @@ class TestPollJob:
             assert not readiness.report()[component].ready
         job()
         assert readiness.ready
+
+    def test_a_state_file_that_is_gone_is_told_and_a_new_one_asked_for(
+        self, world: World, readiness: Readiness, metrics: SelfMetrics
+    ) -> None:
+        job = self.job(world, readiness, metrics)
+        world.database.path.unlink()
+        job()
+        assert "was removed or replaced" in readiness.report()["state"].reason
+        assert self.damaged == 1
+
+    def test_a_full_queue_makes_the_daemon_unready_until_it_shrinks(
+        self, world: World, readiness: Readiness, metrics: SelfMetrics
+    ) -> None:
+        world.max_bytes = 1
+        world.mlflow.log("a", "loss", 1)
+        job = self.job(world, readiness, metrics)
+        job()
+        assert readiness.ready
+        world.mlflow.log("a", "loss", 2)
+        job()
+        assert readiness.report()["state"].reason.startswith("the queue of sink is full (state.max_size)")
+        world.steps("sink")
+        job()
+        assert readiness.ready
+        assert world.steps("sink") == [2]
 
     def test_stopping_is_no_failure(self, world: World, readiness: Readiness, metrics: SelfMetrics) -> None:
         world.mlflow.log("a", "loss", 1)

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import math
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mlflow_monitoring_exporter.errors import StateCorruptError
 from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunContext, RunStatus, Sample
 from mlflow_monitoring_exporter.state.codec import decode, encode
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected, Stale
-from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
 
 CONTEXT = RunContext("http://mlflow", "1", 'quoted "name"\n🚀', "a" * 32, "run", {"owner": "me"})
 
@@ -74,7 +76,7 @@ def test_batches_leave_in_order_and_only_after_acknowledgement(database: Databas
         steps += [sample.step for sample in queued.batch.samples]
         outbox.acknowledge(queued)
     assert steps == list(range(1201))
-    assert outbox.backlog(bit).samples == 0
+    assert outbox.ledger(bit).queued == 0
 
 
 def test_a_name_keeps_its_bit_and_exporters_do_not_see_each_others_batches(database: Database) -> None:
@@ -95,9 +97,129 @@ def test_only_the_rejected_samples_become_dead_letters(database: Database) -> No
         outbox.enqueue(tx, bit, samples(10), batch_size=10)
     queued = outbox.head(bit)
     assert queued is not None
-    outbox.set_aside(queued, "HTTP 422", rejected=[3, 7])
-    backlog = outbox.backlog(bit)
-    assert (backlog.samples, backlog.dead_samples) == (0, 2)
+    outbox.set_aside(queued, {Refusal("too hot", 422, 5): [3], Refusal("too cold", None, 6): [7, 8]})
+    hot, cold = DeadLetters(database).all()
+    assert (hot.samples, hot.status, hot.reason, hot.first_ms) == (1, 422, "too hot", 5)
+    assert (cold.samples, cold.status, cold.reason, cold.first_ms) == (2, None, "too cold", 6)
+    assert [sample.step for sample in DeadLetters(database).samples(cold.number) or ()] == [7, 8]
+    ledger = outbox.ledger(bit)
+    assert (ledger.queued, ledger.dead, ledger.delivered, ledger.dead_lettered) == (0, 3, 7, 3)
+    assert ledger.balanced
+
+
+def test_a_dead_letter_that_is_replayed_keeps_its_identity(database: Database) -> None:
+    outbox, letters = Outbox(database), DeadLetters(database)
+    bit = outbox.register(["sink"])["sink"]
+    with database.write() as tx:
+        outbox.enqueue(tx, bit, samples(4), batch_size=2)
+    first = outbox.head(bit)
+    assert first is not None
+    outbox.set_aside(first, {Refusal("no", 400, 1): [0, 1]})
+    (letter,) = letters.all()
+    assert letters.replay([letter.number, 99]) == 2
+    outbox.acknowledge(must(outbox.head(bit)))
+    again = must(outbox.head(bit))
+    assert again.batch.batch_id == first.batch.batch_id
+    assert outbox.ledger(bit).balanced
+    assert letters.all() == []
+
+
+def must(queued: QueuedBatch | None) -> QueuedBatch:
+    assert queued is not None
+    return queued
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Whatever is done in whatever order: order is kept, and the ledger is the truth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
+        self.bit = self.outbox.register(["sink"])["sink"]
+        self.step = 0
+        self.waiting: list[list[int]] = []
+        self.dead: dict[int, list[int]] = {}
+        self.delivered = self.purged = self.overflowed = 0
+
+    def teardown(self) -> None:
+        self.database.close()
+        self.directory.cleanup()
+
+    @rule(count=st.integers(1, 7), batch_size=st.integers(1, 3))
+    def enqueue(self, count: int, batch_size: int) -> None:
+        steps = list(range(self.step, self.step + count))
+        self.step += count
+        with self.database.write() as tx:
+            fresh = [Sample(CONTEXT, "loss", step, step, 0.5) for step in steps]
+            self.outbox.enqueue(tx, self.bit, fresh, batch_size=batch_size)
+        self.waiting += [steps[at : at + batch_size] for at in range(0, count, batch_size)]
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def acknowledge(self) -> None:
+        head = must(self.outbox.head(self.bit))
+        self.outbox.acknowledge(head)
+        self.outbox.acknowledge(head)  # twice is once
+        self.delivered += len(self.waiting.pop(0))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def set_aside(self, data: st.DataObject) -> None:
+        head = must(self.outbox.head(self.bit))
+        steps = self.waiting.pop(0)
+        bad = sorted(data.draw(st.sets(st.sampled_from(range(len(steps))), min_size=1)))
+        self.outbox.set_aside(head, {Refusal("no", 400, 1): bad})
+        self.delivered += len(steps) - len(bad)
+        self.dead[max(letter.number for letter in self.letters.all())] = [steps[at] for at in bad]
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.dead)))
+        self.waiting.append(self.dead.pop(number))
+        self.letters.replay([number])
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def purge(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.dead)))
+        self.purged += len(self.dead.pop(number))
+        self.letters.purge([number])
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def overflow(self) -> None:
+        with self.database.write() as tx:
+            dropped = self.outbox.drop_oldest(tx, self.bit, 1)
+        assert dropped == len(self.waiting.pop(0))
+        self.overflowed += dropped
+
+    @rule()
+    def restart(self) -> None:
+        self.database.close()
+        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
+
+    @invariant()
+    def the_head_is_the_oldest(self) -> None:
+        head = self.outbox.head(self.bit)
+        assert (head and [sample.step for sample in head.batch.samples]) == (self.waiting[0] if self.waiting else None)
+
+    @invariant()
+    def the_ledger_is_the_truth(self) -> None:
+        ledger = self.outbox.ledger(self.bit)
+        assert ledger.balanced
+        assert (ledger.enqueued, ledger.delivered) == (self.step, self.delivered)
+        assert (ledger.purged, ledger.overflowed) == (self.purged, self.overflowed)
+        assert (ledger.queued, ledger.queued_batches) == (sum(map(len, self.waiting)), len(self.waiting))
+        assert ledger.dead == sum(map(len, self.dead.values()))
+        assert (ledger.queued_bytes == 0) == (not self.waiting)
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 
 
 def test_a_failed_transaction_queues_nothing(database: Database) -> None:
@@ -116,12 +238,6 @@ def test_a_failed_transaction_queues_nothing(database: Database) -> None:
 
 def test_the_state_file_is_its_owners_alone(database: Database) -> None:
     assert stat.S_IMODE(database.path.stat().st_mode) == 0o600
-
-
-def test_a_damaged_state_file_is_named_with_advice(tmp_path: Path) -> None:
-    (tmp_path / "state.db").write_bytes(b"this is no database, whatever its name says" * 100)
-    with pytest.raises(StateCorruptError, match="move it aside"):
-        Database(f"sqlite:///{tmp_path}/state.db")
 
 
 def queue_all(database: Database, mirror: Mirror, points: list[Point], active: int = 0b1) -> dict[int, list[Point]]:

@@ -1,0 +1,169 @@
+"""``queue list | show | replay | purge``"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
+from mlflow_monitoring_exporter.cli.output import (
+    EXIT_FAILED,
+    Output,
+    OutputOption,
+    print_error,
+    print_json,
+    print_result,
+    redactor,
+)
+from mlflow_monitoring_exporter.errors import StateError
+from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
+from mlflow_monitoring_exporter.state.file import state_path
+from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers
+from mlflow_monitoring_exporter.telemetry.audit import audit
+
+queue_commands = typer.Typer(
+    help="Look at what waits, and at dead letters; safe beside a running daemon.", no_args_is_help=True
+)
+
+Numbers = Annotated[list[int] | None, typer.Argument(help="Dead letters, by the numbers that list shows.")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+OfExporter = Annotated[str | None, typer.Option("--exporter", help="With --all: only those of this exporter.")]
+
+
+@contextmanager
+def _state(options: Options) -> Iterator[Database]:
+    config = options.load_and_log(plugins_of_this_run(), quiet=True)
+    path = state_path(config.state.url)
+    if not path.exists():
+        raise StateError(f"no state file at {path}: nothing was queued yet, or state.url is another")
+    database = Database(config.state.url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@queue_commands.command("list")
+@configured
+def list_(options: Options, output: OutputOption = Output.table) -> None:
+    """What waits for each exporter, and every dead letter."""
+    with _state(options) as database:
+        queues, letters = ledgers(database), DeadLetters(database).all()
+    if output is Output.json:
+        print_json({"queues": [asdict(queue) for queue in queues], "dead_letters": [_tree(one) for one in letters]})
+        return
+    console = Console()
+    console.print(_queue_table(queues))
+    if letters:
+        console.print()
+        console.print(_letter_table(letters))
+
+
+@queue_commands.command()
+@configured
+def show(options: Options, number: Annotated[int, typer.Argument(help="The number that list shows.")]) -> None:
+    """One dead letter with its samples, as JSON."""
+    with _state(options) as database:
+        letters = DeadLetters(database)
+        found = next((one for one in letters.all() if one.number == number), None)
+        samples = letters.samples(number)
+    if found is None or samples is None:
+        print_error(f"there is no dead letter {number}; queue list shows which there are")
+        raise typer.Exit(EXIT_FAILED)
+    print_json({**_tree(found), "metrics": [to_record(sample) for sample in samples]})
+
+
+@queue_commands.command()
+@configured
+def replay(
+    options: Options,
+    numbers: Numbers = None,
+    every: All = False,  # noqa: FBT002 - a flag
+    exporter: OfExporter = None,
+) -> None:
+    """Queue dead letters again, behind what waits already."""
+    with _state(options) as database:
+        chosen = _chosen(database, numbers, exporter, every=every)
+        moved = DeadLetters(database).replay(chosen)
+    audit("dead letters replayed", numbers=chosen, samples=moved)
+    print_result(f"{moved} samples of {len(chosen)} dead letters wait again")
+
+
+@queue_commands.command()
+@configured
+def purge(
+    options: Options,
+    numbers: Numbers = None,
+    every: All = False,  # noqa: FBT002 - a flag
+    exporter: OfExporter = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Delete dead letters. Their samples are lost, and counted as dropped."""
+    with _state(options) as database:
+        chosen = _chosen(database, numbers, exporter, every=every)
+        if chosen and not yes:
+            typer.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True)
+        lost = DeadLetters(database).purge(chosen)
+    audit("dead letters purged", numbers=chosen, samples=lost)
+    print_result(f"{lost} samples of {len(chosen)} dead letters are deleted")
+
+
+def _chosen(database: Database, numbers: list[int] | None, exporter: str | None, *, every: bool) -> list[int]:
+    letters = DeadLetters(database).all()
+    if every == bool(numbers):
+        raise typer.BadParameter("name dead letters by their numbers, or all of them with --all")
+    if every:
+        return [one.number for one in letters if exporter in (None, one.exporter)]
+    unknown = sorted(set(numbers or ()) - {one.number for one in letters})
+    if unknown:
+        raise typer.BadParameter(f"there is no dead letter {', '.join(map(str, unknown))}")
+    return numbers or []
+
+
+def _tree(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "number": letter.number,
+        "exporter": letter.exporter,
+        "samples": letter.samples,
+        "status": letter.status,
+        "reason": letter.reason,
+        "queued": iso_utc(letter.created_ms),
+        "first_attempt": iso_utc(letter.first_ms),
+        "last_attempt": iso_utc(letter.last_ms),
+    }
+
+
+def _queue_table(queues: list[Ledger]) -> Table:
+    table = Table("exporter", box=None, pad_edge=False, header_style="bold")
+    for title in ("waiting", "bytes", "oldest", "dead letters", "delivered", "dropped"):
+        table.add_column(title, justify="right")
+    for queue in queues:
+        oldest = "" if queue.oldest_ms is None else f"{max(0.0, time.time() - queue.oldest_ms / 1000):.0f} s"
+        figures = (
+            queue.queued,
+            queue.queued_bytes,
+            oldest,
+            queue.dead,
+            queue.delivered,
+            queue.purged + queue.overflowed,
+        )
+        table.add_row(escape(queue.name), *map(str, figures))
+    return table
+
+
+def _letter_table(letters: list[DeadLetter]) -> Table:
+    table = Table("no.", "exporter", "samples", "last attempt", "reason", box=None, pad_edge=False, header_style="bold")
+    for one in letters:
+        reason = escape(redactor.text(one.reason))
+        table.add_row(str(one.number), escape(one.exporter), str(one.samples), iso_utc(one.last_ms), reason)
+    return table

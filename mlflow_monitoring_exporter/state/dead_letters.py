@@ -1,0 +1,89 @@
+"""Samples that a platform refused for good: look at them, try them again, or delete them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, select
+
+from mlflow_monitoring_exporter.model import Sample
+from mlflow_monitoring_exporter.state.codec import decode
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.ledger import move
+from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One of them. Times are milliseconds since the epoch; ``status`` is that of an HTTP answer."""
+
+    number: int
+    exporter: str
+    samples: int
+    created_ms: int
+    first_ms: int
+    last_ms: int
+    status: int | None
+    reason: str
+
+
+class DeadLetters:
+    """All dead letters of a state database. Safe beside a running daemon."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> list[DeadLetter]:
+        """Every dead letter, oldest first."""
+        query = (
+            select(
+                *(dead_letter.c.id, exporter.c.name, dead_letter.c.samples, dead_letter.c.created_ms),
+                *(dead_letter.c.first_ms, dead_letter.c.last_ms, dead_letter.c.status, dead_letter.c.reason),
+            )
+            .join(exporter, exporter.c.bit == dead_letter.c.exporter)
+            .order_by(dead_letter.c.id)
+        )
+        with self._database.read() as tx:
+            return [DeadLetter(*row) for row in tx.execute(query)]
+
+    def samples(self, number: int) -> Sequence[Sample] | None:
+        """What is in it; None when there is no such dead letter."""
+        with self._database.read() as tx:
+            payload = tx.execute(select(dead_letter.c.payload).where(dead_letter.c.id == number)).scalar()
+        return None if payload is None else decode(payload)
+
+    def replay(self, numbers: Sequence[int]) -> int:
+        """Queue these again, at the end, under the same batch ids; how many samples that is."""
+        moved = 0
+        with self._database.write() as tx:
+            for row in self._taken(tx, numbers):
+                tx.execute(
+                    outbox.insert().values(
+                        exporter=row.exporter,
+                        batch_id=row.batch_id,
+                        created_ms=row.created_ms,
+                        samples=row.samples,
+                        payload=row.payload,
+                    )
+                )
+                size = len(row.payload)
+                move(tx, row.exporter, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
+                moved += row.samples
+        return moved
+
+    def purge(self, numbers: Sequence[int]) -> int:
+        """Delete these; how many samples are lost with them."""
+        lost = 0
+        with self._database.write() as tx:
+            for row in self._taken(tx, numbers):
+                move(tx, row.exporter, dead=-row.samples, purged=row.samples)
+                lost += row.samples
+        return lost
+
+    @staticmethod
+    def _taken(tx: Connection, numbers: Sequence[int]) -> Iterator[Row[tuple[object, ...]]]:
+        for number in numbers:
+            row = tx.execute(dead_letter.delete().where(dead_letter.c.id == number).returning(*dead_letter.c)).first()
+            if row is not None:
+                yield row

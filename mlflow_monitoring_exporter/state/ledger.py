@@ -1,0 +1,67 @@
+"""Where is every sample that was ever queued?
+
+::
+
+    enqueued = delivered + queued + dead + purged + overflowed        per exporter, at any instant
+
+The figures lie beside the samples and move in the same transactions, so the law holds after a kill,
+and one row answers a scrape however long the queue is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.schema import LEDGER, exporter, outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What became of one exporter's samples. The first five are counted since the state file was made."""
+
+    name: str
+    enqueued: int
+    delivered: int
+    dead_lettered: int
+    purged: int
+    """Dead letters that somebody deleted."""
+    overflowed: int
+    """Dropped because the queue was full, where the operator chose that."""
+    queued: int
+    queued_batches: int
+    queued_bytes: int
+    dead: int
+    """Samples that are dead letters now."""
+    oldest_ms: int | None
+    """When the oldest waiting batch was queued; None when nothing waits."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the law holds."""
+        return self.enqueued == self.delivered + self.queued + self.dead + self.purged + self.overflowed
+
+
+def move(tx: Connection, bit: int, **changes: int) -> None:
+    """Add to the figures of one exporter, as part of the caller's transaction."""
+    tx.execute(
+        update(exporter)
+        .where(exporter.c.bit == bit)
+        .values({name: exporter.c[name] + change for name, change in changes.items()})
+    )
+
+
+def ledgers(database: Database) -> list[Ledger]:
+    """Every exporter that ever had a queue here, in one consistent view."""
+    oldest = (
+        select(outbox.c.created_ms)
+        .where(outbox.c.exporter == exporter.c.bit)
+        .order_by(outbox.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(exporter.c.name, *(exporter.c[name] for name in LEDGER), oldest).order_by(exporter.c.bit)
+    with database.read() as tx:
+        return [Ledger(*row) for row in tx.execute(query)]
