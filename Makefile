@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo test lint bench stack lock clean
+.PHONY: demo test test-reliability lint bench stack lock clean
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -24,6 +24,10 @@ stack: .venv/dev
 
 test: .venv/dev lint
 	$(BIN)/pytest
+
+# The long versions of tests/reliability: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
+test-reliability: .venv/dev
+	RELIABILITY=long $(BIN)/pytest tests/reliability -v --durations=0
 
 lint: .venv/dev
 	$(BIN)/ruff check .

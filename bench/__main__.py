@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench import first_load
+from bench import backlog, first_load
 
 
 def main() -> None:
-    for benchmark in (first_load,):
+    for benchmark in (first_load, backlog):
         benchmark.main(Path(".bench"), quick="--quick" in sys.argv[1:])
 
 

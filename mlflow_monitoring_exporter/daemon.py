@@ -24,7 +24,7 @@ from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ConfigError, StateError
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.schedule.job import STATE, PollJob
+from mlflow_monitoring_exporter.schedule.job import MLFLOW, STATE, PollJob
 from mlflow_monitoring_exporter.schedule.timer import PollTimer
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.web.app import build_app
@@ -49,6 +49,7 @@ class Daemon:
         self._load = load
         self._plugins = plugins
         self._telemetry = Telemetry()
+        self._telemetry.readiness.expect(MLFLOW, "has not been read yet")
         self._signalled = threading.Event()
         self._stop_asked = False
         self._reload_asked = False

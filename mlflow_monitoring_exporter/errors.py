@@ -43,7 +43,9 @@ class ConfigProblem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+        text = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        # A key may be any text; a problem is one line.
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(MonitoringExporterError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts.bad_server import answer, bad_server, html
-from tests.parts.command import run
+from tests.parts.command import continuous, run
 from tests.parts.programs import free_port
 
 QUICK = ("--set", "mlflow.timeout=1s")
@@ -90,8 +90,25 @@ def test_a_state_file_that_is_something_else(here: Path) -> None:
     (here / "exporter-state.db").write_text("my shopping list\n" * 100)
     done = run("export-once", cwd=here)
     assert done.code == 1
-    assert "is damaged" in one_line(done.err)
-    assert "move it aside" in done.err
+    assert "is not a state file of this program: set state.url to another path" in one_line(done.err)
+    assert (here / "exporter-state.db").read_text().startswith("my shopping list")
+
+
+def test_a_state_file_that_belongs_to_mlflow(here: Path) -> None:
+    assert run("generate-sample", "--runs", "1", cwd=here).code == 0
+    before = (here / "mlflow.db").read_bytes()
+    done = run("export-once", "--set", "state.url=sqlite:///mlflow.db", cwd=here)
+    assert done.code == 1
+    assert "is another program's database" in one_line(done.err)
+    assert (here / "mlflow.db").read_bytes() == before
+
+
+def test_two_daemons_on_one_state_file(here: Path) -> None:
+    with continuous(cwd=here) as daemon:
+        done = run("export-once", cwd=here)
+        assert done.code == 1
+        assert f"is in use by process {daemon.process.pid}: stop that one" in one_line(done.err)
+        assert run("queue", "list", cwd=here).code == 0, "looking is allowed"
 
 
 def test_a_missing_configuration_file(here: Path) -> None:

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -60,6 +62,27 @@ def hang() -> Behaviour:
 def close() -> Behaviour:
     """Take the request and close the connection."""
     return lambda *_: None
+
+
+def reset() -> Behaviour:
+    """Take the request and reset the connection."""
+
+    def behave(wire: BinaryIO, _: threading.Event) -> None:
+        connection = cast("socket.socket", getattr(wire, "_sock"))  # noqa: B009 - socketserver's writer keeps it there
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    return behave
+
+
+def slowly(seconds: float) -> Behaviour:
+    """A good answer that comes late."""
+
+    def behave(wire: BinaryIO, stop: threading.Event) -> None:
+        stop.wait(seconds)
+        _write(wire, _head(200, {"Content-Length": "0", "Connection": "close"}))
+
+    return behave
 
 
 def raw(data: bytes) -> Behaviour:

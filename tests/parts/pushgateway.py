@@ -51,7 +51,13 @@ class Pushgateway:
 @contextmanager
 def pushgateway(directory: Path) -> Iterator[Pushgateway]:
     """On a free port of 127.0.0.1; its log is in ``directory``."""
-    port = free_port()
+    with pushgateway_at(free_port(), directory) as started:
+        yield started
+
+
+@contextmanager
+def pushgateway_at(port: int, directory: Path) -> Iterator[Pushgateway]:
+    """On this port; it begins empty."""
     url = f"http://127.0.0.1:{port}"
     command = [need("prometheus-pushgateway"), f"--web.listen-address=127.0.0.1:{port}", "--web.enable-admin-api"]
     with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):

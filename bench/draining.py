@@ -1,0 +1,73 @@
+"""Contestants that deliver a backlog; each answers with the number of samples."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import orjson
+import requests
+from pydantic import SecretStr
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.delivery.feed import QueueFeed
+from mlflow_monitoring_exporter.delivery.worker import Worker
+from mlflow_monitoring_exporter.exporters.pramathus import PramathusConfig, PramathusExporter
+from mlflow_monitoring_exporter.exporters.record import iso_utc
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+
+def bare_posts(full: str, url: str) -> int:
+    """Read, encode, post; nothing is retried, acknowledged or durable."""
+    count = 0
+    session = requests.Session()
+    database = Database(f"sqlite:///{full}")
+    with database.read() as tx:
+        rows = tx.exec_driver_sql("SELECT batch_id, created_ms, payload FROM outbox ORDER BY id")
+        for identity, created_ms, payload in rows:
+            batch = orjson.loads(payload)
+            runs = batch["runs"]
+            body = {
+                "timestamp": iso_utc(created_ms),
+                "source": "mlflow",
+                "metrics": [
+                    {
+                        "name": key,
+                        "value": value,
+                        "timestamp": iso_utc(timestamp_ms),
+                        "metadata": {
+                            "run_id": runs[run][3],
+                            "experiment_name": runs[run][2],
+                            "step": step,
+                            "tags": runs[run][5],
+                        },
+                    }
+                    for run, key, step, timestamp_ms, value in batch["samples"]
+                ],
+            }
+            headers = {"Content-Type": "application/json", "Idempotency-Key": identity}
+            session.post(url, data=orjson.dumps(body), headers=headers, timeout=10).raise_for_status()
+            count += len(batch["samples"])
+    database.close()
+    return count
+
+
+def ours(full: str, url: str) -> int:
+    """The worker, the outbox and the exporter, each batch acknowledged and synced."""
+    with tempfile.TemporaryDirectory(dir=Path(full).parent) as directory:
+        copy = shutil.copy(full, Path(directory) / "state.db")
+        database = Database(f"sqlite:///{copy}")
+        outbox = Outbox(database)
+        exporter = PramathusExporter(PramathusConfig(type="pramathus", endpoint=url, api_key=SecretStr("key")))
+        readiness = Readiness()
+        feed = QueueFeed(outbox, outbox.register(["sink"])["sink"])
+        worker = Worker("sink", exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
+        drained = worker.drain(Deadline.after(600), attempts=1)
+        assert drained.error is None, drained.error
+        exporter.close()
+        database.close()
+    return drained.delivered
