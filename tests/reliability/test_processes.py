@@ -119,6 +119,28 @@ def test_a_full_disk_stops_reading_and_is_recovered_from(
     check(peer, store)
 
 
+def test_a_disk_that_becomes_read_only_is_told_and_recovered_from(
+    store: Store, peer: StrictPeer, small_disk: Path, tmp_path: Path
+) -> None:
+    env = {**sending(store, peer), "MLFLOW_EXPORTER_STATE__URL": f"sqlite:///{small_disk}/state.db"}
+    store.log(50)
+    with continuous(cwd=tmp_path, env=env) as daemon:
+        daemon.wait_for(lambda: everything_arrived(peer, store))
+        # An open file keeps its own mount writable, so an empty read-only disk goes over it.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", small_disk], check=True)
+        try:
+            store.log(10)
+            daemon.wait_for(lambda: not daemon.components()["state"]["ready"])
+            assert daemon.get("livez").status_code == 200
+        finally:
+            subprocess.run(["umount", small_disk], check=True)
+        daemon.wait_for(lambda: everything_arrived(peer, store))
+        daemon.wait_for(lambda: daemon.get("readyz").status_code == 200)
+        assert daemon.stop() == 0
+    peer.accept_all_or_fail()
+    assert set(arrived(peer)) == store.truth
+
+
 def test_a_clock_that_jumps_by_hours_changes_nothing(store: Store, peer: StrictPeer, tmp_path: Path) -> None:
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
