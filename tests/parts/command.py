@@ -64,8 +64,8 @@ class Background:
             try:
                 if question():
                     return
-            except (requests.ConnectionError, FileNotFoundError):
-                pass  # not listening, or not written yet
+            except (requests.ConnectionError, FileNotFoundError, KeyError):
+                pass  # not listening, not written, or not on the page yet
             assert time.monotonic() < end, f"did not happen within {within} s:\n{self.log.read_text()}"
             time.sleep(0.05)
 
