@@ -259,11 +259,11 @@ class Worker:
     def _able(self) -> None:
         self._failures = 0
         self._enter(State.closed)
-        self._readiness.good(self.component)
+        self._readiness.good(self.component, state=self.state)
 
     def _unable(self, state: State, reason: str) -> None:
         self._enter(state)
-        self._readiness.bad(self.component, reason)
+        self._readiness.bad(self.component, reason, state=state)
 
     def _enter(self, state: State) -> None:
         if state is State.parked and self.state is not State.parked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,13 +19,15 @@ _log = structlog.get_logger(__name__)
 class Condition:
     """What one component last said of itself.
 
-    ``expires`` is a time on the monotonic clock after which good news is too old to be believed.
+    ``expires`` is a time on the monotonic clock after which good news is too old to be believed;
+    ``state`` is the component's own word for what it does now, if it has one.
     """
 
     ready: bool
     reason: str
     since: float
     expires: float | None = None
+    state: str = ""
 
 
 class Readiness:
@@ -40,14 +42,14 @@ class Readiness:
         with self._lock:
             self._conditions[component] = Condition(False, reason, time.time())
 
-    def good(self, component: str, *, valid_for: float | None = None) -> None:
+    def good(self, component: str, *, valid_for: float | None = None, state: str = "") -> None:
         """``component`` works; to be said again within ``valid_for`` seconds, if that is given."""
         expires = None if valid_for is None else time.monotonic() + valid_for
-        self._change(component, Condition(True, "", time.time(), expires))
+        self._change(component, Condition(True, "", time.time(), expires, state))
 
-    def bad(self, component: str, reason: str) -> None:
+    def bad(self, component: str, reason: str, *, state: str = "") -> None:
         """``component`` does not work, because of ``reason``."""
-        self._change(component, Condition(False, reason, time.time()))
+        self._change(component, Condition(False, reason, time.time(), None, state))
 
     def forget(self, component: str) -> None:
         """``component`` is no longer part of the daemon."""
@@ -70,7 +72,7 @@ class Readiness:
         with self._lock:
             old = self._conditions.get(component)
             if old is not None and old.ready == new.ready:
-                new = Condition(new.ready, new.reason, old.since, new.expires)
+                new = replace(new, since=old.since)
             self._conditions[component] = new
         if new.ready and (old is None or not old.ready):
             _log.info("ready", component=component)

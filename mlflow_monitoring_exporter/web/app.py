@@ -54,6 +54,7 @@ def build_app(registry: CollectorRegistry, readiness: Readiness, config: WebConf
         components: dict[str, Any] = {
             name: {
                 "ready": condition.ready,
+                **({"state": condition.state} if condition.state else {}),
                 **({"reason": condition.reason} if condition.reason else {}),
                 "since": datetime.fromtimestamp(condition.since, UTC).isoformat(timespec="seconds"),
             }

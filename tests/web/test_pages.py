@@ -61,11 +61,12 @@ def test_readiness_says_which_part_is_not_ready_and_why() -> None:
         assert get(f"{url}/readyz").status_code == 503, "nothing is known yet"
         readiness.good("mlflow")
         assert get(f"{url}/readyz").status_code == 200
-        readiness.bad("exporters.prod", "http://sink: connection refused")
+        readiness.bad("exporters.prod", "http://sink: connection refused", state="backing_off")
         answer = get(f"{url}/readyz")
         assert answer.status_code == 503
         assert answer.json()["ready"] is False
         assert answer.json()["components"]["exporters.prod"]["reason"] == "http://sink: connection refused"
+        assert answer.json()["components"]["exporters.prod"]["state"] == "backing_off"
         assert answer.json()["components"]["mlflow"]["ready"] is True
         assert get(f"{url}/livez").status_code == 200, "alive all the same"
 
