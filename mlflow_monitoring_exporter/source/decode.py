@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlflow_monitoring_exporter.errors import SourceResponseError
-from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, decode_value
+from mlflow_monitoring_exporter.model import MLFLOW_INFINITY, Experiment, Point, Run, RunStatus, decode_value
 
 #: Told of everything that was skipped: which item, and why.
 OnSkipped = Callable[[str, str], None]
@@ -71,6 +71,9 @@ def point(record: Any) -> Point:
 
 def stored_point(key: Any, step: Any, timestamp: Any, value: Any, is_nan: Any) -> Point:
     """A row of ``metrics`` or ``latest_metrics``, where NaN is a zero with ``is_nan`` set; raises MalformedError."""
+    usual = type(value) is float and type(step) is int and type(timestamp) is int and type(key) is str
+    if usual and not is_nan and -MLFLOW_INFINITY < value < MLFLOW_INFINITY:
+        return Point(key, step, timestamp, value)  # nearly every row; the database bounds its integers itself
     return _point(key, step, timestamp, math.nan if is_nan else value)
 
 
@@ -161,12 +164,8 @@ def build_run(
         start_ms=None if start is None else integer(start, "its start time"),
         end_ms=None if end is None else integer(end, "its end time") or None,
         tags=tags,
-        latest=tuple(sorted(latest, key=_key)),
+        latest=tuple(sorted(latest)),  # by key, of which each run has every one once
     )
-
-
-def _key(latest: Point) -> str:
-    return latest.key
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:

@@ -140,14 +140,29 @@ class SqlSource:
                 .limit(self._run_page)
             ).all()
             run_ids = [row.run_uuid for row in rows]
-            run_latest = _by_run(connection.execute(_of_runs(latest_metrics, run_ids)).all())
-            run_tags = _by_run(connection.execute(_of_runs(tags, run_ids)).all())
+            # One pass over plain tuples: these are 28 rows for each run, and most of the work.
+            latest: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
+            malformed: dict[str, str] = {}
+            to_point = decode.stored_point
+            for run_id, key, step, timestamp, value, is_nan in connection.execute(_of_runs(_LATEST, run_ids)):
+                try:
+                    latest[run_id].append(to_point(key, step, timestamp, value, is_nan))
+                except decode.MalformedError as error:
+                    malformed[run_id] = str(error)
+            run_tags: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
+            for run_id, key, value in connection.execute(_of_runs(_TAGS, run_ids)):
+                run_tags[run_id][key] = value or ""
         page: list[Run] = []
         for row in rows:
+            run_id = row.run_uuid
             try:
-                page.append(_run(row, run_tags.get(row.run_uuid, ()), run_latest.get(row.run_uuid, ())))
+                found = _run(row, run_tags[run_id], latest[run_id])
             except decode.MalformedError as error:
-                self._on_skipped(f"run {row.run_uuid}", str(error))
+                malformed[run_id] = str(error)
+            if run_id in malformed:
+                self._on_skipped(f"run {run_id}", malformed[run_id])
+            else:
+                page.append(found)
         return page, rows[-1].rowid if len(rows) == self._run_page else None
 
     def _histories_of(self, run_id: str, keys: Sequence[str]) -> Iterator[HistoryChunk]:
@@ -199,15 +214,15 @@ def _beyond(row: Row[Any]) -> ColumnElement[bool]:
     return tuple_(m.key, m.step, m.rowid) > tuple_(row.key, row.step, row.rowid)
 
 
-def _of_runs(table: Table, run_ids: Sequence[str]) -> Select[Any]:
-    return select(table).where(table.c.run_uuid.in_(run_ids))
+_LATEST = select(
+    *(latest_metrics.c.run_uuid, latest_metrics.c.key, latest_metrics.c.step),
+    *(latest_metrics.c.timestamp, latest_metrics.c.value, latest_metrics.c.is_nan),
+)
+_TAGS = select(tags.c.run_uuid, tags.c.key, tags.c.value)
 
 
-def _by_run(rows: Sequence[Row[Any]]) -> Mapping[str, Sequence[Row[Any]]]:
-    found: dict[str, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row[0], []).append(row)
-    return found
+def _of_runs(query: Select[Any], run_ids: Sequence[str]) -> Select[Any]:
+    return query.where(query.selected_columns.run_uuid.in_(run_ids))
 
 
 def _point(row: Sequence[Any]) -> Point:
@@ -216,7 +231,7 @@ def _point(row: Sequence[Any]) -> Point:
     return decode.stored_point(key, step, timestamp, value, is_nan)
 
 
-def _run(row: Row[Any], run_tags: Sequence[Row[Any]], latest: Sequence[Row[Any]]) -> Run:
+def _run(row: Row[Any], run_tags: Mapping[str, str], latest: Sequence[Point]) -> Run:
     return decode.build_run(
         run_id=row.run_uuid,
         experiment_id=str(row.experiment_id),
@@ -224,6 +239,6 @@ def _run(row: Row[Any], run_tags: Sequence[Row[Any]], latest: Sequence[Row[Any]]
         status=row.status,
         start=row.start_time,
         end=row.end_time,
-        tags={tag.key: tag.value or "" for tag in run_tags},
-        latest=tuple(_point(metric) for metric in latest),
+        tags=run_tags,
+        latest=tuple(latest),
     )
