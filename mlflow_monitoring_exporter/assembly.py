@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Self
 import structlog
 from prometheus_client.registry import Collector
 
+from mlflow_monitoring_exporter.config.fields import since_ms
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from mlflow_monitoring_exporter.delivery.feed import Feed, LatestFeed, QueueFeed
@@ -90,6 +92,12 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
     return tuple(made)
 
 
+def register(outbox: Outbox, config: Config, destinations: Sequence[Destination]) -> Mapping[str, int]:
+    """The bit of each EVERY exporter; a new one begins where ``export.since`` says."""
+    begin = since_ms(config.export.since, time.time_ns() // 1_000_000)
+    return outbox.register((destination.name for destination in destinations), since_ms=begin)
+
+
 def queues(config: Config, destinations: Sequence[Destination], bits: Mapping[str, int]) -> list[Queue]:
     """A queue for each EVERY exporter, each with the same share of ``state.max_size``."""
     share = config.state.max_size // max(1, len(destinations))
@@ -126,7 +134,7 @@ class Assembly:
             opened.callback(database.close)
             self.outbox = Outbox(database)
             queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
-            self.bits = self.outbox.register(d.name for d in queued)
+            self.bits = register(self.outbox, config, queued)
             for destination in destinations:
                 opened.callback(destination.exporter.close)
                 destination.exporter.start()

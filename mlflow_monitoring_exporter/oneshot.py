@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations, queues
+from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations, queues, register
 from mlflow_monitoring_exporter.config.schema import Config, StateConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.worker import Drained
@@ -130,7 +130,7 @@ def check(config: Config, plugins: Plugins) -> OnceReport:
 def _check(config: Config, destinations: Sequence[Destination], state: Database) -> OnceReport:
     outbox = Outbox(state)
     queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
-    bits = outbox.register(d.name for d in queued)
+    bits = register(outbox, config, queued)
     snapshots: list[Snapshot] = []
     skipped: list[str] = []
     source = open_source(config.mlflow, stop=threading.Event(), on_skipped=lambda item, _reason: skipped.append(item))

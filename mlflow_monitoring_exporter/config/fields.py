@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -39,6 +41,26 @@ def parse_size(value: Any) -> Any:
     if match is None or match[2].upper() not in _SIZE_UNITS:
         raise ValueError(f"{value!r} is not a size: write 10MB or 1GiB")
     return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def check_since(value: Any) -> Any:
+    """``all``, ``now``, a duration, or a date or time in ISO 8601 (UTC unless it says otherwise)."""
+    text = value.isoformat() if isinstance(value, date) else str(value).strip()
+    since_ms(text, 0)
+    return text
+
+
+def since_ms(since: str, now_ms: int) -> int | None:
+    """The moment that ``since`` means when it is ``now_ms``, in milliseconds; None for all of the past."""
+    if since in ("all", "now"):
+        return None if since == "all" else now_ms
+    with suppress(ValueError):
+        return now_ms - int(parse_duration(since) * 1000)
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise ValueError(f"{since!r} is none of all, now, a duration (30d) or a date (2026-01-31)") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _split_commas(value: Any) -> Any:
@@ -106,6 +128,9 @@ Size = Annotated[
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """A list of words; one comma-separated string is accepted too."""
+
+Since = Annotated[str, BeforeValidator(check_since), WithJsonSchema({"type": "string"})]
+"""How far back: ``all``, ``now``, a duration or a date."""
 
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 """An http(s) URL, kept as written but for a trailing slash."""

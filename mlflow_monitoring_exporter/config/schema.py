@@ -12,6 +12,7 @@ from mlflow_monitoring_exporter.config.fields import (
     Duration,
     DurationOrZero,
     Listen,
+    Since,
     Size,
     Words,
     check_http_url,
@@ -73,6 +74,7 @@ class ExportConfig(Section):
         description="patterns of the run tags that sinks may see; everything else stays inside",
     )
     history: bool = Field(True, description="send every point of a metric, not only the latest, to sinks")
+    since: Since = Field("all", description="how far back the first load of a sink goes")
     drain_timeout: Duration = Field(30.0, description="how long export-once and a stopping daemon go on delivering")
 
 

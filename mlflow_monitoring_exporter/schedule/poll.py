@@ -98,6 +98,7 @@ class Poller:
         self._database = database
         self._mirror = Mirror(database, source.server)
         self._queues = tuple(queues)
+        self._outbox = Outbox(database)
         self._events = events
         self._stop = stop
 
@@ -157,6 +158,7 @@ class Poller:
         missed a part must not count as complete.
         """
         enqueued = {queue.name: 0 for queue in self._queues}
+        since = self._outbox.first_loads()
         is_open = list(self._queues)
         after = 0
         while is_open and (page := self._mirror.stale(_mask(is_open), after=after)):
@@ -168,9 +170,11 @@ class Poller:
                 if not is_open:
                     break
                 self._events.read(sum(len(chunk.points) for chunk in chunks))
-                for name, count in self._queue_chunks(chunks, series, is_open).items():
+                for name, count in self._queue_chunks(chunks, series, is_open, since).items():
                     enqueued[name] += count
                 self._events.queued()
+        if finished := [queue.bit for queue in is_open if queue.bit in since]:
+            self._outbox.loaded(finished)
         return enqueued, tuple(queue.name for queue in self._queues if queue not in is_open)
 
     def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
@@ -183,9 +187,16 @@ class Poller:
         return (HistoryChunk(s.context.run_id, s.latest.key, [s.latest], complete=True) for s in page)
 
     def _queue_chunks(
-        self, chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], Stale], queues: Sequence[Queue]
+        self,
+        chunks: Sequence[HistoryChunk],
+        series: Mapping[tuple[str, str], Stale],
+        queues: Sequence[Queue],
+        since: Mapping[int, int],
     ) -> Mapping[str, int]:
-        """Queue what was never queued before, and remember it, in one transaction."""
+        """Queue what was never queued before, and remember it, in one transaction.
+
+        What is older than ``since`` says for an exporter is only remembered.
+        """
         bits = [queue.bit for queue in queues]
         samples: dict[int, list[Sample]] = {bit: [] for bit in bits}
         finished: list[Stale] = []
@@ -196,7 +207,8 @@ class Poller:
                     _log.debug("run disappeared while it was read", run_id=chunk.run_id)
                     continue
                 for bit, points in self._mirror.unseen(tx, item.series_id, chunk.points, bits).items():
-                    samples[bit].extend(to_samples(item.context, points))
+                    wanted = [p for p in points if p.timestamp_ms >= since[bit]] if bit in since else points
+                    samples[bit].extend(to_samples(item.context, wanted))
                 if chunk.complete:
                     finished.append(item)
             self._mirror.complete(tx, finished, _mask(queues))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.model import Batch, Sample
@@ -56,8 +56,11 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, names: Iterable[str]) -> Mapping[str, int]:
-        """Each exporter's bit; a name keeps its bit for ever."""
+    def register(self, names: Iterable[str], *, since_ms: int | None = None) -> Mapping[str, int]:
+        """Each exporter's bit; a name keeps its bit for ever.
+
+        The first load of one that is new here leaves out points that are older than ``since_ms``.
+        """
         names = tuple(names)
         with self._database.write() as tx:
             bits: dict[str, int] = {name: bit for bit, name in tx.execute(select(exporter.c.bit, exporter.c.name))}
@@ -69,9 +72,20 @@ class Outbox:
                             f"the state file knows {bit} exporters by name, which is the most it can hold: "
                             "reuse an old name, or move the file aside to start afresh"
                         )
-                    tx.execute(exporter.insert().values(bit=bit, name=name))
+                    tx.execute(exporter.insert().values(bit=bit, name=name, since_ms=since_ms))
                     bits[name] = bit
         return {name: bits[name] for name in names}
+
+    def first_loads(self) -> Mapping[int, int]:
+        """Of each exporter whose first load is not over, by bit: from which time on it wants points."""
+        query = select(exporter.c.bit, exporter.c.since_ms).where(exporter.c.since_ms.is_not(None))
+        with self._database.read() as tx:
+            return {bit: since_ms for bit, since_ms in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
+
+    def loaded(self, bits: Sequence[int]) -> None:
+        """The first load of these is over: whatever comes now is new, however old it says it is."""
+        with self._database.write() as tx:
+            tx.execute(update(exporter).where(exporter.c.bit.in_(bits)).values(since_ms=None))
 
     @staticmethod
     def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int) -> None:

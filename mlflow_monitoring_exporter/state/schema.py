@@ -105,6 +105,7 @@ exporter = Table(
     metadata,
     Column("bit", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("since_ms", BigInteger),  # the first load leaves older points out; NULL once it is over
     *(Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER),
 )
 

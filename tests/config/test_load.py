@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.describe import json_schema, show
-from mlflow_monitoring_exporter.config.fields import HttpUrl, check_http_url, parse_duration
+from mlflow_monitoring_exporter.config.fields import HttpUrl, check_http_url, parse_duration, since_ms
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import Config
@@ -221,3 +221,26 @@ def test_aliases_cannot_unfold_without_end(tmp_path: Path) -> None:
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"must|URL"):
         check_http_url(url)
+
+
+NOW = 1_790_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("since", "moment"),
+    [
+        ("all", None),
+        ("now", NOW),
+        ("30d", NOW - 30 * 86_400_000),
+        ("90", NOW - 90_000),
+        ("2026-01-31", 1_769_817_600_000),
+        ("2026-01-31T12:00:00+02:00", 1_769_853_600_000),
+    ],
+)
+def test_how_far_back_reads_as_people_write_it(since: str, moment: int | None) -> None:
+    assert since_ms(since, NOW) == moment
+
+
+def test_a_yaml_date_is_a_date_and_nonsense_is_refused(tmp_path: Path) -> None:
+    assert load(tmp_path, "export: {since: 2026-01-31}\n").export.since == "2026-01-31"
+    assert "none of all, now, a duration" in problems(tmp_path, "export: {since: yesterday}\n")[0]

@@ -202,6 +202,35 @@ def test_a_run_that_disappears_meanwhile_is_left_for_the_next_poll(world: World)
     assert poller.run(complete=False).enqueued == {"sink": 1}
 
 
+def test_a_first_load_goes_back_only_as_far_as_asked_and_later_everything_counts(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(10))  # step n has the time 10 n
+    world.outbox.register(["sink"], since_ms=65)
+    poller = world.poller("sink")
+    assert poller.run(complete=True).enqueued == {"sink": 3}
+    assert world.shown() == {("a", "loss"): 4.5}, "gauges see everything"
+    assert world.steps("sink") == [7, 8, 9]
+    world.mlflow.log("a", "loss", 10)
+    world.mlflow.log("b", "loss", 1, 2)
+    poller.run(complete=True)
+    assert world.steps("sink") == [10, 1, 2], "what is logged from now on, however old it says it is"
+    assert world.poller("sink", "later").run(complete=True).enqueued == {"sink": 0, "later": 13}
+
+
+def test_a_first_load_that_is_cut_short_goes_on_with_the_same_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_POINTS", 1)
+    world.mlflow.log("a", "loss", *range(10))
+    world.mlflow.broken = "histories"
+    world.outbox.register(["sink"], since_ms=65)
+    with pytest.raises(SourceUnavailableError):
+        world.poller("sink").run(complete=True)
+    world.mlflow.broken = ""
+    world.outbox.register(["sink"], since_ms=95)
+    world.poller("sink").run(complete=True)
+    assert world.steps("sink") == [7, 8, 9]
+
+
 def test_without_histories_only_latest_points_are_sent(world: World) -> None:
     world.mlflow.log("a", "loss", *range(9))
     world.poller("sink", history=False).run(complete=True)
