@@ -40,7 +40,7 @@ class PollTimer:
         self, poll: Callable[[], None], *, interval: float, jitter: float, on_skipped: Callable[[], None]
     ) -> None:
         self._poll = poll
-        self._interval = interval
+        self._longest = interval + jitter
         self._idle = threading.Event()
         self._idle.set()
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": _DaemonThreadExecutor()})
@@ -59,10 +59,17 @@ class PollTimer:
         self._scheduler.start()
 
     def check_clock(self) -> bool:
-        """Poll now if the wall clock was set since the last look; whether it was. Call it every second or so."""
+        """Poll now if the wall clock was set since the last look; whether it was. Call it every second or so.
+
+        A scheduler that looked at the clock just before it was set, and plans just after, puts the next
+        poll hours ahead; that is noticed as well, one look later.
+        """
         offset = time.time() - time.monotonic()
         moved = abs(offset - self._offset) > _DRIFT
         self._offset = offset
+        planned = self._job.next_run_time
+        if planned is not None and (planned - datetime.now(UTC)).total_seconds() > self._longest + _DRIFT:
+            moved = True
         if moved:
             self._job.modify(next_run_time=datetime.now(UTC))
         return moved

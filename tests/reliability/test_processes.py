@@ -142,7 +142,7 @@ def test_a_disk_that_becomes_read_only_is_told_and_recovered_from(
 
 
 def test_a_clock_that_jumps_by_hours_changes_nothing(store: Store, peer: StrictPeer, tmp_path: Path) -> None:
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
         assert "CI" not in os.environ, "libfaketime is not installed"
         pytest.skip("libfaketime is not installed")
@@ -163,7 +163,7 @@ def test_a_clock_that_jumps_by_hours_changes_nothing(store: Store, peer: StrictP
             daemon.wait_for(lambda: everything_arrived(peer, store), within=15)
             before = metric(daemon, polls)
             daemon.wait_for(lambda before=before: metric(daemon, polls) > before + 3, within=15)  # type: ignore[misc]
-        assert daemon.log.read_text().count("the wall clock was set") == 2
+        assert daemon.log.read_text().count("the wall clock was set") >= 2
         assert daemon.stop() == 0
     check(peer, store)
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -78,6 +79,17 @@ def test_a_clock_that_was_set_back_does_not_stop_the_polls(monkeypatch: pytest.M
         assert timer.check_clock(), "it noticed"
         polls.wait_for(2)
         assert not timer.check_clock(), "and acts once"
+
+
+def test_a_poll_that_was_planned_by_a_clock_that_is_no_longer_right_is_planned_anew() -> None:
+    polls = Polls()
+    with ticking(polls, interval=3600) as timer:
+        polls.wait_for(1)
+        time.sleep(0.1)  # a poll that is still running would swallow the next
+        assert not timer.check_clock()
+        timer._job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=5))
+        assert timer.check_clock()
+        polls.wait_for(2)
 
 
 def test_stopping_waits_for_a_poll_that_runs_but_not_for_ever() -> None:
