@@ -9,9 +9,9 @@
         max_size: 100MB                # then it becomes mlflow-metrics.jsonl.1, and so on
         keep: 5                        # rotated files; older ones are deleted
 
-A line is one element of ``metrics`` in docs/pramathus.openapi.yaml. A batch is written whole and
-synced to the disk, or not at all: what a full disk cut off is taken back, and what a kill cut off
-is taken back at the next start.
+A line is one element of ``metrics`` in docs/pramathus.openapi.yaml. A batch counts as delivered once
+all of it is synced to the disk. What a full disk cut off is taken back; of what a kill cut off, the
+unfinished line is, so the first lines of that batch may be there twice.
 """
 
 from __future__ import annotations
@@ -55,21 +55,22 @@ class FileExporter:
         """Make the file if need be, and cut off a line that a kill left unfinished."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._append(b"")
-            self._repair()
+            obstacle = self._obstacle()
+            if obstacle is None:
+                self._append(b"")
         except OSError as error:
-            problem = ConfigProblem("", str(self._path), f"cannot write this file: {error.strerror}")
-            raise ConfigError([problem]) from error
+            obstacle = error.strerror
+        if obstacle:
+            raise ConfigError([ConfigProblem(str(self._path), "", f"cannot write this file: {obstacle}")])
 
     def check(self) -> None:
         """Whether the file could be written; nothing is."""
-        place = self._path
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        writable = os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0))
-        if self._path.is_dir() or not writable or (place != self._path and not place.is_dir()):
-            reason = "it is a directory" if self._path.is_dir() else f"no permission on {place}"
-            raise RetryableExportError(f"{self._path} cannot be written: {reason}")
+        try:
+            obstacle = self._obstacle()
+        except OSError as error:
+            obstacle = error.strerror
+        if obstacle:
+            raise RetryableExportError(f"{self._path} cannot be written: {obstacle}")
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:  # noqa: ARG002 - a disk knows no deadline
         lines = b"".join(
@@ -86,11 +87,27 @@ class FileExporter:
     def close(self) -> None:
         """Nothing is open between batches."""
 
+    def _obstacle(self) -> str | None:
+        """What stands in the way, as far as can be seen without writing. Raises OSError."""
+        place = self._path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if place == self._path and not place.is_file():  # a pipe would wait for its reader
+            return "it is a directory" if place.is_dir() else "it is not a regular file"
+        if place != self._path and not place.is_dir():
+            return f"{place} is not a directory"
+        writable = os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0))
+        return None if writable else f"no permission on {place}"
+
     def _append(self, lines: bytes) -> None:
         is_new = not self._path.exists()
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         try:
+            if is_new:
+                self._sync_directory()
             before = os.fstat(handle).st_size
+            if before and os.pread(handle, 1, before - 1) != b"\n":
+                before = self._repair()
             try:
                 view = memoryview(lines)
                 while view:
@@ -102,10 +119,9 @@ class FileExporter:
                 raise
         finally:
             os.close(handle)
-        if is_new:
-            self._sync_directory()
 
-    def _repair(self) -> None:
+    def _repair(self) -> int:
+        """Cut off a last line without an end, and return the size that is left."""
         with self._path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
             keep = end
@@ -120,6 +136,7 @@ class FileExporter:
             if keep != end:
                 file.truncate(keep)
                 os.fsync(file.fileno())
+            return keep
 
     def _rotate(self) -> None:
         keep = self._config.keep

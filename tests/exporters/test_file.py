@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,17 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """The kernel writes no file beyond ``size`` bytes: what fits is written, the rest is refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_batch_is_one_line_per_sample_and_batches_follow_each_other(tmp_path: Path) -> None:
     path = tmp_path / "made" / "as needed" / "metrics.jsonl"
     made = open_file(path)
@@ -52,6 +66,25 @@ def test_what_a_kill_left_of_a_line_is_taken_back(tmp_path: Path) -> None:
     path.write_bytes(b"only a torn line")
     open_file(path)
     assert path.read_bytes() == b""
+
+
+def test_a_torn_line_that_could_not_be_taken_back_at_once_is_taken_back_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    made = open_file(path)
+    write(made, batch(1))
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "ftruncate", broken)
+    with file_size_limit(path.stat().st_size + 50), pytest.raises(RetryableExportError):
+        write(made, batch(3))
+    monkeypatch.undo()
+    assert not path.read_bytes().endswith(b"\n")
+    write(made, batch(3))
+    assert lines(path) == [to_record(sample) for sample in (*batch(1).samples, *batch(3).samples)]
 
 
 def test_it_rotates_before_a_batch_that_would_be_too_much(tmp_path: Path) -> None:
@@ -85,23 +118,16 @@ def test_another_program_may_rotate_the_file(tmp_path: Path) -> None:
     assert (len(lines(tmp_path / "moved")), len(lines(path))) == (1, 2)
 
 
-def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_leaves_whole_lines_only(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     made = open_file(path)
     write(made, batch(1))
-    real = os.write
-    calls: list[int] = []
-
-    def full(handle: int, data: memoryview) -> int:
-        if calls:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        calls.append(handle)
-        return real(handle, data[:50])
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(RetryableExportError, match=r"metrics\.jsonl cannot be written: No space left on device"):
+    limit = path.stat().st_size + 50
+    with (
+        file_size_limit(limit),
+        pytest.raises(RetryableExportError, match=r"metrics\.jsonl cannot be written: File too large"),
+    ):
         write(made, batch(3))
-    monkeypatch.undo()
     assert len(lines(path)) == 1
     write(made, batch(3))
     assert len(lines(path)) == 4
@@ -120,14 +146,52 @@ def test_a_batch_is_synced_before_it_counts_as_delivered(tmp_path: Path, monkeyp
 def test_a_path_that_cannot_work_is_a_configuration_problem(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_file(tmp_path / place)
-    assert str(caught.value).startswith(f"{tmp_path / place}: cannot write this file: ")
+    (problem,) = caught.value.problems
+    assert problem.where == str(tmp_path / place)
+    assert problem.message.startswith("cannot write this file: ")
+
+
+def test_a_pipe_is_refused_instead_of_waiting_for_its_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="it is not a regular file"):
+        open_file(tmp_path / "pipe")
+    with pytest.raises(ExportError, match="it is not a regular file"):
+        FileExporter(FileConfig(type="file", path=tmp_path / "pipe")).check()
+
+
+def test_a_name_is_durable_as_soon_as_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    real = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    path = tmp_path / "metrics.jsonl"
+    made = open_file(path, max_size=1)
+    write(made, batch(1))
+    synced.clear()
+    write(made, batch(1))
+    assert synced == [tmp_path, tmp_path, path], "rotated, created, written"
 
 
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
     made = FileExporter(FileConfig(type="file", path=tmp_path / "new" / "metrics.jsonl"))
     made.check()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ExportError, match="it is a directory"):
-        FileExporter(FileConfig(type="file", path=tmp_path)).check()
-    with pytest.raises(ExportError, match="cannot be written"):
-        FileExporter(FileConfig(type="file", path=Path("/dev/null/metrics.jsonl"))).check()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("/tmp", "it is a directory"),
+        ("/dev/null", "it is not a regular file"),
+        ("/dev/null/metrics.jsonl", "/dev/null is not a directory"),
+        (f"/tmp/{'x' * 300}/metrics.jsonl", "File name too long"),
+    ],
+)
+def test_a_check_says_what_stands_in_the_way(place: str, reason: str) -> None:
+    with pytest.raises(ExportError) as caught:
+        FileExporter(FileConfig(type="file", path=Path(place))).check()
+    assert str(caught.value) == f"{place} cannot be written: {reason}"
