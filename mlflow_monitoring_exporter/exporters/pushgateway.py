@@ -60,8 +60,11 @@ class PushgatewayConfig(ExporterConfig):
 
 
 def _grouping(name: str, value: str) -> str:
-    """One ``/name/value`` of a group's path; values that a path cannot carry go as base64."""
-    if value and "/" not in value:
+    """One ``/name/value`` of a group's path; values that a path cannot carry go as base64.
+
+    A path cannot carry ``.`` and ``..`` either: clients and servers resolve them.
+    """
+    if value.strip(".") and "/" not in value:
         return f"/{name}/{quote(value, safe='')}"
     return f"/{name}@base64/{urlsafe_b64encode(value.encode()).decode().rstrip('=') or '='}"
 

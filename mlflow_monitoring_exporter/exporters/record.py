@@ -5,17 +5,19 @@ The shape is the contract of docs/pramathus.openapi.yaml.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlflow_monitoring_exporter.model import Sample, nonfinite_name
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def iso_utc(timestamp_ms: int) -> str:
     """``2026-11-21T08:15:30.250Z``. A time that the calendar cannot hold becomes its nearest end."""
     try:
-        moment = datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC)
-    except (OverflowError, ValueError, OSError):
+        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)  # exact; a float of seconds is not, far from now
+    except OverflowError:
         moment = datetime.max.replace(tzinfo=UTC) if timestamp_ms > 0 else datetime.min.replace(tzinfo=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -6,6 +6,8 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,14 @@ from mlflow_monitoring_exporter.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters.pramathus import PramathusConfig, PramathusExporter, plugin
-from mlflow_monitoring_exporter.exporters.record import to_record
+from mlflow_monitoring_exporter.exporters.record import iso_utc
 from mlflow_monitoring_exporter.model import Batch, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import Behaviour, answer, bad_server, close, cut_short, drip, hang, redirect
 from tests.parts.strict_peer import CONTRACT, TOKEN, StrictPeer, strict_peer
+
+#: The ends of the calendar.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,10 @@ def test_the_contract_is_valid_openapi() -> None:
     validate(yaml.safe_load(CONTRACT.read_text()))
 
 
+def milliseconds(text: str) -> int:
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
 @given(samples=st.lists(any_sample, min_size=1, max_size=5), created=st.integers(0, 10**13), number=st.integers(0))
 def test_whatever_mlflow_holds_the_strict_peer_takes(
     peer: StrictPeer, samples: list[Sample], created: int, number: int
@@ -64,6 +73,7 @@ def test_whatever_mlflow_holds_the_strict_peer_takes(
     taken = peer.batches[key]["metrics"]
     for record, sample in zip(taken, samples, strict=True):
         assert record["name"] == sample.key
+        assert milliseconds(record["timestamp"]) == min(max(sample.timestamp_ms, FIRST_MS), LAST_MS)
         assert record["metadata"]["run_id"] == sample.run.run_id
         assert record["metadata"]["experiment_name"] == sample.run.experiment_name
         assert record["metadata"]["step"] == sample.step
@@ -183,10 +193,23 @@ def test_a_check_reaches_the_sink_and_delivers_nothing(status: int, able: bool) 
     assert [request.method for request in server.requests] == ["OPTIONS"]
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_sink_may_ask_for_a_pause_in_seconds_or_until_a_date(status: int) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    for text in ("100", date):
+        with bad_server(answer(status, {"Retry-After": text})) as server, pytest.raises(RetryableExportError) as caught:
+            send(server.url)
+        assert caught.value.retry_after == pytest.approx(100, abs=5)
+
+
+@given(st.integers(FIRST_MS, LAST_MS))
+def test_a_time_is_exact_to_the_millisecond_wherever_the_calendar_reaches(timestamp_ms: int) -> None:
+    assert milliseconds(iso_utc(timestamp_ms)) == timestamp_ms
+
+
 def test_a_time_beyond_the_calendar_is_its_end() -> None:
-    sample = batch(1).samples[0]
-    far = Sample(sample.run, "loss", 0, 10**17, 1.0)
-    assert to_record(far)["timestamp"] == "9999-12-31T23:59:59.999Z"
+    assert iso_utc(10**17) == "9999-12-31T23:59:59.999Z"
+    assert iso_utc(-(10**17)) == "0001-01-01T00:00:00.000Z"
 
 
 def test_without_a_key_the_configuration_is_refused() -> None:

@@ -109,13 +109,29 @@ def test_values_that_json_cannot_hold_arrive(gateway: Pushgateway, value: float)
     assert repr(found) == repr(value)
 
 
-@pytest.mark.parametrize("job", ["with/slash", "mit Umlaut ä", "a b?c#d%e", "/"])
+@pytest.mark.parametrize("job", ["with/slash", "mit Umlaut ä", "a b?c#d%e", "/", ".", "..", "x/../y"])
 def test_any_job_name_is_kept_whole(gateway: Pushgateway, job: str) -> None:
     made = exporter(gateway.address, job_name=job)
     push(made, snapshot(loss=1.0))
     assert [group["job"] for group in gateway.groups()] == [job]
     push(made, Snapshot({}))
     assert gateway.groups() == []
+
+
+@pytest.mark.parametrize("experiment_id", ["1/2", "/", "", ".", "..", "a b?c#d%e"])
+def test_any_experiment_id_is_a_group_of_its_own(gateway: Pushgateway, experiment_id: str) -> None:
+    made = exporter(gateway.address)
+    push(made, build_snapshot([RunGauges(experiment_id, "name", "a" * 32, "", {"loss": 1.0})]))
+    assert [group["experiment_id"] for group in gateway.groups()] == [experiment_id]
+    push(made, Snapshot({}))
+    assert gateway.groups() == []
+
+
+def test_a_label_may_hold_quotes_line_breaks_and_emoji(gateway: Pushgateway) -> None:
+    name = 'he said "no"\nand \\n left 🦊'
+    push(exporter(gateway.address), build_snapshot([RunGauges("1", name, "a" * 32, "stage\t", {"a b": 1.0})]))
+    ((_, labels, _),) = gateway.series()
+    assert (labels["experiment_name"], labels["model_stage"], labels["metric"]) == (name, "stage\t", "a b")
 
 
 def test_one_group_that_is_refused_does_not_keep_the_others_away(gateway: Pushgateway) -> None:
