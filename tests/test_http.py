@@ -73,6 +73,22 @@ def test_a_bundle_that_cannot_be_used_is_named(server: str, tmp_path: Path) -> N
         get(server, tmp_path / "empty.pem")
 
 
+def test_a_bundle_that_breaks_later_is_named_too(server: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(bundle)
+    client = HttpClient(ca_file=bundle, headers={"Connection": "close"})
+    for break_it, reason in (
+        (lambda: bundle.write_text("no certificate"), r"^ca_file .*ca\.pem holds no PEM certificate$"),
+        (bundle.unlink, r"^cannot read ca_file .*ca\.pem: No such file or directory$"),
+    ):
+        break_it()
+        with pytest.raises(HttpFailedError, match=reason):
+            client.request("GET", server, deadline=Deadline.after(5))
+        AUTHORITY.cert_pem.write_to_path(bundle)
+        assert client.request("GET", server, deadline=Deadline.after(5)).ok
+    client.close()
+
+
 def test_a_plain_server_behind_https_is_said_so(server: str) -> None:
     with pytest.raises(
         HttpFailedError, match=r"connection closed without an answer|cut short|connection reset|not a valid"
@@ -82,9 +98,17 @@ def test_a_plain_server_behind_https_is_said_so(server: str) -> None:
 
 def test_a_secret_at_the_cut_of_a_long_answer_does_not_slip_through() -> None:
     client = HttpClient(credentials=Credentials(token=Secret(SecretStr("a-long-secret-token"))))
-    for padding in range(270, 310):
-        body = b"x" * padding + b"a-long-secret-token" + b"y" * 100
-        assert "a-long" not in client.describe(HttpResponse(400, {}, body))
+    for filler, paddings in ((b"x", range(270, 310)), (b" ", range(65536 - 30, 65536 + 5))):
+        for padding in paddings:
+            body = filler * padding + b"a-long-secret-token" + b"y" * 100
+            assert "a-long" not in client.describe(HttpResponse(400, {}, body))
+    client.close()
+
+
+def test_a_server_that_repeats_our_header_does_not_betray_the_password() -> None:
+    client = HttpClient(credentials=Credentials(username="me", password=Secret(SecretStr("hidden"))))
+    said = client.describe(HttpResponse(400, {}, b"Authorization: Basic bWU6aGlkZGVu is not for me:hidden"))
+    assert said == "HTTP 400 Bad Request: Authorization: Basic [redacted] is not for me:[redacted]"
     client.close()
 
 

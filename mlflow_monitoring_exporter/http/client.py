@@ -130,6 +130,8 @@ class HttpClient:
             ValueError,
         ) as error:  # ValueError: a mad Location header
             why = "timed out" if deadline.expired else _why(error)
+            self._ca_checked = False
+            self._check_ca_file()  # it was good once, but may be gone or broken by now
             raise HttpFailedError(self._credentials.redact(why)) from None
 
     def _check_ca_file(self) -> None:

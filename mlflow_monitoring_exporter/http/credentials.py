@@ -48,15 +48,19 @@ class Credentials(AuthBase):
                 raise HttpFailedError("the token holds characters that an HTTP header cannot carry")
             request.headers["Authorization"] = f"Bearer {token}"
         elif self._username is not None:
-            password = (self._password.get() if self._password else None) or ""
-            pair = b64encode(f"{self._username}:{password}".encode()).decode("ascii")
-            request.headers["Authorization"] = f"Basic {pair}"
+            request.headers["Authorization"] = f"Basic {self._pair()}"
         return request
 
+    def _pair(self) -> str:
+        password = (self._password.get() if self._password else None) or ""
+        return b64encode(f"{self._username}:{password}".encode()).decode("ascii")
+
     def redact(self, text: str) -> str:
-        """``text`` without our secrets, should a server have repeated them."""
-        for secret in (self._token, self._password):
-            value = secret.get() if secret else None
+        """``text`` without our secrets, should a server have repeated them, in the clear or as they were sent."""
+        values = [secret.get() for secret in (self._token, self._password) if secret]
+        if self._username is not None:
+            values.append(self._pair())
+        for value in values:
             if value:
                 text = text.replace(value, "[redacted]")
         return text

@@ -11,6 +11,8 @@ from http.client import responses as status_phrases
 #: Bytes of a foreign body that are looked at, and characters of it in a message.
 _LOOK = 64 * 1024
 _EXCERPT = 300
+#: A secret that the look cuts in two is not recognised; its first half is shorter than this, and at the end.
+_UNSAFE = 32 * 1024
 
 
 class HttpFailedError(Exception):
@@ -41,6 +43,8 @@ class HttpResponse:
         if "html" in self.headers.get("Content-Type", ""):
             return text
         body = redact(self.body[:_LOOK].decode("utf-8", "replace"))
+        if len(self.body) > _LOOK:
+            body = body[:-_UNSAFE]
         readable = " ".join("".join(c if c.isprintable() else " " for c in body).split())
         return f"{text}: {readable[:_EXCERPT]}" if readable else text
 
