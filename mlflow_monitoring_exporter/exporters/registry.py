@@ -48,7 +48,7 @@ def load_plugins() -> Plugins:
 
 
 def _add(entry: EntryPoint, available: dict[str, ExporterPlugin[Any]], failed: dict[str, str]) -> None:
-    origin = f"{entry.name} of {entry.dist.name}" if entry.dist else entry.name
+    origin = f"{entry.name} ({entry.dist.name})" if entry.dist else entry.name
     if entry.name in available:
         failed[origin] = "another exporter of this name is installed"
         return

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,64 @@ def test_whatever_mlflow_holds_the_strict_peer_takes(
             spelled = {"NaN": math.isnan(sample.value), "+Inf": sample.value > 0, "-Inf": sample.value < 0}
             assert record["value"] is None
             assert spelled[record["metadata"]["nonfinite"]]
+
+
+GOOD = b'{"timestamp": "2026-11-21T08:15:30.250Z", "source": "mlflow", "metrics": [SAMPLE]}'
+SAMPLE = (
+    b'{"name": "loss", "value": 0.5, "timestamp": "2026-11-21T08:15:30.250Z", '
+    b'"metadata": {"run_id": "r", "experiment_name": "", "step": 0, "tags": {"owner": "me"}}}'
+)
+KEY = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instead"),
+    [
+        (b'"mlflow"', b'"other"'),
+        (b'"source"', b'"extra": 1, "source"'),
+        (b'"source"', b'"source": "mlflow", "source"'),
+        (b"[SAMPLE]", b"[]"),
+        (b'"name": "loss"', b'"name": ""'),
+        (b'"name"', b'"unit": "s", "name"'),
+        (b"0.5", b"NaN"),
+        (b"0.5", b'"0.5"'),
+        (b"0.5", b"null"),
+        (b'"step"', b'"nonfinite": "NaN", "step"'),
+        (b'"step"', b'"more": 1, "step"'),
+        (b'"step": 0', b'"step": 0.5'),
+        (b'"run_id": "r"', b'"run_id": ""'),
+        (b'"me"', b"1"),
+        (b"30.250Z", b"30Z"),
+        (b"30.250Z", b"30.250+00:00"),
+        (b"11-21", b"13-21"),
+    ],
+)
+def test_the_strict_peer_takes_nothing_else(wanted: bytes, instead: bytes) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Idempotency-Key": KEY}
+    wrong = GOOD.replace(wanted, instead).replace(b"SAMPLE", SAMPLE.replace(wanted, instead))
+    with strict_peer() as peer:
+        assert requests.post(peer.url, wrong, headers=headers, timeout=5).status_code == 400
+        assert (len(peer.violations), peer.samples) == (1, [])
+        assert requests.post(peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers=headers, timeout=5).ok
+        assert len(peer.samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("Authorization", "Bearer other", 401),
+        ("Content-Type", "text/plain", 400),
+        ("Idempotency-Key", "short", 400),
+        ("Idempotency-Key", KEY.upper(), 400),
+    ],
+)
+def test_the_strict_peer_wants_every_header(header: str, value: str, status: int) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Idempotency-Key": KEY}
+    with strict_peer() as peer:
+        answered = requests.post(
+            peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers={**headers, header: value}, timeout=5
+        )
+        assert (answered.status_code, peer.samples) == (status, [])
 
 
 def test_the_body_is_exactly_what_was_promised() -> None:

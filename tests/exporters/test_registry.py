@@ -76,5 +76,5 @@ def test_a_broken_one_is_remembered_with_its_reason_and_harms_nobody(site: Path)
         "broken": "ModuleNotFoundError: No module named 'nothing_like_this'",
         "number": "is str, not an ExporterPlugin",
         "loose": "receives every sample, so its configuration must extend BatchExporterConfig",
-        "file of thirdparty": "another exporter of this name is installed",
+        "file (thirdparty)": "another exporter of this name is installed",
     }
