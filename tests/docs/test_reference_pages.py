@@ -1,0 +1,189 @@
+"""Commands, metrics, health pages and records are documented as they are."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import typer.main
+import yaml
+from jsonschema import Draft202012Validator
+
+from mlflow_monitoring_exporter.cli.main import app
+from mlflow_monitoring_exporter.cli.options import Options
+from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, to_tree
+from mlflow_monitoring_exporter.config.schema import WebConfig
+from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
+from mlflow_monitoring_exporter.exporters.answers import to_error
+from mlflow_monitoring_exporter.http import HttpResponse
+from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
+from mlflow_monitoring_exporter.schedule.poll import PollReport
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.web.app import build_app
+from mlflow_monitoring_exporter.web.server import WebServer
+from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
+from tests.exporters.samples import batch
+from tests.parts.programs import need
+
+COMMANDS = (REFERENCE / "commands.md").read_text()
+METRICS = (REFERENCE / "metrics.md").read_text()
+HEALTH = (REFERENCE / "health.md").read_text()
+RECORDS = (REFERENCE / "json-records.md").read_text()
+
+
+def commands() -> dict[str, list[str]]:
+    """Every command with its own flags."""
+    found = {}
+    pending = [("", typer.main.get_command(app))]
+    while pending:
+        name, command = pending.pop()
+        inner = getattr(command, "commands", {})
+        pending += [(f"{name} {sub}".strip(), below) for sub, below in inner.items()]
+        if not inner or not name:
+            shared = {"help", *Options.__dataclass_fields__}
+            found[name] = [flag for p in command.params if p.name not in shared for flag in p.opts if flag[:2] == "--"]
+    return found
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_is_in_the_reference_with_its_flags(name: str) -> None:
+    flags = commands()[name]
+    where = section(COMMANDS, f"`{name}`") if name else COMMANDS.split("\n## ")[0]
+    assert [flag for flag in flags if f"`{flag}" not in where] == []
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    table = re.findall(r"^\| (\d+) \|", COMMANDS, re.MULTILINE)
+    usage_error, interrupted = 2, 130
+    assert list(map(int, table)) == [EXIT_OK, EXIT_FAILED, usage_error, EXIT_CONFIG, interrupted]
+
+
+def test_the_json_of_a_report_has_the_documented_keys() -> None:
+    (shown,) = fenced("json", section(COMMANDS, "`export-once`"))
+    poll = PollReport(experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0)
+    real = to_tree(OnceReport("server", None, 0, poll, (DestinationReport("file", "file", "x", "samples"),)))
+    assert shape(json.loads(shown)) == shape(real)
+
+
+@pytest.fixture
+def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
+    """The metrics of a daemon in which everything has happened once."""
+    readiness = Readiness()
+    readiness.good("mlflow")
+    metrics = SelfMetrics(readiness)
+    metrics.introduce("sink", queued=True)
+    metrics.set_state("sink", "closed")
+    metrics.config.labels("0").set(1)
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    outbox = Outbox(database)
+    bit = outbox.register(["sink"])["sink"]
+    with database.write() as tx:
+        outbox.enqueue(tx, bit, batch(1).samples, batch_size=1)
+    metrics.registry.register(LedgerCollector(database, ["sink"]))
+    yield metrics
+    database.close()
+
+
+def test_every_metric_is_in_the_reference_with_its_type_labels_and_their_words(self_metrics: SelfMetrics) -> None:
+    documented = {name: cells for name, cells in rows(METRICS).items() if name.startswith("mlflow_exporter_")}
+    seen = set()
+    for family in self_metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        kind, labels, meaning = documented[name]
+        seen.add(name)
+        assert kind == family.type, name
+        assert family.samples, f"{name} has no sample here, so its labels are not known"
+        assert set(re.findall(r"`([^`]+)`", labels)) == {key for s in family.samples for key in s.labels} - {"le"}
+        labelled = [(label, word) for sample in family.samples for label, word in sample.labels.items()]
+        words = {word for label, word in labelled if label in ("result", "reason", "state")}
+        assert [word for word in words if f"`{word}`" not in meaning] == [], name
+    assert documented.keys() == seen
+
+
+def expressions() -> list[str]:
+    """Every PromQL expression that a page shows; one that goes on in the next line is indented there."""
+    found: list[str] = []
+    for block in blocks("promql").values():
+        for line in block.splitlines():
+            if line.startswith(" "):
+                found[-1] += f"\n{line}"
+            else:
+                found.append(line)
+    return found
+
+
+def test_every_expression_is_valid(tmp_path: Path) -> None:
+    rules = [{"alert": f"a{number}", "expr": text} for number, text in enumerate(expressions())]
+    assert len(rules) >= 10
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "shown", "rules": rules}]}))
+    checked = subprocess.run([need("promtool"), "check", "rules", file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_metric_of_ours_in_an_expression_exists() -> None:
+    used = {name for text in expressions() for name in re.findall(r"\bmlflow_exporter_\w+", text)}
+    assert used
+    assert used <= rows(METRICS).keys()
+
+
+def test_readyz_looks_as_documented_and_docker_can_ask_it() -> None:
+    (shown,) = fenced("json", HEALTH)
+    (instruction,) = fenced("dockerfile", HEALTH)
+    readiness = Readiness()
+    for name, condition in json.loads(shown)["components"].items():
+        state = condition.get("state", "")
+        if condition["ready"]:
+            readiness.good(name, state=state)
+        else:
+            readiness.bad(name, condition["reason"], state=state)
+    config = WebConfig(listen="127.0.0.1:0")
+    server = WebServer(config, build_app(SelfMetrics(readiness).registry, readiness, config))
+    server.start()
+    python, *arguments = [
+        word.replace("http://127.0.0.1:9797", server.url) for word in json.loads(instruction.partition("CMD")[2])
+    ]
+    assert python == "python"
+
+    def healthy() -> bool:
+        return subprocess.run([sys.executable, *arguments], capture_output=True, check=False).returncode == 0
+
+    try:
+        assert shape(requests.get(f"{server.url}/readyz", timeout=10).json()) == shape(json.loads(shown))
+        assert not healthy()
+        readiness.good("exporters.pramathus")
+        assert healthy()
+    finally:
+        server.stop()
+
+
+def test_the_record_that_is_shown_keeps_the_contract() -> None:
+    contract = yaml.safe_load((ROOT / "docs" / "pramathus.openapi.yaml").read_text())
+    (shown,) = fenced("json", RECORDS)
+    Draft202012Validator({**contract, "$ref": "#/components/schemas/Sample"}).validate(json.loads(shown))
+
+
+def test_every_answer_has_the_consequence_that_is_written() -> None:
+    """Answers of one row mean the same, answers of different rows do not, but for what a row says itself."""
+    lines = re.findall(r"^\| (.*?) \| (.*) \|$", RECORDS, re.MULTILINE)
+    written = dict(lines)
+    named = {int(code): row for row in written for code in re.findall(r"\b\d\d\d\b", row)}
+    reactions: dict[str, set[str]] = {}
+    for status in range(300, 600):
+        row = named.get(status) or next((row for row in written if f"{status // 100}xx" in row), "")
+        reactions.setdefault(row, set()).add(type(to_error(HttpResponse(status, {}, b""), "")).__name__)
+    assert reactions == {
+        "none, 408, 425, 429, 5xx": {"RetryableExportError"},
+        "3xx, 404, 405": {"RetryableExportError"},
+        "401, 403": {"UnauthorizedExportError"},
+        "any other 4xx": {"PermanentExportError"},
+    }
