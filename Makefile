@@ -49,7 +49,7 @@ lint: .venv/dev
 # Needs uv (pip install uv). The locks hold hashes and no download address.
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-		--python-version 3.11 pyproject.toml -o requirements.txt
+		--python-version 3.11 pyproject.toml --all-extras -o requirements.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

@@ -37,13 +37,13 @@ def plain_sql(path: str) -> int:
 def ours_from_database(path: str) -> int:
     with closing(SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{path}"))) as source:
         ids = [experiment.experiment_id for experiment in source.experiments()]
-        return sum(len(run.latest) for page in source.runs(ids) for run in page)
+        return sum(len(run.latest) for page in source.runs(ids) for run in page.runs)
 
 
 def ours_over_rest(url: str) -> int:
     with closing(RestSource(MlflowConfig(tracking_uri=url), stop=threading.Event())) as source:
         ids = [experiment.experiment_id for experiment in source.experiments()]
-        return sum(len(run.latest) for page in source.runs(ids) for run in page)
+        return sum(len(run.latest) for page in source.runs(ids) for run in page.runs)
 
 
 def bare_requests(url: str) -> int:

@@ -29,7 +29,8 @@ from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem, StateCorruptError
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin, ScrapedExporter
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, Queue
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
+from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.file import StateLock, set_aside, state_path
@@ -47,6 +48,16 @@ class Telemetry:
     def __init__(self) -> None:
         self.readiness = Readiness()
         self.metrics = SelfMetrics(self.readiness)
+
+
+class Progress:
+    """Hears how far a long reading has come; this one keeps it to itself."""
+
+    def runs(self, read: int) -> None:
+        """So many runs were read."""
+
+    def series(self, done: int, total: int) -> None:
+        """Of so many series the points were read, of ``total`` they will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,13 @@ class Assembly:
     Raises ConfigError and StateError; what was opened by then is closed again.
     """
 
-    def __init__(self, config: Config, destinations: Sequence[Destination], telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        destinations: Sequence[Destination],
+        telemetry: Telemetry,
+        progress: Progress | None = None,
+    ) -> None:
         self.config = config
         self.destinations = tuple(destinations)
         self.stopping = threading.Event()
@@ -142,19 +159,32 @@ class Assembly:
                     self._serve(destination.exporter, opened)
             self._serve(LedgerCollector(database, self.bits), opened)
             self.workers = Workers([self._worker(destination) for destination in destinations])
-            self.source = open_source(config.mlflow, stop=self.stopping, on_skipped=self._skipped)
+            self.source = open_source(
+                config.mlflow,
+                stop=self.stopping,
+                concurrency=config.export.concurrency,
+                on_skipped=self._skipped,
+            )
             opened.callback(self.source.close)
             self.poller = Poller(
                 self.source,
                 config.export,
                 database=database,
                 queues=queues(config, queued, self.bits),
-                events=PollEvents(
-                    published=self.workers.publish, queued=self.workers.wake, read=telemetry.metrics.read.inc
-                ),
+                events=self._events(progress or Progress()),
                 stop=self.stopping,
             )
             self._opened = opened.pop_all()
+
+    def _events(self, progress: Progress) -> PollEvents:
+        shown = any(destination.mode is DeliveryMode.LATEST for destination in self.destinations)
+        return PollEvents(
+            published=self.workers.publish if shown else None,
+            queued=self.workers.wake,
+            read=self._telemetry.metrics.read.inc,
+            loading=progress.runs,
+            sending=progress.series,
+        )
 
     def close(self) -> None:
         """Release everything. Threads of the workers must have ended."""

@@ -105,7 +105,9 @@ class Run:
 class RunContext:
     """What a sample says about the run that it belongs to.
 
-    ``tags`` holds only what the operator's allow-list lets out.
+    ``tags`` holds only what the operator's allow-list lets out. ``parent_run_id`` is None for a run
+    that is not nested; ``root_run_id`` is the outermost run known above it, or the run itself (None
+    in samples that were queued by a release that did not know it).
     """
 
     server: str
@@ -114,6 +116,8 @@ class RunContext:
     run_id: str
     run_name: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class RunGauges:
     run_id: str
     model_stage: str
     values: Mapping[str, float]
+    parent_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

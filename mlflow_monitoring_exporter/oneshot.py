@@ -9,14 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_monitoring_exporter.assembly import Assembly, Destination, Telemetry, create_destinations, queues, register
+from mlflow_monitoring_exporter.assembly import (
+    Assembly,
+    Destination,
+    Progress,
+    Telemetry,
+    create_destinations,
+    queues,
+    register,
+)
 from mlflow_monitoring_exporter.config.schema import Config, StateConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.worker import Drained
 from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
@@ -65,7 +72,7 @@ class OnceReport:
         return self.source_error is None and all(d.error is None and d.set_aside == 0 for d in self.destinations)
 
 
-def export_once(config: Config, plugins: Plugins) -> OnceReport:
+def export_once(config: Config, plugins: Plugins, progress: Progress | None = None) -> OnceReport:
     """Read all of MLflow once and deliver everything that is new, a backlog included.
 
     A platform that fails keeps its samples in the queue for the next time. When MLflow cannot be
@@ -74,7 +81,7 @@ def export_once(config: Config, plugins: Plugins) -> OnceReport:
     destinations = create_destinations(config, plugins)
     pushed = [destination for destination in destinations if not destination.scraped]
     telemetry = Telemetry()
-    with Assembly(config, pushed, telemetry) as assembly:
+    with Assembly(config, pushed, telemetry, progress) as assembly:
         poll, source_error, drained = _poll_and_drain(assembly, config.export.drain_timeout)
         reports = []
         for destination in destinations:
@@ -131,22 +138,26 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
     outbox = Outbox(state)
     queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
     bits = register(outbox, config, queued)
-    snapshots: list[Snapshot] = []
     skipped: list[str] = []
-    source = open_source(config.mlflow, stop=threading.Event(), on_skipped=lambda item, _reason: skipped.append(item))
+    source = open_source(
+        config.mlflow,
+        stop=threading.Event(),
+        concurrency=config.export.concurrency,
+        on_skipped=lambda item, _reason: skipped.append(item),
+    )
     try:
         poller = Poller(
             source,
             config.export,
             database=state,
             queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
-            events=PollEvents(published=snapshots.append, queued=lambda: None, read=lambda _count: None),
+            events=PollEvents(),
             stop=threading.Event(),
         )
         poll, source_error = _poll(poller)
     finally:
         source.close()
-    series = sum(snapshot.series_count for snapshot in snapshots)
+    series = poll.series if poll else 0
     errors = _check_all(destinations)
     reports = tuple(
         _report(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from importlib.util import find_spec
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -84,6 +87,24 @@ def check_http_url(value: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
     return value.rstrip("/")
+
+
+#: Databases that MLflow keeps its store in, and the driver for each; an extra of that name brings it.
+DATABASE_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
+
+
+def check_database_url(value: str) -> str:
+    """``postgresql://user@host/database`` or ``mysql://...``, of whose kind a driver is installed."""
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        raise ValueError("is not the URL of a database: use postgresql://user@host:5432/database") from None
+    kind = url.get_backend_name()
+    if not url.host or not url.database:
+        raise ValueError(f"must name a host and a database: {kind}://user@host/database")
+    if find_spec(DATABASE_DRIVERS[kind]) is None:
+        raise ValueError(f"needs the driver {DATABASE_DRIVERS[kind]}: pip install 'mlflow-monitoring-exporter[{kind}]'")
+    return value
 
 
 def check_listen(value: str) -> str:

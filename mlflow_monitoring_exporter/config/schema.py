@@ -15,6 +15,7 @@ from mlflow_monitoring_exporter.config.fields import (
     Since,
     Size,
     Words,
+    check_database_url,
     check_http_url,
 )
 from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
@@ -23,7 +24,10 @@ from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
 class MlflowConfig(Section):
     """Which MLflow is read, and how."""
 
-    tracking_uri: str = Field("sqlite:///mlflow.db", description="http(s):// tracking server, or sqlite:/// store")
+    tracking_uri: str = Field(
+        "sqlite:///mlflow.db",
+        description="http(s):// tracking server, or its store: sqlite:///, postgresql:// or mysql://",
+    )
     username: str | None = Field(None, description="basic authentication")
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -43,7 +47,11 @@ class MlflowConfig(Section):
             if not value.startswith("sqlite:///") or len(value) == len("sqlite:///"):
                 raise ValueError("must name a file: sqlite:///relative.db or sqlite:////absolute.db")
             return value
-        raise ValueError(f"{scheme or 'a plain path'} is not supported: use http://, https:// or sqlite:///")
+        if scheme.partition("+")[0] in ("postgresql", "mysql"):
+            return check_database_url(value)
+        raise ValueError(
+            f"{scheme or 'a plain path'} is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://"
+        )
 
     @model_validator(mode="after")
     def _one_way_to_authenticate(self) -> Self:
@@ -61,6 +69,13 @@ class PatternFilter(Section):
     exclude: Words = ()
 
 
+class SweepConfig(Section):
+    """The slow search for what no filter finds: late points, edited tags, runs that are gone or back."""
+
+    page: int = Field(100, ge=1, le=1000, description="runs that one step looks at again")
+    every: Duration = Field(60.0, description="time between two steps")
+
+
 class ExportConfig(Section):
     """How often MLflow is polled, and what of it is exported."""
 
@@ -75,6 +90,8 @@ class ExportConfig(Section):
     )
     history: bool = Field(True, description="send every point of a metric, not only the latest, to sinks")
     since: Since = Field("all", description="how far back the first load of a sink goes")
+    sweep: SweepConfig = SweepConfig()
+    concurrency: int = Field(4, ge=1, le=32, description="requests to the tracking server at the same time")
     drain_timeout: Duration = Field(30.0, description="how long export-once and a stopping daemon go on delivering")
 
 

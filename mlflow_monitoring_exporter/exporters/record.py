@@ -23,7 +23,10 @@ def iso_utc(timestamp_ms: int) -> str:
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
-    """One element of ``metrics``; a non-finite value is null, and named in its metadata."""
+    """One element of ``metrics``; a non-finite value is null, and named in its metadata.
+
+    A nested run names its parent and its root there, too.
+    """
     nonfinite = nonfinite_name(sample.value)
     metadata: dict[str, Any] = {
         "run_id": sample.run.run_id,
@@ -31,6 +34,9 @@ def to_record(sample: Sample) -> dict[str, Any]:
         "step": sample.step,
         "tags": dict(sample.run.tags),
     }
+    if sample.run.parent_run_id:
+        metadata["parent_run_id"] = sample.run.parent_run_id
+        metadata["root_run_id"] = sample.run.root_run_id or sample.run.parent_run_id
     if nonfinite is not None:
         metadata["nonfinite"] = nonfinite
     return {

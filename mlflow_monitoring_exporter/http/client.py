@@ -97,7 +97,7 @@ class HttpClient:
         deadline: Deadline,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str | list[str]] | None = None,
     ) -> HttpResponse:
         """Send one request and read the whole answer, whatever its status.
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import structlog
 
 from mlflow_monitoring_exporter.errors import SourceError, StateCorruptError, StateError
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollInterruptedError, PollReport
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollReport
+from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -19,7 +20,7 @@ MLFLOW, STATE = "mlflow", "state"
 
 
 class PollJob:
-    """Polls, and says how it went. The first poll that succeeds is a complete one.
+    """Polls, and says how it went.
 
     ``patience`` is how many seconds a good poll is believed: longer ago is not "lately".
     ``on_damaged`` hears when the state file cannot be used any more, and a new one must begin.
@@ -39,14 +40,13 @@ class PollJob:
         self._metrics = metrics
         self._patience = patience
         self._on_damaged = on_damaged
-        self._complete = True
         readiness.expect(MLFLOW, "has not been read yet")
         readiness.good(STATE)
 
     def __call__(self) -> None:
         started = time.monotonic()
         try:
-            report = self._poller.run(complete=self._complete)
+            report = self._poller.run(complete=False)
         except PollInterruptedError:
             return
         except SourceError as error:
@@ -60,7 +60,6 @@ class PollJob:
             _log.exception("poll crashed")
             self._failed(MLFLOW, f"the poll crashed ({type(error).__name__}); the log has the traceback")
         else:
-            self._complete = False
             self._succeeded(report)
         finally:
             self._metrics.poll_duration.observe(time.monotonic() - started)

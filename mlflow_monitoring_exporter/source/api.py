@@ -42,7 +42,7 @@ class MlflowApi:
         self._client = HttpClient(credentials=self._credentials, ca_file=config.ca_file, headers=headers)
 
     def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The answer to ``fields``, sent as JSON body of a POST or as parameters of a GET.
+        """The answer to ``fields``, sent as JSON body of a POST or as parameters of a GET, lists repeated.
 
         Network errors, 408, 429 and 5xx are tried three times within seconds, then raise
         SourceUnavailableError. Raises SourceRefusedError, or MissingItemError, at once.
@@ -83,7 +83,7 @@ class MlflowApi:
                 deadline=Deadline.after(self._timeout),
                 body=orjson.dumps(fields) if post else None,
                 headers={"Content-Type": "application/json"} if post else None,
-                params=None if post else {name: str(value) for name, value in fields.items()},
+                params=None if post else {name: _parameter(value) for name, value in fields.items()},
             )
         except HttpFailedError as error:
             raise PassingError(f"{self.url} cannot be reached: {error}") from None
@@ -100,6 +100,10 @@ class MlflowApi:
     def _refuse_when_stopped(self) -> None:
         if self._stop.is_set():
             raise SourceUnavailableError("stopped")
+
+
+def _parameter(value: Any) -> str | list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -11,11 +11,14 @@ from mlflow_monitoring_exporter.source.rest import RestSource
 from mlflow_monitoring_exporter.source.sql import SqlSource
 
 
-def open_source(config: MlflowConfig, *, stop: threading.Event, on_skipped: OnSkipped = ignore_skipped) -> Source:
+def open_source(
+    config: MlflowConfig, *, stop: threading.Event, concurrency: int = 1, on_skipped: OnSkipped = ignore_skipped
+) -> Source:
     """A reader of ``mlflow.tracking_uri``; nothing is read, and nothing can fail, before its first method.
 
-    ``stop`` ends a wait for an absent server; ``on_skipped`` hears of every malformed record.
+    ``stop`` ends a wait for an absent server; ``on_skipped`` hears of every malformed record. A
+    server is asked at most ``concurrency`` things at the same time.
     """
-    if config.tracking_uri.startswith("sqlite:"):
-        return SqlSource(config, on_skipped=on_skipped)
-    return RestSource(config, stop=stop, on_skipped=on_skipped)
+    if config.tracking_uri.startswith(("http:", "https:")):
+        return RestSource(config, stop=stop, concurrency=concurrency, on_skipped=on_skipped)
+    return SqlSource(config, on_skipped=on_skipped)

@@ -2,8 +2,9 @@
 
 ::
 
-    experiments() -> newest_active() -> runs() -> histories()
-         all           the k to watch     pages     points of the series that changed
+    experiments() -> activity() -> runs()      once for what is new: all runs, in pages
+                                   changes()   every poll: runs that may have changed, since last time
+                                   histories() points of the series that moved
 
 A reader only reads. It keeps no durable state, decides nothing about what is exported, and can be
 called again after any error. It is used by one thread at a time.
@@ -16,6 +17,57 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_monitoring_exporter.model import Experiment, Point, Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Some runs, and the position behind which the next page begins; None behind the last page."""
+
+    runs: Sequence[Run]
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastPoll:
+    """What the poll knows from last time.
+
+    ``watched`` are experiments whose runs were all read before; of ``others`` only the activity
+    counts. ``since_ms`` is when the last poll began, by the clock of this machine, ``mark`` what
+    the reader gave it then. ``open_runs`` had not ended.
+    """
+
+    watched: Sequence[str]
+    others: Sequence[str]
+    since_ms: int
+    mark: str
+    open_runs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Some of what may have changed since the last poll.
+
+    ``runs`` are runs to look at: those that have not ended, that ended or began lately, and
+    whatever else the reader knows to have changed; some may belong to experiments that are not
+    watched. ``gone`` are runs that were deleted. ``touched`` are series ``(run_id, key, step)`` with
+    new points, none of which is below ``step``; their runs have come before. ``lost`` says that an
+    exact reader has lost count: anything may be new.
+    """
+
+    runs: Sequence[Run] = ()
+    gone: Sequence[str] = ()
+    touched: Sequence[tuple[str, str, int]] = ()
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A series of which points are wanted: from ``from_step`` on (None: all), the latest is at ``last_step``."""
+
+    run_id: str
+    key: str
+    from_step: int | None
+    last_step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +98,12 @@ class Source(Protocol):
         """The server's identity, stable over restarts and free of secrets."""
         ...
 
+    @property
+    def exact(self) -> bool:
+        """Whether ``changes`` names every series with new points. If not, points that are logged late
+        without becoming the latest are found by reading histories again."""
+        ...
+
     def check(self) -> None:
         """Make a real, cheap search: an open port or a health page proves little."""
         ...
@@ -54,23 +112,32 @@ class Source(Protocol):
         """Every active experiment."""
         ...
 
-    def newest_active(self, experiment_ids: Sequence[str], limit: int) -> Sequence[str]:
-        """The ``limit`` experiments with the newest activity, newest first.
+    def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
+        """When something last happened in experiments, in ms: at least in the ``limit`` newest ones.
 
-        Activity is the start or the end of a run, whichever is later; experiments without runs
-        come last, in the order given.
+        Activity is the start or the end of a run, whichever is later.
         """
         ...
 
-    def runs(self, experiment_ids: Sequence[str]) -> Iterator[Sequence[Run]]:
-        """Every active run of these experiments in pages of at most 1000, each run once.
+    def mark(self) -> str:
+        """The reader's own cursor as it stands now, for a later ``changes``."""
+        ...
 
-        A run that starts while pages are read may be missing; none that was there at the start is.
+    def runs(self, experiment_ids: Sequence[str], *, after: str | None = None, limit: int = 1000) -> Iterator[RunPage]:
+        """Every active run of these experiments in pages of at most ``limit``, each run once.
+
+        ``after`` is a position of an earlier page: what came before it is left out, and a few runs
+        may come again. A run that starts while pages are read may be missing; none that was there
+        at the start is.
         """
         ...
 
-    def histories(self, series: Iterable[tuple[str, str]]) -> Iterator[HistoryChunk]:
-        """All points of each series ``(run_id, key)``, series after series, in bounded chunks."""
+    def changes(self, last: LastPoll) -> Iterator[Changes]:
+        """What may have changed since the last poll, in bounded parts, for the price of what did."""
+        ...
+
+    def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
+        """All wanted points of each series, in bounded chunks; points that are not wanted may be among them."""
         ...
 
     def stages(self) -> Mapping[str, str]:

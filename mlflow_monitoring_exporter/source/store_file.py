@@ -28,6 +28,8 @@ class StoreFile:
     are short, and none is open while a caller works on what was read.
     """
 
+    row_numbers = True
+
     def __init__(self, uri: str, *, busy_timeout: float) -> None:
         self.path = Path(make_url(uri).database or "").resolve()
         self.uri = f"sqlite:///{self.path}"
@@ -53,6 +55,11 @@ class StoreFile:
         except DBAPIError as error:
             self._schema = None  # an upgrade may have happened
             raise self._explained(error.orig) from None
+
+    def version(self, connection: Connection) -> object | None:
+        """SQLite counts the commits of others, for each connection apart."""
+        token = connection.info.setdefault("token", object())
+        return token, connection.exec_driver_sql("PRAGMA data_version").scalar()
 
     def close(self) -> None:
         self._engine.dispose()

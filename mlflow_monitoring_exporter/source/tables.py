@@ -1,11 +1,23 @@
-"""The part of MLflow's database schema that is read, and whether a file has it."""
+"""The part of MLflow's database schema that is read, and whether a store has it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import BigInteger, Column, Connection, Float, Integer, MetaData, String, Table, inspect, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    inspect,
+    select,
+)
 
 from mlflow_monitoring_exporter.errors import SourceRefusedError
 
@@ -28,7 +40,7 @@ experiments = Table(
     Column("lifecycle_stage", String),
     Column("workspace", String),
 )
-#: SQLite's own row number, in no schema: a cursor that is cheap for every table.
+#: SQLite's own row number, in no schema: a cursor that is cheap for every table. Other databases have none.
 _ROWID = "rowid"
 runs = Table(
     "runs",
@@ -41,17 +53,18 @@ runs = Table(
     Column("start_time", BigInteger),
     Column("end_time", BigInteger),
     Column("lifecycle_stage", String),
+    Column("deleted_time", BigInteger),
 )
 
 
-def _metric_columns() -> tuple[Column[str | float | int], ...]:
+def _metric_columns() -> tuple[Column[str | float | int | bool], ...]:
     return (
         Column("run_uuid", String),
         Column("key", String),
         Column("step", BigInteger),
         Column("timestamp", BigInteger),
         Column("value", Float),
-        Column("is_nan", Integer),
+        Column("is_nan", Boolean),
     )
 
 
@@ -78,8 +91,8 @@ registered_model_aliases = Table(
 
 _NEEDED = (experiments, runs, metrics, latest_metrics, tags)
 _REGISTRY = (model_versions, registered_model_aliases)
-#: Workspaces came with MLflow 3; older stores have only one.
-_OPTIONAL = {_ROWID, "workspace"}
+#: Workspaces came with MLflow 3; older stores have only one. The time of a deletion came with 1.28.
+_OPTIONAL = {_ROWID, "workspace", "deleted_time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ class Schema:
     revision: str
     workspaces: bool
     registry: bool
+    deletion_times: bool
 
 
 def read_schema(connection: Connection, store: str) -> Schema:
@@ -120,6 +134,7 @@ def read_schema(connection: Connection, store: str) -> Schema:
         revision=revision,
         workspaces="workspace" in present[experiments.name],
         registry=not any(_gaps(table, present) for table in _REGISTRY),
+        deletion_times="deleted_time" in present[runs.name],
     )
 
 

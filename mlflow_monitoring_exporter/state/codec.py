@@ -1,6 +1,6 @@
 """How a batch lies in the outbox: compact JSON, each run written once.
 
-``{"runs": [[server, experiment_id, experiment_name, run_id, run_name, {tags}], ...],
+``{"runs": [[server, experiment_id, experiment_name, run_id, run_name, {tags}, parent, root], ...],
 "samples": [[run index, key, step, timestamp_ms, value], ...]}`` where a value that JSON cannot hold
 is ``"NaN"``, ``"+Inf"`` or ``"-Inf"``.
 """
@@ -40,7 +40,10 @@ def encode(samples: Sequence[Sample]) -> bytes:
         run = sample.run
         index = by_object.get(id(run))
         if index is None:
-            context = [run.server, run.experiment_id, run.experiment_name, run.run_id, run.run_name, dict(run.tags)]
+            context = [
+                *(run.server, run.experiment_id, run.experiment_name, run.run_id, run.run_name),
+                *(dict(run.tags), run.parent_run_id, run.root_run_id),
+            ]
             content = orjson.dumps(context, option=orjson.OPT_SORT_KEYS)
             index = by_object[id(run)] = by_content.setdefault(content, len(contexts))
             if index == len(contexts):

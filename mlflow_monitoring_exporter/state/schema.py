@@ -6,10 +6,11 @@
     exporter -- outbox, dead_letter                      what is on its way
 
 Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
-has been queued for that exporter; a bit in ``series.mask`` says that its whole history up to
-``series``'s own latest point has been. So a new exporter gets everything, an old one nothing twice.
-Runs that are deleted or no longer selected keep their rows, only not ``server.poll``: should they
-come back, what was sent of them is not sent again.
+has been queued for that exporter. A bit in ``series.mask`` says that its whole history up to
+``series``'s own latest point has been, a bit in ``series.base`` that all of it below ``from_step``
+has. So a new exporter gets everything, an old one nothing twice, and of a series that moved only
+its tail is read. Runs that are deleted or no longer selected keep their rows, only not ``present``:
+should they come back, what was sent of them is not sent again.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 #: Raised with every incompatible change; a file of another version is refused with advice.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -41,7 +43,18 @@ server = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("identity", Text, nullable=False, unique=True),
-    Column("poll", Integer, nullable=False, server_default="0"),  # the last whole poll
+    Column("since_ms", BigInteger),  # when the last poll that was whole began; NULL before the first
+    Column("mark", Text, nullable=False, server_default=""),  # the source's own cursor at that time
+    Column("selection", Text, nullable=False, server_default=""),  # what was selected then
+    Column("round", Integer, nullable=False, server_default="0"),  # counts loads and sweeps
+    Column("load_round", Integer),  # of a load that is not finished; NULL without one
+    Column("load_key", Text),  # what it loads
+    Column("load_position", Text),  # how far it came
+    Column("load_since_ms", BigInteger),  # when it began, and the source's cursor then
+    Column("load_mark", Text),
+    Column("sweep_round", Integer),
+    Column("sweep_position", Text),
+    Column("recheck_after", Integer, nullable=False, server_default="0"),  # the run whose histories were reread last
 )
 
 experiment = Table(
@@ -50,7 +63,12 @@ experiment = Table(
     Column("server", ForeignKey("server.id"), primary_key=True),
     Column("experiment_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
+    Column("watched", Boolean, nullable=False),  # one of the newest, whose runs are mirrored
+    Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
 )
+
+#: Runs in these states may still change.
+OPEN_STATUSES = ("RUNNING", "SCHEDULED")
 
 run = Table(
     "run",
@@ -63,11 +81,17 @@ run = Table(
     Column("status", Text, nullable=False),
     Column("start_ms", BigInteger),
     Column("end_ms", BigInteger),
+    Column("parent_run_id", Text),
     Column("tags", Text, nullable=False),  # a JSON object, only tags that are allowed out
-    Column("model_stage", Text, nullable=False),
-    Column("poll", Integer, nullable=False),  # the last poll that met this run
+    Column("tagged_stage", Text, nullable=False),
+    Column("registry_stage", Text, nullable=False),
+    Column("present", Boolean, nullable=False),
+    Column("round", Integer, nullable=False),  # the last load or sweep that met this run
+    Column("recheck", Boolean, nullable=False),  # it ended: what came out of order is still to be found
     UniqueConstraint("server", "run_id"),
+    Index("run_status", "server", "status"),
 )
+Index("run_recheck", run.c.id, sqlite_where=text("recheck = 1"), postgresql_where=run.c.recheck)
 
 series = Table(
     "series",
@@ -79,9 +103,14 @@ series = Table(
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("value", Float),  # NULL is NaN, which SQLite cannot store
     Column("mask", BigInteger, nullable=False),
+    Column("base", BigInteger, nullable=False),
+    Column("from_step", BigInteger, nullable=False),
+    Column("pending", Boolean, nullable=False),  # some exporter may miss some point
     Column("shown", Boolean, nullable=False),  # false once its key is no longer selected
     UniqueConstraint("run", "key"),
 )
+# As queries say it: SQLite uses a partial index only for the same words.
+Index("series_pending", series.c.id, sqlite_where=text("pending = 1"), postgresql_where=series.c.pending)
 
 seen = Table(
     "seen",

@@ -11,9 +11,9 @@ from mlflow_monitoring_exporter.transform.names import family_name, short_run_id
 HELP = "Latest value of an MLflow metric; the label metric holds its key as logged."
 
 
-def model_stage(registry_stage: str | None, tags: Mapping[str, str]) -> str:
-    """Registry alias, else registry stage, else the run's tag ``model_stage`` or ``stage``, else empty."""
-    return registry_stage or tags.get("model_stage") or tags.get("stage") or ""
+def tagged_stage(tags: Mapping[str, str]) -> str:
+    """The run's tag ``model_stage`` or ``stage``, else empty; what the registry says goes before it."""
+    return tags.get("model_stage") or tags.get("stage") or ""
 
 
 def build_snapshot(runs: Iterable[RunGauges], *, empty: Iterable[str] = ()) -> Snapshot:

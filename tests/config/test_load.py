@@ -84,7 +84,8 @@ def test_every_problem_is_reported_at_once_with_file_line_and_key(tmp_path: Path
     )
     assert len(found) == 5
     assert (
-        found[0] == "config.yaml:5: mlflow.tracking_uri: mlflow is not supported: use http://, https:// or sqlite:///"
+        found[0]
+        == "config.yaml:5: mlflow.tracking_uri: mlflow is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://"
     )
     assert "config.yaml:2: export.intervall: unknown key; did you mean interval?" in found
     assert "config.yaml:7: exporters.prod.type: unknown type 'pramathuss'; did you mean pramathus?" in found

@@ -22,7 +22,10 @@ def one_line(err: str) -> str:
 def test_a_tracking_uri_of_no_known_kind(here: Path) -> None:
     done = run("export-once", "--tracking-uri", "mlflow://nonsense", cwd=here)
     assert done.code == 78
-    assert one_line(done.err) == "error: --tracking-uri: mlflow is not supported: use http://, https:// or sqlite:///"
+    assert (
+        one_line(done.err)
+        == "error: --tracking-uri: mlflow is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://"
+    )
 
 
 @pytest.mark.parametrize("command", ["export-once", "check"])

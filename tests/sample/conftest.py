@@ -55,7 +55,7 @@ def read(config: MlflowConfig) -> tuple[dict[str, str], list[Run], dict[str, str
     source: Source = SqlSource(config)
     try:
         experiments = {experiment.experiment_id: experiment.name for experiment in source.experiments()}
-        runs = [run for page in source.runs(list(experiments)) for run in page]
+        runs = [run for page in source.runs(list(experiments)) for run in page.runs]
         return experiments, runs, dict(source.stages())
     finally:
         source.close()

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.model import RunStatus
+from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.sql import SqlSource
 from tests.parts.bad_server import answer, bad_server, hang, html
 from tests.parts.mlflow_server import MlflowServer
@@ -37,7 +38,7 @@ def test_a_missing_store_is_made_with_its_directory_and_filled(filled: Filled) -
 def test_the_reader_finds_every_point(filled: Filled) -> None:
     _, runs, _ = read(filled.config)
     source = SqlSource(filled.config)
-    chunks = list(source.histories((run.run_id, point.key) for run in runs for point in run.latest))
+    chunks = list(source.histories(Wanted(run.run_id, p.key, None, p.step) for run in runs for p in run.latest))
     source.close()
     assert sum(len(chunk.points) for chunk in chunks) == filled.generated.points
 

@@ -12,10 +12,12 @@ import pytest
 from mlflow_monitoring_exporter.config.schema import ExportConfig, PatternFilter
 from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
 from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, Snapshot
-from mlflow_monitoring_exporter.schedule import poll as module
+from mlflow_monitoring_exporter.schedule import queueing as module
 from mlflow_monitoring_exporter.schedule.job import PollJob
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollInterruptedError, Queue
-from mlflow_monitoring_exporter.source.protocol import HistoryChunk
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
+from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
+from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
@@ -30,6 +32,14 @@ class Mlflow:
     points: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    tails: list[int | None] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
+    active: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, RunStatus] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    touched: list[tuple[str, str, int]] = field(default_factory=list)
+    last: LastPoll | None = None
+    exact: bool = False
     broken: str = ""
     vanished: set[str] = field(default_factory=set)
     server: str = "http://mlflow"
@@ -50,23 +60,44 @@ class Mlflow:
         self._fail("experiments")
         return [Experiment(*item) for item in self.names.items()]
 
-    def newest_active(self, experiment_ids: Sequence[str], limit: int) -> Sequence[str]:
-        return list(experiment_ids)[:limit]
+    def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
+        return {i: self.active[i] for i in experiment_ids if i in self.active}
 
-    def runs(self, experiment_ids: Sequence[str]) -> Iterator[Sequence[Run]]:
+    def mark(self) -> str:
+        return f"mark {len(self.homes)}"
+
+    def _run(self, run_id: str) -> Run:
+        latest = tuple(max(series, key=lambda p: p.step) for series in self.points[run_id].values())
+        tags = {"stage": "dev", "diff": "secret"} | self.tags.get(run_id, {})
+        status = self.statuses.get(run_id, RunStatus.RUNNING)
+        return Run(run_id, self.homes[run_id], "run", status, 1, None, tags, latest)
+
+    def runs(self, experiment_ids: Sequence[str], *, after: str | None = None, limit: int = 1000) -> Iterator[RunPage]:
+        """Pages of one run each, in the order of their ids."""
+        found = sorted(r for r, home in self.homes.items() if home in experiment_ids and r > (after or ""))
+        for at, run_id in enumerate(found):
+            self.listed.append(run_id)
+            yield RunPage([self._run(run_id)], run_id if at + 1 < len(found) else None)
+            self._fail("runs")
+
+    def changes(self, last: LastPoll) -> Iterator[Changes]:
+        """Open runs, and whatever a test says."""
+        self.last = last
         for run_id, home in self.homes.items():
-            if home in experiment_ids:
-                latest = tuple(max(series, key=lambda p: p.step) for series in self.points[run_id].values())
-                yield [Run(run_id, home, "run", RunStatus.RUNNING, 1, None, {"stage": "dev", "diff": "secret"}, latest)]
-        self._fail("runs")
+            if home in (*last.watched, *last.others) and self._run(run_id).status is RunStatus.RUNNING:
+                yield Changes([self._run(run_id)])
+        self._fail("changes")
+        yield Changes(gone=[run_id for run_id in last.open_runs if run_id not in self.homes], touched=self.touched)
 
-    def histories(self, series: Iterable[tuple[str, str]]) -> Iterator[HistoryChunk]:
-        for run_id, key in series:
+    def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
+        for item in wanted:
+            run_id, key = item.run_id, item.key
             self.asked.append((run_id, key))
+            self.tails.append(item.from_step)
             if run_id in self.vanished:
                 yield HistoryChunk(run_id, key, [], complete=True, missing=True)
                 continue
-            points = self.points[run_id][key]
+            points = [p for p in self.points[run_id][key] if item.from_step is None or p.step >= item.from_step]
             yield HistoryChunk(run_id, key, points[:1], complete=False)
             self._fail("histories")
             yield HistoryChunk(run_id, key, points[1:], complete=True)
@@ -162,7 +193,7 @@ def test_an_exporter_that_is_added_later_gets_everything_and_the_first_nothing_t
     assert world.poller("old", "new").run(complete=False).enqueued == {"old": 1, "new": 6}
 
 
-@pytest.mark.parametrize("where", ["experiments", "runs"])
+@pytest.mark.parametrize("where", ["experiments", "changes"])
 def test_a_poll_that_fails_early_shows_nothing_and_forgets_nothing(world: World, where: str) -> None:
     world.mlflow.log("a", "loss", 1)
     world.mlflow.log("b", "loss", 1)
@@ -355,16 +386,19 @@ class TestPollJob:
         assert value("mlflow_exporter_poll_duration_seconds_count") == 2
         assert value("mlflow_exporter_experiments") == 2
 
-    def test_the_first_good_poll_is_complete_and_later_ones_are_not(
+    def test_a_daemon_that_starts_again_goes_on_where_it_stood(
         self, world: World, readiness: Readiness, metrics: SelfMetrics
     ) -> None:
         world.mlflow.log("a", "loss", 1)
         world.poller("sink").run(complete=True)
         world.mlflow.asked.clear()
+        world.mlflow.listed.clear()
         job = self.job(world, readiness, metrics)
         job()
         job()
-        assert world.mlflow.asked == [("a", "loss")]
+        assert world.mlflow.asked == []
+        assert world.mlflow.listed == []
+        assert world.shown() == {("a", "loss"): 0.5}, "and shows everything at once"
 
     def test_a_full_disk_and_a_bug_end_nothing(
         self, world: World, readiness: Readiness, metrics: SelfMetrics, monkeypatch: pytest.MonkeyPatch

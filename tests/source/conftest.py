@@ -10,6 +10,7 @@ import pytest
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.source.rest import RestSource
 from mlflow_monitoring_exporter.source.sql import SqlSource
+from tests.parts import databases
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import Furnished, furnish
 
@@ -37,5 +38,35 @@ def rest(tracking_server: MlflowServer, furnished: Furnished) -> Iterator[RestSo
 @pytest.fixture
 def sql(tracking_server: MlflowServer, furnished: Furnished) -> Iterator[SqlSource]:
     source = SqlSource(MlflowConfig(tracking_uri=tracking_server.store_uri))
+    yield source
+    source.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tracking_server: MlflowServer, furnished: Furnished) -> Iterator[str]:
+    """The furnished store, copied to PostgreSQL."""
+    with databases.postgresql() as url:
+        databases.copy_store(tracking_server.database, url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mysql_url(tracking_server: MlflowServer, furnished: Furnished) -> Iterator[str]:
+    """The furnished store, copied to MariaDB."""
+    with databases.mysql() as url:
+        databases.copy_store(tracking_server.database, url)
+        yield url
+
+
+@pytest.fixture
+def postgresql(postgresql_url: str) -> Iterator[SqlSource]:
+    source = SqlSource(MlflowConfig(tracking_uri=postgresql_url))
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def mysql(mysql_url: str) -> Iterator[SqlSource]:
+    source = SqlSource(MlflowConfig(tracking_uri=mysql_url))
     yield source
     source.close()

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.model import Point, Run, RunStatus
-from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source
+from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
 from mlflow_monitoring_exporter.source.rest import RestSource
 from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.transform.ranking import newest_first
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import ACTIVITY, BULK_RUNS, LONG_HISTORY, ODD_KEYS, ODD_NAMES, STEPLESS, Furnished
 
 
-def runs_by_id(source: Source, experiment_ids: Sequence[str]) -> dict[str, Run]:
+def runs_by_id(source: Source, experiment_ids: Sequence[str], limit: int = 1000) -> dict[str, Run]:
     found: dict[str, Run] = {}
-    for page in source.runs(experiment_ids):
-        assert len(page) <= 1000
-        for run in page:
+    for page in source.runs(experiment_ids, limit=limit):
+        assert len(page.runs) <= limit
+        for run in page.runs:
             assert run.run_id not in found
             found[run.run_id] = run
     return found
@@ -38,7 +40,20 @@ def whole(chunks: Sequence[HistoryChunk]) -> dict[tuple[str, str], list[tuple[st
     return {(r, k): comparable([p for c in chunks if (c.run_id, c.key) == (r, k) for p in c.points]) for r, k in ended}
 
 
-@pytest.fixture(params=["rest", "sql"])
+def in_order(run: Run) -> str:
+    """All of a run; a database may give its tags in any order."""
+    return repr(replace(run, tags=dict(sorted(run.tags.items()))))
+
+
+def newest(source: Source, ids: Sequence[str], limit: int) -> list[str]:
+    return newest_first(ids, source.activity(ids, limit), limit)
+
+
+def all_of(*series: tuple[str, str], last_step: int = 4) -> list[Wanted]:
+    return [Wanted(run_id, key, None, last_step) for run_id, key in series]
+
+
+@pytest.fixture(params=["rest", "sql", "postgresql", "mysql"])
 def source(request: pytest.FixtureRequest) -> Source:
     chosen: Source = request.getfixturevalue(request.param)
     return chosen
@@ -50,15 +65,15 @@ def test_active_experiments_are_listed_whatever_their_name(source: Source, furni
     assert set(ODD_NAMES) < set(names.values())
 
 
-def test_both_list_experiments_in_the_same_order(rest: RestSource, sql: SqlSource) -> None:
+def test_all_list_experiments_in_the_same_order(rest: RestSource, sql: SqlSource) -> None:
     assert list(rest.experiments()) == list(sql.experiments())
 
 
-def test_both_read_every_run_alike(rest: RestSource, sql: SqlSource, furnished: Furnished) -> None:
-    by_rest, by_sql = (runs_by_id(s, furnished.all_ids) for s in (rest, sql))
+def test_all_read_every_run_alike(rest: RestSource, source: Source, furnished: Furnished) -> None:
+    by_rest, by_sql = (runs_by_id(s, furnished.all_ids) for s in (rest, source))
     assert by_rest.keys() == by_sql.keys()
     for run_id, run in by_rest.items():
-        assert repr(run) == repr(by_sql[run_id])
+        assert in_order(run) == in_order(by_sql[run_id])
     assert len(by_rest) == BULK_RUNS + 6 + sum(map(len, ACTIVITY.values()))
 
 
@@ -83,10 +98,10 @@ def test_latest_points_are_mlflows_and_nonfinite_ones_are_themselves(source: Sou
     assert {key: latest[key].value for key in ODD_KEYS} == {key: at / 3 for at, key in enumerate(ODD_KEYS)}
 
 
-def test_both_read_every_point_alike(rest: RestSource, sql: SqlSource, furnished: Furnished) -> None:
+def test_all_read_every_point_alike(rest: RestSource, source: Source, furnished: Furnished) -> None:
     ids = [furnished.experiments["main"]]
-    series = [(run.run_id, p.key) for run in runs_by_id(sql, ids).values() for p in run.latest]
-    by_rest, by_sql = (whole(list(s.histories(series))) for s in (rest, sql))
+    series = [(run.run_id, p.key) for run in runs_by_id(rest, ids).values() for p in run.latest]
+    by_rest, by_sql = (whole(list(s.histories(all_of(*series)))) for s in (rest, source))
     assert by_rest == by_sql
     assert by_rest.keys() == set(series)
     running = furnished.runs["RUNNING"]
@@ -96,13 +111,13 @@ def test_both_read_every_point_alike(rest: RestSource, sql: SqlSource, furnished
 
 
 def test_points_without_steps_all_come(source: Source, furnished: Furnished) -> None:
-    chunks = list(source.histories([(furnished.runs["stepless"], "x")]))
+    chunks = list(source.histories(all_of((furnished.runs["stepless"], "x"), last_step=0)))
     points = [p for c in chunks for p in c.points]
     assert sorted(p.timestamp_ms for p in points) == [5_000 + n for n in range(STEPLESS)]
 
 
 def test_a_long_history_comes_in_bounded_chunks(source: Source, furnished: Furnished) -> None:
-    chunks = list(source.histories([(furnished.runs["FINISHED"], "long"), (furnished.runs["FINISHED"], "loss")]))
+    chunks = list(source.histories(all_of((furnished.runs["FINISHED"], "long"), (furnished.runs["FINISHED"], "loss"))))
     assert max(len(c.points) for c in chunks) <= 25_000
     found = whole(chunks)
     assert found[furnished.runs["FINISHED"], "long"] == sorted(
@@ -113,13 +128,13 @@ def test_a_long_history_comes_in_bounded_chunks(source: Source, furnished: Furni
 
 def test_a_run_that_disappeared_is_reported_missing(source: Source, furnished: Furnished) -> None:
     gone = "f" * 32
-    chunks = list(source.histories([(gone, "loss"), (furnished.runs["FAILED"], "loss")]))
+    chunks = list(source.histories(all_of((gone, "loss"), (furnished.runs["FAILED"], "loss"))))
     assert chunks[0] == HistoryChunk(gone, "loss", (), complete=True, missing=True)
     assert len(chunks[1].points) == 5
 
 
 def test_a_series_without_points_has_one_empty_chunk(source: Source, furnished: Furnished) -> None:
-    chunks = list(source.histories([(furnished.runs["FAILED"], "never logged")]))
+    chunks = list(source.histories(all_of((furnished.runs["FAILED"], "never logged"))))
     assert [(len(c.points), c.complete, c.missing) for c in chunks] == [(0, True, False)]
 
 
@@ -129,24 +144,20 @@ def test_stages_are_aliases_else_the_stage(source: Source, furnished: Furnished)
 
 @pytest.mark.parametrize("limit", range(1, 6))
 def test_activity_is_the_newest_start_or_end(source: Source, furnished: Furnished, limit: int) -> None:
-    newest = ["long run that ended last", "running since lately", "many short ones", "old", "never ended"]
+    order = ["long run that ended last", "running since lately", "many short ones", "old", "never ended"]
     ids = [furnished.experiments[name] for name in ACTIVITY]
-    assert list(source.newest_active(ids, limit)) == [furnished.experiments[name] for name in newest[:limit]]
+    assert newest(source, ids, limit) == [furnished.experiments[name] for name in order[:limit]]
 
 
 def test_experiments_without_runs_come_last(source: Source, furnished: Furnished) -> None:
     empty = [furnished.experiments[name] for name in ODD_NAMES]
     old = furnished.experiments["old"]
-    assert list(source.newest_active([*empty[:2], old, *empty[2:]], 3)) == [old, *empty[:2]]
-
-
-def test_all_experiments_come_when_they_fit(source: Source, furnished: Furnished) -> None:
-    assert set(source.newest_active(furnished.all_ids, 100)) == set(furnished.all_ids)
+    assert newest(source, [*empty[:2], old, *empty[2:]], 3) == [old, *empty[:2]]
 
 
 def test_no_experiments_have_no_runs(source: Source) -> None:
     assert list(source.runs([])) == []
-    assert list(source.newest_active([], 10)) == []
+    assert source.activity([], 10) == {}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -155,13 +166,13 @@ def test_pages_of_any_size_hold_the_same(
 ) -> None:
     ids = [furnished.experiments[name] for name in ("main", *ACTIVITY)]
     config = MlflowConfig(tracking_uri=tracking_server.url)
-    small_rest = RestSource(config, stop=threading.Event(), run_page=size, history_page=size)
-    small_sql = SqlSource(MlflowConfig(tracking_uri=tracking_server.store_uri), run_page=size, history_chunk=size)
+    small_rest = RestSource(config, stop=threading.Event(), concurrency=3, history_page=size)
+    small_sql = SqlSource(MlflowConfig(tracking_uri=tracking_server.store_uri), history_chunk=size)
     expected = runs_by_id(rest, ids)
-    series = [(furnished.runs["RUNNING"], p.key) for p in expected[furnished.runs["RUNNING"]].latest]
+    series = all_of(*((furnished.runs["RUNNING"], p.key) for p in expected[furnished.runs["RUNNING"]].latest))
     points = whole(list(rest.histories(series)))
     for source in (small_rest, small_sql):
-        found = runs_by_id(source, ids)
+        found = runs_by_id(source, ids, size)
         assert {i: repr(r) for i, r in found.items()} == {i: repr(r) for i, r in expected.items()}
         assert whole(list(source.histories(series))) == points
         source.close()
@@ -178,11 +189,11 @@ def test_a_run_deleted_between_two_pages_costs_no_other_run(
         for n in range(6)
     ]
     config = MlflowConfig(tracking_uri=tracking_server.url)
-    pages = RestSource(config, stop=threading.Event(), run_page=2).runs([experiment_id])
-    found = [run.run_id for run in next(iter(pages))]
+    pages = RestSource(config, stop=threading.Event()).runs([experiment_id], limit=2)
+    found = [run.run_id for run in next(pages).runs]
     for run_id in ids[:2]:
         tracking_server.post("runs/delete", {"run_id": run_id})
-    found += [run.run_id for page in pages for run in page]
+    found += [run.run_id for page in pages for run in page.runs]
     tracking_server.post("experiments/delete", {"experiment_id": experiment_id})
     assert found == ids
 

@@ -26,6 +26,7 @@ from mlflow_monitoring_exporter.errors import (
 )
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.source import api
+from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.rest import RestSource
 from tests.parts.bad_server import (
     BadServer,
@@ -55,6 +56,8 @@ def mlflow_error(status: int, code: str, message: str = "") -> Behaviour:
 
 
 EXPERIMENTS = reply(200, {"experiments": [{"experiment_id": "1", "name": "one"}]})
+#: A series with too many points for the interval call.
+DEEP = Wanted("r", "k", None, 10_000)
 
 
 @pytest.fixture
@@ -278,7 +281,7 @@ def test_a_registry_that_is_only_down_is_unavailable(open_rest: OpenRest) -> Non
 def test_a_run_that_vanishes_while_its_history_is_read_is_missing(open_rest: OpenRest) -> None:
     first = reply(200, {"metrics": [{"key": "k", "value": 1, "timestamp": 1}], "next_page_token": "t"})
     source = open_rest(first, mlflow_error(404, "RESOURCE_DOES_NOT_EXIST", "gone"))
-    chunks = list(source.histories([("r", "k")]))
+    chunks = list(source.histories([DEEP]))
     assert [(len(c.points), c.complete, c.missing) for c in chunks] == [(1, False, False), (0, True, True)]
 
 
@@ -298,7 +301,8 @@ def test_malformed_records_are_skipped_and_told_of(server: BadServer) -> None:
     server.behaviours[:] = [reply(200, {"runs": [*bad, good]})]
     config = MlflowConfig(tracking_uri=server.url)
     source = RestSource(config, stop=threading.Event(), on_skipped=lambda *told: skipped.append(told))
-    [[run]] = list(source.runs(["1"]))
+    [page] = source.runs(["1"])
+    [run] = page.runs
     assert (run.run_id, run.start_ms, run.end_ms, run.name) == ("good", 5, None, "")
     assert run.latest[0].value == float("inf")
     assert skipped == [
@@ -311,7 +315,7 @@ def test_malformed_records_are_skipped_and_told_of(server: BadServer) -> None:
 
 def test_a_bare_nan_costs_no_other_run(open_rest: OpenRest) -> None:
     body = b'{"metrics": [{"key": "k", "value": NaN, "timestamp": 1, "step": 0}]}'
-    [chunk] = open_rest(answer(200, body=body)).histories([("r", "k")])
+    [chunk] = open_rest(answer(200, body=body)).histories([DEEP])
     assert [repr(p.value) for p in chunk.points] == ["nan"]
 
 

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.sql import SqlSource
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import Furnished
@@ -106,9 +107,9 @@ def test_nothing_is_ever_written(database: Path, furnished: Furnished) -> None:
     source = open_sql(database)
     source.check()
     list(source.runs(furnished.all_ids))
-    list(source.histories([(furnished.runs["FINISHED"], "loss")]))
+    list(source.histories([Wanted(furnished.runs["FINISHED"], "loss", None, 4)]))
     source.stages()
-    with source._file.reading() as (connection, _), pytest.raises(Exception, match="readonly database"):
+    with source._store.reading() as (connection, _), pytest.raises(Exception, match="readonly database"):
         connection.exec_driver_sql("DELETE FROM runs")
     assert (database.read_bytes(), database.stat().st_mtime_ns) == before
     assert list(database.parent.iterdir()) == [database]
@@ -132,9 +133,9 @@ def test_a_writer_that_locks_for_too_long_makes_the_store_unavailable(database: 
 
 
 def test_a_reader_between_two_pages_keeps_nobody_from_writing(database: Path, furnished: Furnished) -> None:
-    source = SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{database}"), run_page=2, history_chunk=2)
-    pages = source.runs([furnished.bulk])
-    chunks = source.histories([(furnished.runs["FINISHED"], "loss")])
+    source = SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{database}"), history_chunk=2)
+    pages = source.runs([furnished.bulk], limit=2)
+    chunks = source.histories([Wanted(furnished.runs["FINISHED"], "loss", None, 4)])
     next(iter(pages))
     next(iter(chunks))
     writer = sqlite3.connect(database, timeout=0)
@@ -266,11 +267,11 @@ def test_malformed_rows_are_skipped_and_told_of(spoiled: Path, furnished: Furnis
     skipped: list[tuple[str, str]] = []
     source = SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{spoiled}"), on_skipped=lambda *told: skipped.append(told))
     [page] = source.runs([furnished.experiments["main"]])
-    names = {run.run_id: run.name for run in page}
+    names = {run.run_id: run.name for run in page.runs}
     scheduled = furnished.runs["SCHEDULED"]
     assert names.keys() == {furnished.runs[s] for s in ("RUNNING", "SCHEDULED", "FINISHED", "stepless")}
     assert names[scheduled] == "a\ufffdb"
-    [chunk] = source.histories([(scheduled, "loss")])
+    [chunk] = source.histories([Wanted(scheduled, "loss", None, 4)])
     assert sorted(p.step for p in chunk.points) == [0, 2, 3, 4]
     assert sorted(skipped) == sorted(
         [

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.model import RunGauges
-from mlflow_monitoring_exporter.transform.gauges import build_snapshot, model_stage
+from mlflow_monitoring_exporter.transform.gauges import build_snapshot, tagged_stage
 from mlflow_monitoring_exporter.transform.names import RESERVED, family_name, short_run_ids
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
@@ -40,7 +40,6 @@ def test_the_snapshot_does_not_depend_on_the_order_of_runs(runs: list[RunGauges]
 
 
 def test_the_registry_decides_the_stage_before_any_tag() -> None:
-    assert model_stage("champion", {"model_stage": "staging"}) == "champion"
-    assert model_stage(None, {"model_stage": "staging", "stage": "dev"}) == "staging"
-    assert model_stage(None, {"stage": "dev"}) == "dev"
-    assert model_stage(None, {}) == ""
+    assert tagged_stage({"model_stage": "staging", "stage": "dev"}) == "staging"
+    assert tagged_stage({"stage": "dev"}) == "dev"
+    assert tagged_stage({}) == ""

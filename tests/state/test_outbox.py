@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunContext, RunStatus, Sample
+from mlflow_monitoring_exporter.model import RunContext, Sample
 from mlflow_monitoring_exporter.state.codec import decode, encode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
-from mlflow_monitoring_exporter.state.mirror import Mirror, Selected, Stale
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
 
 CONTEXT = RunContext("http://mlflow", "1", 'quoted "name"\n🚀', "a" * 32, "run", {"owner": "me"})
@@ -28,11 +27,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def selected(*points: Point, run_id: str = "a" * 32) -> Selected:
-    run = Run(run_id, "1", "run", RunStatus.RUNNING, 1, None, {}, points)
-    return Selected(run, {"owner": "me"}, "champion", points)
-
-
 def samples(count: int) -> list[Sample]:
     return [Sample(CONTEXT, "loss", step, step, float(step)) for step in range(count)]
 
@@ -41,6 +35,8 @@ contexts = st.builds(
     RunContext,
     *(st.text(st.characters(codec="utf-8")) for _ in range(5)),
     st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")), max_size=3),
+    st.none() | st.text(st.characters(codec="utf-8")),
+    st.none() | st.text(st.characters(codec="utf-8")),
 )
 any_samples = st.builds(
     Sample,
@@ -238,120 +234,3 @@ def test_a_failed_transaction_queues_nothing(database: Database) -> None:
 
 def test_the_state_file_is_its_owners_alone(database: Database) -> None:
     assert stat.S_IMODE(database.path.stat().st_mode) == 0o600
-
-
-def queue_all(database: Database, mirror: Mirror, points: list[Point], active: int = 0b1) -> dict[int, list[Point]]:
-    fresh: dict[int, list[Point]] = {}
-    stale = mirror.stale(active)
-    with database.write() as tx:
-        for item in stale:
-            fresh |= mirror.unseen(tx, item.series_id, points, [bit for bit in range(2) if active >> bit & 1])
-        mirror.complete(tx, stale, active)
-    return fresh
-
-
-def poll(mirror: Mirror, *page: Selected, complete: bool = False) -> int:
-    number = mirror.begin_poll(complete=complete)
-    mirror.record(page, number)
-    return mirror.end_poll(number, [Experiment("1", "experiment")])
-
-
-def test_a_series_is_stale_until_its_history_is_queued_and_again_when_it_moves(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, math.nan)
-    poll(mirror, selected(first))
-    (stale,) = mirror.stale(0b1)
-    assert stale.latest == first
-    assert stale.context == RunContext("server", "1", "experiment", "a" * 32, "run", {"owner": "me"})
-    poll(mirror, selected(first))
-    assert mirror.stale(0b1), "not queued yet, so still stale"
-    assert queue_all(database, mirror, [first]) == {0: [first]}
-    poll(mirror, selected(first))
-    assert mirror.stale(0b1) == []
-    assert mirror.stale(0b11), "a new exporter has seen nothing"
-    poll(mirror, selected(second))
-    assert queue_all(database, mirror, [first, second])[0] == [second], "each point is queued once"
-    poll(mirror, selected(second))
-    assert mirror.stale(0b1) == [], "NaN equals itself here"
-
-
-def test_a_new_exporter_gets_the_whole_history_and_an_old_one_nothing_twice(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
-    poll(mirror, selected(first))
-    queue_all(database, mirror, [first])
-    poll(mirror, selected(second))
-    assert queue_all(database, mirror, [first, second], active=0b11) == {0: [second], 1: [first, second]}
-
-
-def test_a_complete_poll_finds_points_that_were_logged_late(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    late, latest = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
-    poll(mirror, selected(latest))
-    queue_all(database, mirror, [latest])
-    poll(mirror, selected(latest), complete=True)
-    assert queue_all(database, mirror, [late, latest]) == {0: [late]}
-
-
-def test_stale_series_come_in_pages(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    poll(mirror, selected(*(Point(f"key{n}", 0, 0, 0.0) for n in range(5))))
-    found: list[Stale] = []
-    while page := mirror.stale(1, after=found[-1].series_id if found else 0, limit=2):
-        assert len(page) <= 2
-        found += page
-    assert sorted(item.latest.key for item in found) == [f"key{n}" for n in range(5)]
-
-
-def test_a_run_that_a_whole_poll_did_not_meet_is_gone_with_its_series(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    point = Point("loss", 1, 10, 1.0)
-    poll(mirror, selected(point), selected(point, run_id="b" * 32))
-    assert sorted(run.run_id[0] for run in mirror.runs()) == ["a", "b"]
-    assert poll(mirror, selected(point)) == 1
-    assert [(run.run_id[0], run.model_stage, dict(run.values)) for run in mirror.runs()] == [
-        ("a", "champion", {"loss": 1.0})
-    ]
-    assert poll(mirror, selected(point)) == 0, "it is gone once"
-
-
-def test_a_run_that_comes_back_is_shown_again_and_its_points_are_not_sent_again(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    point = Point("loss", 1, 10, 1.0)
-    poll(mirror, selected(point))
-    queue_all(database, mirror, [point])
-    poll(mirror)
-    assert list(mirror.runs()) == []
-    assert mirror.stale(1) == []
-    poll(mirror, selected(point), complete=True)
-    assert len(list(mirror.runs())) == 1
-    assert queue_all(database, mirror, [point]) == {0: []}
-
-
-def test_a_key_that_is_no_longer_selected_is_hidden_and_may_come_back(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    loss, accuracy = Point("loss", 1, 10, 1.0), Point("accuracy", 1, 10, 0.5)
-    poll(mirror, selected(loss, accuracy))
-    poll(mirror, selected(loss))
-    assert [dict(run.values) for run in mirror.runs()] == [{"loss": 1.0}]
-    assert [item.latest.key for item in mirror.stale(1)] == ["loss"]
-    poll(mirror, selected(loss, accuracy))
-    assert [dict(run.values) for run in mirror.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
-
-
-def test_a_poll_that_was_cut_short_changes_nothing_that_is_shown_of_other_runs(database: Database) -> None:
-    mirror = Mirror(database, "server")
-    point = Point("loss", 1, 10, 1.0)
-    poll(mirror, selected(point), selected(point, run_id="b" * 32))
-    mirror.record([selected(point)], mirror.begin_poll(complete=False))
-    assert len(list(mirror.runs())) == 2
-    assert poll(mirror, selected(point), selected(point, run_id="b" * 32)) == 0
-    assert len(list(mirror.runs())) == 2
-
-
-def test_two_servers_share_a_state_file_without_mixing(database: Database) -> None:
-    one, two = Mirror(database, "one"), Mirror(database, "two")
-    poll(one, selected(Point("loss", 1, 10, 1.0)))
-    poll(two)
-    assert len(list(one.runs())) == 1
-    assert list(two.runs()) == []

@@ -1,0 +1,237 @@
+"""What changed in MLflow, taken over into the mirror.
+
+::
+
+    first, export-once, other selection     load: all runs of the newest k experiments
+    every poll                              changes: the source's own cheapest way; newcomers are loaded
+    every export.sweep.every                one step of the sweep: what no filter and no feed can find
+
+A step is recorded with the number of its load or sweep in one transaction, so a kill at any instant
+is continued, and a run that was not met by the end of one is not there any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from sqlalchemy import Connection
+
+from mlflow_monitoring_exporter.config.schema import ExportConfig
+from mlflow_monitoring_exporter.model import Experiment, Run
+from mlflow_monitoring_exporter.parallel import ahead
+from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.pending import Pending
+from mlflow_monitoring_exporter.state.standing import KnownExperiment, Point, Round, Standing
+from mlflow_monitoring_exporter.transform.gauges import tagged_stage
+from mlflow_monitoring_exporter.transform.ranking import newest_first
+from mlflow_monitoring_exporter.transform.select import Selection
+
+#: Points that one step of the sweep may read again: a second of a tracking server's time.
+_REREAD = 25_000
+
+
+class PollInterruptedError(Exception):
+    """The daemon is stopping; nothing is wrong."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What one update found: watched experiments, runs that are gone, and how much is different now."""
+
+    experiments: Sequence[str] = ()
+    gone: int = 0
+    changed: int = 0
+
+
+class Reading:
+    """Keeps the mirror of one MLflow in step. Used by one thread at a time.
+
+    ``on_runs`` hears how many runs a load has read so far.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: ExportConfig,
+        *,
+        database: Database,
+        mirror: Mirror,
+        pending: Pending,
+        stop: threading.Event,
+        on_runs: Callable[[int], None],
+    ) -> None:
+        self._source = source
+        self._config = config
+        self._selection = Selection(config)
+        self._database = database
+        self._mirror = mirror
+        self._pending = pending
+        self._standing = Standing(database, mirror.server)
+        self._stop = stop
+        self._on_runs = on_runs
+        self._stages: Mapping[str, str] | None = None
+        self._swept = time.monotonic()
+        self._allowance = _REREAD
+
+    def update(self, *, complete: bool) -> Found:
+        """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
+
+        Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
+        """
+        old = self._standing.point()
+        found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
+        result = Found()
+        sweep = time.monotonic() - self._swept >= self._config.sweep.every
+        if sweep or complete or self._stages is None:
+            self._restage(result)
+        selection = _fingerprint(self._config)
+        if complete or old.since_ms is None or old.selection != selection:
+            reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
+            new = self._load_everything(found, reread, result)
+        else:
+            new = self._follow(found, old, old.since_ms, result, refresh=sweep)
+            if sweep:
+                self._sweep([i for i, known in new.experiments.items() if known.watched], result)
+        with self._database.write() as tx:
+            result.changed += self._standing.advance(tx, old, replace(new, selection=selection))
+        result.experiments = [i for i, known in new.experiments.items() if known.watched]
+        return result
+
+    def _load_everything(self, found: Mapping[str, Experiment], reread: bool, result: Found) -> Point:  # noqa: FBT001
+        activity = self._activity(found, found)
+        watched = self._newest(found, activity)
+        load = self._load(watched, result, since_ms=_now_ms(), mark=self._source.mark(), reread=reread)
+        return Point(load.since_ms, load.mark, "", _known(found, watched, activity))
+
+    def _follow(
+        self, found: Mapping[str, Experiment], old: Point, since_ms: int, result: Found, *, refresh: bool
+    ) -> Point:
+        now_ms, mark = _now_ms(), self._source.mark()
+        known = {i: e for i, e in old.experiments.items() if i in found}
+        activity = {i: e.activity_ms for i, e in known.items() if e.activity_ms is not None}
+        watched = [i for i, e in known.items() if e.watched]
+        others = [i for i, e in known.items() if not e.watched]
+        last = LastPoll(watched, others, since_ms, old.mark, self._mirror.open_runs(frozenset(watched)))
+        for part in self._source.changes(last):
+            self._check_stop()
+            self._apply(part, frozenset(watched), activity, result)
+        if refresh:
+            activity = dict(self._activity(found, found))
+        elif newcomers := [i for i in found if i not in known]:
+            activity |= self._activity(newcomers, found)
+        newest = self._newest(found, activity)
+        if entering := [i for i in newest if i not in watched]:
+            self._load(entering, result, since_ms=now_ms, mark="", reread=False)
+        return Point(now_ms, mark, "", _known(found, newest, activity))
+
+    def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Found) -> None:
+        for run in part.runs:
+            if newest := max(run.start_ms or 0, run.end_ms or 0):
+                activity[run.experiment_id] = max(newest, activity.get(run.experiment_id, newest))
+        selected = self._select(run for run in part.runs if run.experiment_id in watched)
+        if not (selected or part.gone or part.touched or part.lost):
+            return
+        with self._database.write() as tx:
+            result.changed += self._mirror.record(tx, selected, self._standing.round(tx), count=False)
+            result.gone += self._mirror.hide(tx, part.gone)
+            self._pending.touch(tx, part.touched)
+            if part.lost:
+                self._pending.reset(tx)
+
+    def _load(self, ids: Sequence[str], result: Found, *, since_ms: int, mark: str, reread: bool) -> Round:
+        """Read all runs of these experiments; with ``reread`` nothing that was read before counts."""
+        key = f"{_fingerprint(self._config)} {reread} {' '.join(sorted(ids))}"
+        digest = blake2b(key.encode(), digest_size=16).hexdigest()
+        with self._database.write() as tx:
+            load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
+            if is_new and reread:
+                self._pending.reset(tx)
+        count = 0
+        for page in ahead(self._source.runs(ids, after=load.position)):
+            self._check_stop()
+            with self._database.write() as tx:
+                result.changed += self._mirror.record(tx, self._select(page.runs), load.number, count=True)
+                self._standing.load_reached(tx, page.position)
+            count += len(page.runs)
+            self._on_runs(count)
+        with self._database.write() as tx:
+            result.gone += self._mirror.settle(tx, ids, load.number)
+            self._standing.load_ended(tx)
+        return load
+
+    def _sweep(self, ids: Sequence[str], result: Found) -> None:
+        """Look at some runs again, and read some histories again unless the source tells what is new."""
+        with self._database.write() as tx:
+            sweep = self._standing.sweep(tx)
+        for page in self._source.runs(ids, after=sweep.position, limit=self._config.sweep.page):
+            self._check_stop()
+            with self._database.write() as tx:
+                result.changed += self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
+                self._standing.sweep_reached(tx, page.position)
+                if page.position is None:
+                    result.gone += self._mirror.settle(tx, ids, sweep.number)
+            if page.position != sweep.position:
+                break
+        if self._config.history and not self._source.exact:
+            with self._database.write() as tx:
+                self._recheck(tx)
+        self._swept = time.monotonic()
+
+    def _recheck(self, tx: Connection) -> None:
+        """A run that is larger than a step's points is paid for by the steps after it."""
+        self._allowance = min(_REREAD, self._allowance + _REREAD)
+        if self._allowance > 0:
+            self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
+
+    def _restage(self, result: Found) -> None:
+        self._stages = self._source.stages()
+        with self._database.write() as tx:
+            result.changed += self._mirror.restage(tx, self._stages)
+
+    def _activity(self, ids: Iterable[str], found: Mapping[str, Experiment]) -> Mapping[str, int]:
+        """Nothing is asked when all of them will be watched anyway."""
+        limit = self._config.max_experiments
+        return self._source.activity(list(ids), limit) if 0 < limit < len(found) else {}
+
+    def _newest(self, found: Mapping[str, Experiment], activity: Mapping[str, int]) -> list[str]:
+        return newest_first(list(found), activity, self._config.max_experiments or len(found))
+
+    def _select(self, runs: Iterable[Run]) -> list[Selected]:
+        stages = self._stages or {}
+        return [
+            Selected(
+                run,
+                self._selection.tags(run.tags),
+                tagged_stage(run.tags),
+                stages.get(run.run_id, ""),
+                tuple(point for point in run.latest if self._selection.metric(point.key)),
+            )
+            for run in runs
+        ]
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise PollInterruptedError
+
+
+def _known(
+    found: Mapping[str, Experiment], watched: Sequence[str], activity: Mapping[str, int]
+) -> dict[str, KnownExperiment]:
+    chosen = frozenset(watched)
+    return {i: KnownExperiment(e.name, i in chosen, activity.get(i)) for i, e in found.items()}
+
+
+def _fingerprint(config: ExportConfig) -> str:
+    """What is selected, and after the colon, how much of it."""
+    chosen = config.model_dump_json(include={"experiments", "metrics", "tags"})
+    return f"{blake2b(chosen.encode(), digest_size=16).hexdigest()}:{'all' if config.history else 'latest'}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

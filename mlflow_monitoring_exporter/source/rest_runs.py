@@ -1,0 +1,162 @@
+"""Searches for runs through REST.
+
+MLflow's page token is an offset, which skips a run whenever an earlier one is deleted. So each page
+is a search of its own that begins where the last one ended, oldest start first; only runs that
+started in one millisecond are paged by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow_monitoring_exporter.errors import SourceResponseError
+from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.api import MlflowApi
+from mlflow_monitoring_exporter.source.batches import batches
+from mlflow_monitoring_exporter.source.protocol import RunPage
+
+#: Experiment ids in one request; the server binds each of them in a query.
+_IDS = 1000
+#: Run ids in one filter.
+_RUN_IDS = 100
+#: Runs asked for at a time while looking for the newest experiments.
+_PROBE = 10
+
+
+class RunSearch:
+    """runs/search of one server. ``on_skipped`` hears of every malformed record."""
+
+    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped) -> None:
+        self._api = api
+        self._on_skipped = on_skipped
+
+    def pages(
+        self, experiment_ids: Sequence[str], *, condition: str = "", after: str | None = None, limit: int = 1000
+    ) -> Iterator[RunPage]:
+        """Every active run that meets ``condition``, oldest start first, each once.
+
+        A position is ``<first experiment id of its request>:<start time in ms>``.
+        """
+        first, _, start = (after or "").rpartition(":")
+        ids = sorted(i for i in experiment_ids if i >= first)
+        since = int(start) if start else None
+        parts = list(batches(ids, _IDS))
+        for number, part in enumerate(parts):
+            end = f"{parts[number + 1][0]}:" if number + 1 < len(parts) else None
+            yield from self._pages_of(part, condition, since, limit, end)
+            since = None
+
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
+        """Those of these runs that are active in one of these experiments."""
+        for part in batches(run_ids, _RUN_IDS):
+            for ids in batches(experiment_ids, _IDS):
+                condition = f"attributes.run_id IN ({_quoted(part)})"
+                yield from self._decoded(self.search(ids, len(part), filter=condition))
+
+    def deleted(self, experiment_ids: Sequence[str], *, known: Sequence[str], limit: int) -> list[str]:
+        """At most ``limit`` deleted runs of these experiments; those that are ``known`` cost nothing."""
+        condition = f"attributes.run_id NOT IN ({_quoted(known)})" if known else ""
+        found: list[str] = []
+        for ids in batches(experiment_ids, _IDS):
+            answer = self.search(ids, limit, filter=condition, run_view_type="DELETED_ONLY")
+            found += [str(field(field(record, "info"), "run_id")) for record in records(answer, "runs")]
+        return found[:limit]
+
+    def newest_by(self, name: str, ids: Sequence[str], limit: int) -> Iterator[tuple[str, int]]:
+        """The ``limit`` experiments whose newest ``name`` of a run is newest, with that time in ms.
+
+        Take the newest runs, leave their experiments out, repeat. Runs without the field sort last.
+        """
+        left = dict.fromkeys(ids)
+        found = 0
+        while left and found < limit:
+            answer = self.search(list(left), min(limit - found, _PROBE), order_by=[f"attributes.{name} DESC"])
+            before = len(left)
+            for record in records(answer, "runs"):
+                info = field(record, "info")
+                experiment_id, when = field(info, "experiment_id"), field(info, name)
+                if not when:
+                    return
+                if experiment_id in left:
+                    del left[experiment_id]
+                    found += 1
+                    yield experiment_id, decode.integer(when, f"a run's {name}")
+            if len(left) == before:
+                return
+
+    def search(self, ids: Sequence[str], max_results: int, **fields: Any) -> Mapping[str, Any]:
+        """One page of runs/search; a field that is empty is left out."""
+        return self._api.call(
+            "POST",
+            "runs/search",
+            {
+                "experiment_ids": ids,
+                "run_view_type": "ACTIVE_ONLY",
+                "max_results": max_results,
+                **{name: value for name, value in fields.items() if value},
+            },
+        )
+
+    def _pages_of(
+        self, ids: Sequence[str], condition: str, since: int | None, limit: int, end: str | None
+    ) -> Iterator[RunPage]:
+        seen: set[str] = set()
+        token = ""
+        while True:
+            bound = "" if since is None else f"attributes.start_time >= {since}"
+            both = " AND ".join(part for part in (condition, bound) if part)
+            order = ["attributes.start_time ASC"]
+            answer = self.search(ids, limit, filter=both, order_by=order, page_token=token)
+            found = records(answer, "runs")
+            page = [run for run in self._decoded(answer) if run.run_id not in seen]
+            last_token, token = token, answer.get("next_page_token") or ""
+            if not token or not found:
+                yield RunPage(page, end)
+                return
+            last = _start(found[-1])
+            if last is not None and (since is None or last > since):
+                since, token = last, ""
+                # Only runs that started in this millisecond can come again.
+                seen = {run.run_id for run in page if run.start_ms == last}
+            else:
+                seen.update(run.run_id for run in page)
+                if token == last_token:
+                    raise SourceResponseError(f"{self._api.url} repeats a page of runs without end")
+            yield RunPage(page, f"{ids[0]}:{'' if since is None else since}")
+
+    def _decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
+        for record in records(answer, "runs"):
+            with self.skipping("run", field(record, "info"), "run_id"):
+                yield decode.run(record)
+
+    @contextmanager
+    def skipping(self, kind: str, record: Any, name: str) -> Iterator[None]:
+        """A malformed record inside the block is told of, and that is all."""
+        try:
+            yield
+        except decode.MalformedError as error:
+            self._on_skipped(f"{kind} {field(record, name)}", str(error))
+
+
+def records(answer: Mapping[str, Any], name: str) -> list[Any]:
+    """The list in a field of an answer; empty when there is none."""
+    found = answer.get(name)
+    return found if isinstance(found, list) else []
+
+
+def field(record: Any, name: str) -> Any:
+    """A field of a record that may be malformed."""
+    return record.get(name) if isinstance(record, dict) else None
+
+
+def _start(run: Any) -> int | None:
+    start = field(field(run, "info"), "start_time")
+    return None if start is None else decode.integer(start, "a run's start time")
+
+
+def _quoted(run_ids: Sequence[str]) -> str:
+    # MLflow makes ids of hexadecimal digits only; what else a store may hold must not end the quotes.
+    return ",".join(f"'{run_id}'" for run_id in run_ids if run_id.isalnum())

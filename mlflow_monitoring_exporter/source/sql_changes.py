@@ -1,0 +1,138 @@
+"""Which runs and series changed, asked of the database.
+
+SQLite numbers every row of ``metrics`` in the order of its insertion: what lies behind the last
+number is exactly what is new. Numbers are used again once the last rows were deleted (mlflow gc),
+and given anew by VACUUM, so the mark remembers the last row's content too, and a mark whose row is
+not there any more counts as lost.
+
+PostgreSQL and MySQL have nothing of the kind: their sequences, and PostgreSQL's ``xmin``, are given
+out in another order than that in which rows become visible, and neither is indexed in MLflow's
+tables. There runs that may have changed are found by their state and times, and the sweep finds
+the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+
+from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll
+from mlflow_monitoring_exporter.source.sql_runs import ACTIVE, SqlRuns
+from mlflow_monitoring_exporter.source.store import Store, raw_rows
+from mlflow_monitoring_exporter.source.tables import metrics, runs
+
+#: How long before the last poll a run may have ended or been deleted, by other clocks, and still be found, in ms.
+_OVERLAP_MS = 120_000
+#: Rows of the change feed that are looked at together.
+_FEED = 50_000
+_OPEN = ("RUNNING", "SCHEDULED")
+#: Whether anything changed is remembered for this many marks; a poll needs the last one.
+_MARKS = 4
+
+
+class SqlChanges:
+    """The changes of one store."""
+
+    def __init__(self, store: Store, reader: SqlRuns) -> None:
+        self._store = store
+        self._reader = reader
+        self._versions: dict[str, object] = {}
+
+    def mark(self) -> str:
+        """``<last row of runs>:<last row of metrics>:<digest of that row>``, or nothing without row numbers."""
+        if not self._store.row_numbers:
+            return ""
+        with self._store.reading() as (connection, _):
+            last_run = connection.scalar(select(func.max(runs.c.rowid))) or 0
+            last_point = connection.scalar(select(func.max(metrics.c.rowid))) or 0
+            mark = f"{last_run}:{last_point}:{_digest(connection, last_point)}"
+            self._versions.pop(mark, None)
+            self._versions[mark] = self._store.version(connection)
+            while len(self._versions) > _MARKS:
+                del self._versions[next(iter(self._versions))]
+            return mark
+
+    def since(self, last: LastPoll) -> Iterator[Changes]:
+        """Everything of the last poll's mark, and of its time where a mark does not tell."""
+        with self._store.reading() as (connection, _):
+            version = self._store.version(connection)
+            if version is not None and self._versions.get(last.mark) == version:
+                return
+        last_run, first, lost = self._feed_from(last.mark)
+        ids = [*last.watched, *last.others]
+        met: set[str] = set()
+        for page in self._reader.where(ids, _may_have_changed(last, last_run)):
+            met.update(run.run_id for run in page)
+            yield Changes(page)
+        unmet = [run_id for run_id in last.open_runs if run_id not in met]
+        found = list(self._reader.named(last.watched, unmet))
+        gone = {*unmet} - {run.run_id for run in found}
+        met.update(run.run_id for run in found)
+        yield Changes(found, [*gone, *self._deleted(last)], lost=lost)
+        if first is not None:
+            yield from self._feed(first, last.watched, met)
+
+    def _feed_from(self, mark: str) -> tuple[int | None, int | None, bool]:
+        """Behind which row of runs and of metrics anything is new, and whether the mark is lost."""
+        if not self._store.row_numbers:
+            return None, None, False
+        parts = mark.split(":")
+        if len(parts) != 3:
+            return None, None, True
+        last_run, last_point = int(parts[0]), int(parts[1])
+        with self._store.reading() as (connection, _):
+            if _digest(connection, last_point) != parts[2]:
+                return None, None, True
+        return last_run, last_point, False
+
+    def _feed(self, first: int, watched: Sequence[str], met: set[str]) -> Iterator[Changes]:
+        m = metrics.c
+        with self._store.reading() as (connection, _):
+            end = connection.scalar(select(func.max(m.rowid))) or 0
+        for low in range(first, end, _FEED):
+            window = (m.rowid > low, m.rowid <= min(end, low + _FEED))
+            query = select(m.run_uuid, m.key, func.min(m.step)).where(*window).group_by(m.run_uuid, m.key)
+            with self._store.reading() as (connection, _):
+                touched = raw_rows(connection, query)
+            new = sorted({run_id for run_id, *_ in touched} - met)
+            yield from (Changes(part) for part in _parts(self._reader.named(watched, new)))
+            met.update(new)
+            yield Changes(touched=[(run_id, key, step) for run_id, key, step in touched])
+
+    def _deleted(self, last: LastPoll) -> list[str]:
+        lately = runs.c.deleted_time > last.since_ms - _OVERLAP_MS
+        query: Select[Any] = select(runs.c.run_uuid).where(runs.c.lifecycle_stage != ACTIVE, lately)
+        with self._store.reading() as (connection, schema):
+            return [run_id for (run_id,) in raw_rows(connection, query)] if schema.deletion_times else []
+
+
+def _may_have_changed(last: LastPoll, last_run: int | None) -> ColumnElement[bool]:
+    lately = last.since_ms - _OVERLAP_MS
+    which = [runs.c.status.in_(_OPEN), runs.c.end_time > lately, runs.c.start_time > lately]
+    if last_run is not None:
+        which.append(runs.c.rowid > last_run)
+    return or_(*which)
+
+
+def _digest(connection: Connection, row: int) -> str:
+    """Of one row of metrics; empty when there is none."""
+    m = metrics.c
+    found = raw_rows(
+        connection, select(m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan).where(m.rowid == row)
+    )
+    return blake2b(repr(found[0]).encode(), digest_size=8).hexdigest() if found else ""
+
+
+def _parts(found: Iterator[Run]) -> Iterator[list[Run]]:
+    part: list[Run] = []
+    for run in found:
+        part.append(run)
+        if len(part) == 1000:
+            yield part
+            part = []
+    if part:
+        yield part

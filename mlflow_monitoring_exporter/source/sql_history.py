@@ -1,0 +1,149 @@
+"""Points of many series from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
+
+from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.batches import batches
+from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
+from mlflow_monitoring_exporter.source.store import Store, raw_rows
+from mlflow_monitoring_exporter.source.tables import metrics, runs
+
+#: Values in one IN clause, far below what a database can bind.
+_BINDS = 5000
+_RUNS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _RunKeys:
+    """Keys of one run: whole histories, or all from one step on."""
+
+    run_id: str
+    keys: Sequence[str]
+    from_step: int | None
+    points: int
+
+
+class SqlHistory:
+    """Reads histories in chunks of at most ``chunk`` points."""
+
+    def __init__(self, store: Store, on_skipped: decode.OnSkipped, *, chunk: int) -> None:
+        self._store = store
+        self._on_skipped = on_skipped
+        self._chunk = chunk
+        m = metrics.c
+        # What orders points of one step: nothing in MLflow's index does, but some order there must be.
+        self._ties = (m.rowid,) if store.row_numbers else (m.timestamp, m.value, m.is_nan)
+        self._columns = (m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan, *self._ties[:1])
+
+    def read(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
+        """Few queries: neighbours are read together as long as they should fit into one chunk."""
+        together: list[_RunKeys] = []
+        for item in _by_run(wanted):
+            size = sum(other.points for other in together) + item.points
+            if together and (
+                size > self._chunk
+                or len(together) == _RUNS
+                or (together[0].from_step is None) != (item.from_step is None)
+            ):
+                yield from self._of_runs(together)
+                together = []
+            together.append(item)
+        if together:
+            yield from self._of_runs(together)
+
+    def _of_runs(self, items: Sequence[_RunKeys]) -> Iterator[HistoryChunk]:
+        keys = sorted({key for item in items for key in item.keys})
+        if len(items) > 1 and len(keys) <= _BINDS:
+            # Concatenated with nothing, so that no database takes its index over keys, which lead to all runs.
+            conditions = [
+                metrics.c.run_uuid.in_([item.run_id for item in items]),
+                metrics.c.key.concat("").in_(keys),
+            ]
+            rows = self._rows(conditions, min((i.from_step for i in items if i.from_step is not None), default=None))
+            if len(rows) <= self._chunk:
+                found = {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1))}
+                for item in items:
+                    absent = [key for key in item.keys if (item.run_id, key) not in found]
+                    for key in item.keys:
+                        if key not in absent:
+                            yield HistoryChunk(item.run_id, key, self._points(found[item.run_id, key]), complete=True)
+                    if absent:
+                        yield from self._of_run(item.run_id, absent, item.from_step)
+                return
+        for item in items:
+            for some in batches(item.keys, _BINDS):
+                yield from self._of_run(item.run_id, some, item.from_step)
+
+    def _of_run(self, run_id: str, keys: Sequence[str], from_step: int | None) -> Iterator[HistoryChunk]:
+        left = dict.fromkeys(keys)
+        of_run = [metrics.c.run_uuid == run_id, metrics.c.key.in_(keys)]
+        last: tuple[Any, ...] | None = None
+        while True:
+            if last is None and not self._exists(run_id):
+                break
+            rows = self._rows(of_run if last is None else [*of_run, self._beyond(last)], from_step)
+            # The row beyond the chunk only says whether its series goes on.
+            rows, next_row = rows[: self._chunk], rows[self._chunk :]
+            for key, group in groupby(rows, key=itemgetter(1)):
+                complete = not (next_row and next_row[0][1] == key == rows[-1][1])
+                if key in left:  # MySQL finds "Loss" where "loss" is asked for
+                    yield HistoryChunk(run_id, key, self._points(group), complete)
+                    if complete:
+                        del left[key]
+            if not next_row:
+                yield from (HistoryChunk(run_id, key, (), complete=True) for key in left)
+                return
+            last = rows[-1]
+        yield from (HistoryChunk(run_id, key, (), complete=True, missing=True) for key in left)
+
+    def _exists(self, run_id: str) -> bool:
+        with self._store.reading() as (connection, _):
+            return bool(connection.scalar(select(func.count()).where(runs.c.run_uuid == run_id)))
+
+    def _rows(self, conditions: Sequence[ColumnElement[bool]], from_step: int | None) -> Sequence[tuple[Any, ...]]:
+        """One row more than a chunk, in the order of MLflow's index over (run, key, step): nothing needs sorting."""
+        m = metrics.c
+        query: Select[Any] = select(*self._columns).where(*conditions)
+        if from_step is not None:
+            query = query.where(m.step >= from_step)
+        query = query.order_by(m.run_uuid, m.key, m.step, *self._ties).limit(self._chunk + 1)
+        with self._store.reading() as (connection, _):
+            return raw_rows(connection, query)
+
+    def _beyond(self, row: Sequence[Any]) -> ColumnElement[bool]:
+        m = metrics.c
+        _, key, step, timestamp, value, is_nan, tie = row
+        last = (tie,) if self._store.row_numbers else (timestamp, value, bool(is_nan))
+        return tuple_(m.key, m.step, *self._ties) > tuple_(key, step, *last)
+
+    def _points(self, rows: Iterable[Sequence[Any]]) -> Sequence[Point]:
+        points: list[Point] = []
+        for run_id, key, step, timestamp, value, is_nan, _ in rows:
+            try:
+                points.append(decode.stored_point(key, step, timestamp, value, is_nan))
+            except decode.MalformedError as error:
+                self._on_skipped(f"a point of run {run_id}", str(error))
+        return points
+
+
+def _by_run(wanted: Iterable[Wanted]) -> Iterator[_RunKeys]:
+    """Neighbours that share a run, whole histories and tails apart; a tail begins where the longest does."""
+    for run_id, items in groupby(wanted, key=lambda item: item.run_id):
+        whole: Mapping[bool, list[Wanted]] = {True: [], False: []}
+        for item in items:
+            whole[item.from_step is None].append(item)
+        for group in whole.values():
+            if group:
+                steps = [item.from_step for item in group if item.from_step is not None]
+                first = min(steps, default=None)
+                points = sum(max(1, item.last_step - (first or 0) + 1) for item in group)
+                yield _RunKeys(run_id, sorted({item.key for item in group}), first, points)

@@ -1,0 +1,49 @@
+"""What the SQL reader needs of a database that holds an MLflow store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Executable
+
+from mlflow_monitoring_exporter.source.tables import Schema
+
+
+class Store(Protocol):
+    """A database, opened for reading only."""
+
+    @property
+    def uri(self) -> str:
+        """Its address, without secrets."""
+        ...
+
+    @property
+    def row_numbers(self) -> bool:
+        """Whether every table has ``rowid``: numbers that grow with each inserted row."""
+        ...
+
+    def reading(self) -> AbstractContextManager[tuple[Connection, Schema]]:
+        """One read transaction: everything inside sees the same state.
+
+        Raises SourceUnavailableError when the database cannot be reached or is busy, and
+        SourceRefusedError when it cannot be read or holds no MLflow store.
+        """
+        ...
+
+    def version(self, connection: Connection) -> object | None:
+        """Something that is equal as long as nobody wrote to the store; None where nothing tells."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def raw_rows(connection: Connection, query: Executable) -> Sequence[tuple[Any, ...]]:
+    """All rows as the driver gives them: a third of the time that SQLAlchemy's own rows take."""
+    result = connection.execute(query)
+    try:
+        rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
+        return rows
+    finally:
+        result.close()

@@ -1,0 +1,25 @@
+"""The one rule by which part of a series becomes unread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, case
+
+from mlflow_monitoring_exporter.state.schema import series
+
+
+def tail_from(step: ColumnElement[int]) -> dict[str, Any]:
+    """Column values that make a series unread from ``step`` on.
+
+    Who had all of it has all below ``step`` now. If somebody lagged behind already, the lower of
+    both steps counts for everybody.
+    """
+    lagging = series.c.base.bitwise_and(series.c.mask.bitwise_not()) != 0
+    lower = lagging & (series.c.from_step < step)
+    return {
+        "from_step": case((lower, series.c.from_step), else_=step),
+        "base": series.c.mask.bitwise_or(series.c.base),
+        "mask": 0,
+        "pending": True,
+    }

@@ -1,0 +1,323 @@
+"""What was read of MLflow, and what of it is still to be queued."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunStatus
+from mlflow_monitoring_exporter.state import standing
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
+from mlflow_monitoring_exporter.state.standing import KnownExperiment, Standing
+
+A, B = "a" * 32, "b" * 32
+
+
+def selected(*points: Point, run_id: str = A, parent: str | None = None, status: str = "RUNNING") -> Selected:
+    tags = {"mlflow.parentRunId": parent} if parent else {}
+    run = Run(run_id, "1", "run", RunStatus(status), 1, None, tags, points)
+    return Selected(run, {"owner": "me"}, "tagged", "champion", points)
+
+
+class State:
+    """The mirror of one server, and everything that belongs to it."""
+
+    def __init__(self, database: Database, identity: str = "server") -> None:
+        self.database = database
+        self.mirror = Mirror(database, identity)
+        self.pending = Pending(database, self.mirror)
+        self.standing = Standing(database, self.mirror.server)
+        with database.write() as tx:
+            old = self.standing.point()
+            known = {"1": KnownExperiment("experiment", watched=True)}
+            self.standing.advance(tx, old, standing.Point(1, "mark", "selection", known))
+
+    def load(self, *page: Selected, key: str = "all", reread: bool = False, cut_short: bool = False) -> int:
+        """A load that finds ``page``; the number of runs that are gone by it."""
+        with self.database.write() as tx:
+            load, is_new = self.standing.load(tx, key, since_ms=1, mark="")
+            if is_new and reread:
+                self.pending.reset(tx)
+            self.mirror.record(tx, page, load.number, count=True)
+            self.standing.load_reached(tx, "here")
+        if cut_short:
+            return 0
+        with self.database.write() as tx:
+            gone = self.mirror.settle(tx, ["1"], load.number)
+            self.standing.load_ended(tx)
+            return gone
+
+    def record(self, *page: Selected) -> int:
+        with self.database.write() as tx:
+            return self.mirror.record(tx, page, self.standing.round(tx), count=False)
+
+    def touch(self, key: str, step: int) -> None:
+        with self.database.write() as tx:
+            self.pending.touch(tx, [(A, key, step)])
+
+    def queue(self, points: list[Point], *bits: int, wanted: int = 0b1) -> dict[int, list[Point]]:
+        """Queue what is pending for ``bits`` out of these points of every series; what was new."""
+        active = sum(1 << bit for bit in bits)
+        fresh: dict[int, list[Point]] = {bit: [] for bit in bits}
+        for item in self.pending.next(active):
+            there = [p for p in points if item.from_step is None or p.step >= item.from_step]
+            with self.database.write() as tx:
+                (new,) = self.pending.unseen(tx, [(item.series_id, there)], bits)
+                self.pending.complete(tx, [item], active, wanted)
+            for bit in bits:
+                fresh[bit] += new[bit]
+        return fresh
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def state(database: Database) -> State:
+    return State(database)
+
+
+def test_a_series_is_pending_until_its_history_is_queued_and_again_from_where_it_moved(state: State) -> None:
+    first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, math.nan)
+    state.load(selected(first))
+    (item,) = state.pending.next(0b1)
+    assert (item.latest, item.from_step) == (first, None)
+    assert item.context == RunContext("server", "1", "experiment", A, "run", {"owner": "me"}, None, A)
+    assert state.record(selected(first)) == 0
+    assert state.pending.next(0b1), "not queued yet, so still pending"
+    assert state.queue([first], 0) == {0: [first]}
+    assert state.record(selected(first)) == 0
+    assert state.pending.next(0b1) == []
+    assert state.record(selected(second)) == 1
+    assert [item.from_step for item in state.pending.next(0b1)] == [1], "its tail is enough"
+    assert state.queue([first, second], 0) == {0: [second]}, "each point is queued once"
+    assert state.record(selected(second)) == 0, "NaN equals itself here"
+
+
+def test_a_new_exporter_gets_the_whole_history_and_an_old_one_nothing_twice(state: State) -> None:
+    first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
+    state.load(selected(first))
+    state.queue([first], 0)
+    state.pending.expect(0b11)
+    assert [item.from_step for item in state.pending.next(0b11)] == [None]
+    state.record(selected(second))
+    assert state.queue([first, second], 0, 1, wanted=0b11) == {0: [second], 1: [first, second]}
+    state.pending.expect(0b1)
+    assert state.pending.count() == 0
+
+
+def test_a_series_that_goes_back_is_read_as_a_whole(state: State) -> None:
+    state.load(selected(Point("loss", 9, 10, 1.0)))
+    state.queue([Point("loss", 9, 10, 1.0)], 0)
+    state.record(selected(Point("loss", 3, 10, 1.0)))
+    assert [item.from_step for item in state.pending.next(0b1)] == [None]
+
+
+def test_what_a_feed_names_is_read_from_there(state: State) -> None:
+    late, latest = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
+    state.load(selected(latest))
+    state.queue([latest], 0)
+    state.touch("loss", 1)
+    state.touch("never seen", 1)
+    assert state.queue([late, latest], 0) == {0: [late]}
+
+
+def test_a_load_that_reads_again_finds_points_that_were_logged_late(state: State) -> None:
+    late, latest = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
+    state.load(selected(latest))
+    state.queue([latest], 0)
+    state.load(selected(latest), reread=True)
+    assert state.queue([late, latest], 0) == {0: [late]}
+
+
+def test_pending_series_come_in_pages(state: State) -> None:
+    state.load(selected(*(Point(f"key{n}", 0, 0, 0.0) for n in range(5))))
+    found: list[PendingSeries] = []
+    while page := state.pending.next(1, after=found[-1].series_id if found else 0, limit=2):
+        assert len(page) <= 2
+        found += page
+    assert sorted(item.latest.key for item in found) == [f"key{n}" for n in range(5)]
+    assert state.pending.count() == 5
+
+
+def test_a_run_that_a_whole_load_did_not_meet_is_gone_with_its_series(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    state.load(selected(point), selected(point, run_id=B))
+    assert sorted(run.run_id for run in state.mirror.runs()) == [A, B]
+    assert state.load(selected(point)) == 1
+    assert [(r.run_id, r.model_stage, dict(r.values)) for r in state.mirror.runs()] == [(A, "champion", {"loss": 1.0})]
+    assert state.mirror.counts() == (1, 1)
+    assert state.load(selected(point)) == 0, "it is gone once"
+
+
+def test_a_run_that_comes_back_is_shown_again_and_its_points_are_not_sent_again(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    state.load(selected(point))
+    state.queue([point], 0)
+    with state.database.write() as tx:
+        assert state.mirror.hide(tx, [A, "unknown"]) == 1
+        assert state.mirror.hide(tx, [A]) == 0
+    assert list(state.mirror.runs()) == []
+    assert state.mirror.open_runs(["1"]) == []
+    assert state.pending.next(1) == []
+    assert state.record(selected(point)) == 1
+    assert len(list(state.mirror.runs())) == 1
+    assert state.queue([point], 0) == {0: []}
+
+
+def test_a_key_that_is_no_longer_selected_is_hidden_and_may_come_back(state: State) -> None:
+    loss, accuracy = Point("loss", 1, 10, 1.0), Point("accuracy", 1, 10, 0.5)
+    state.load(selected(loss, accuracy))
+    state.load(selected(loss))
+    assert [dict(run.values) for run in state.mirror.runs()] == [{"loss": 1.0}]
+    assert [item.latest.key for item in state.pending.next(1)] == ["loss"]
+    state.load(selected(loss, accuracy))
+    assert [dict(run.values) for run in state.mirror.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
+
+
+def test_a_load_that_was_cut_short_hides_nothing_and_goes_on_where_it_was(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    state.load(selected(point), selected(point, run_id=B))
+    state.load(selected(point), cut_short=True)
+    assert len(list(state.mirror.runs())) == 2
+    with state.database.write() as tx:
+        again, is_new = state.standing.load(tx, "all", since_ms=2, mark="later")
+        assert (again.position, again.since_ms, is_new) == ("here", 1, False)
+        other, is_new = state.standing.load(tx, "other", since_ms=2, mark="later")
+        assert (other.position, other.number, is_new) == (None, again.number + 1, True)
+        much_later, is_new = state.standing.load(tx, "other", since_ms=4_000_000, mark="later")
+        assert (much_later.position, is_new) == (None, True), "what was read first is old by now"
+
+
+def test_a_sweep_goes_on_where_it_was_and_ends(state: State) -> None:
+    for position in ("1", "2", None):
+        with state.database.write() as tx:
+            sweep = state.standing.sweep(tx)
+            state.standing.sweep_reached(tx, position)
+    assert sweep.position == "2"
+    with state.database.write() as tx:
+        assert state.standing.sweep(tx).position is None
+        assert state.standing.sweep(tx).number == sweep.number + 1
+
+
+def test_runs_that_ended_are_read_again_first_and_a_large_one_alone(state: State) -> None:
+    ids = [f"{n:032x}" for n in range(4)]
+    point = Point("loss", 99, 10, 1.0)
+    running = [selected(point, run_id=run_id) for run_id in ids]
+    state.load(*running)
+    state.queue([point], 0)
+
+    def recheck(points: int) -> tuple[int, list[str]]:
+        with state.database.write() as tx:
+            size = state.pending.recheck(tx, runs=2, points=points)
+        found = [item.context.run_id for item in state.pending.next(1)]
+        state.queue([point], 0)
+        return size, found
+
+    state.record(selected(point, run_id=ids[3], status="FINISHED"))
+    assert recheck(1000) == (200, [ids[0], ids[3]])
+    assert recheck(1) == (100, [ids[1]]), "one at least"
+    assert recheck(1000) == (200, [ids[2], ids[3]])
+    assert recheck(1000) == (0, []), "the end"
+    assert recheck(1000) == (200, [ids[0], ids[1]]), "and from the start again"
+
+
+def test_nested_runs_know_their_root(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    child, grandchild, orphan, odd = "c" * 32, "d" * 32, "e" * 32, "f" * 32
+    state.load(
+        selected(point, run_id=grandchild, parent=child),
+        selected(point, run_id=child, parent=A),
+        selected(point),
+        selected(point, run_id=orphan, parent=B),
+        selected(point, run_id=odd, parent=odd),
+    )
+    found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.pending.next(1)}
+    assert found == {grandchild: (child, A), child: (A, A), A: (None, A), orphan: (B, B), odd: (odd, odd)}
+    assert {run.run_id: run.parent_run_id for run in state.mirror.runs()}[child] == A
+
+
+def test_the_registry_decides_before_the_tag_and_may_change_its_mind(state: State) -> None:
+    state.load(selected(Point("loss", 1, 10, 1.0)))
+    for stages, shown in (({A: "blue"}, "blue"), ({B: "green"}, "tagged")):
+        with state.database.write() as tx:
+            assert state.mirror.restage(tx, stages) == 1
+            assert state.mirror.restage(tx, stages) == 0
+        assert [run.model_stage for run in state.mirror.runs()] == [shown]
+
+
+def test_two_servers_share_a_state_file_without_mixing(database: Database) -> None:
+    one, two = State(database, "one"), State(database, "two")
+    one.load(selected(Point("loss", 1, 10, 1.0)))
+    two.load()
+    assert len(list(one.mirror.runs())) == 1
+    assert list(two.mirror.runs()) == []
+    assert two.pending.next(1) == []
+    assert two.pending.count() == 0
+
+
+class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
+    """Points arrive in any order, two exporters come and fall behind: each gets each point exactly once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.state = State(self.database)
+        self.points: dict[tuple[int, int], Point] = {}
+        self.got: dict[int, list[Point]] = {0: [], 1: []}
+        self.reader = 0
+
+    def teardown(self) -> None:
+        self.database.close()
+        self.directory.cleanup()
+
+    @rule(step=st.integers(-3, 8), time=st.integers(0, 2))
+    def log(self, step: int, time: int) -> None:
+        """A newest point is seen as such, a late one is named by the feed."""
+        self.points[step, time] = Point("loss", step, time, 1.0)
+        self.state.record(selected(self.points[max(self.points)]))
+        self.state.touch("loss", step)
+
+    @rule()
+    def newest(self) -> None:
+        """A reader without a feed sees only that the latest moved."""
+        step = max(self.points, default=(0, 0))[0] + 1
+        self.points[step, 0] = Point("loss", step, 0, 1.0)
+        self.state.record(selected(self.points[step, 0]))
+
+    @rule(bits=st.sampled_from([(0,), (1,), (0, 1)]))
+    def queue(self, bits: tuple[int, ...]) -> None:
+        """One of the queues may be full."""
+        self.state.pending.expect(0b11)
+        fresh = self.state.queue(list(self.points.values()), *bits, wanted=0b11)
+        for bit in bits:
+            self.got[bit] += fresh[bit]
+            assert sorted(self.got[bit]) == sorted(self.points.values())
+
+    @rule()
+    def reread(self) -> None:
+        with self.database.write() as tx:
+            self.state.pending.reset(tx)
+
+    @invariant()
+    def nothing_is_queued_twice(self) -> None:
+        for got in self.got.values():
+            assert len(got) == len(set(got))
+
+
+TestEverySeenPointIsQueuedOnce = EverySeenPointIsQueuedOnce.TestCase
+TestEverySeenPointIsQueuedOnce.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
