@@ -120,7 +120,7 @@ def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[PollReport | No
     return poll, source_error, drained
 
 
-def check(config: Config, plugins: Plugins) -> OnceReport:
+def check(config: Config, plugins: Plugins, progress: Progress | None = None) -> OnceReport:
     """Reach every endpoint, and count what would go where. Works on a copy of the state, and changes nothing.
 
     ``delivered`` in the report is what an export would deliver now. Raises ConfigError and StateError.
@@ -129,12 +129,12 @@ def check(config: Config, plugins: Plugins) -> OnceReport:
     with tempfile.TemporaryDirectory(prefix="mlflow-monitoring-exporter-") as directory:
         copy = _copy_of_state(config.state, Path(directory))
         try:
-            return _check(config, destinations, copy)
+            return _check(config, destinations, copy, progress or Progress())
         finally:
             copy.close()
 
 
-def _check(config: Config, destinations: Sequence[Destination], state: Database) -> OnceReport:
+def _check(config: Config, destinations: Sequence[Destination], state: Database, progress: Progress) -> OnceReport:
     outbox = Outbox(state)
     queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
     bits = register(outbox, config, queued)
@@ -151,7 +151,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database)
             config.export,
             database=state,
             queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
-            events=PollEvents(),
+            events=PollEvents(loading=progress.runs, sending=progress.series),
             stop=threading.Event(),
         )
         poll, source_error = _poll(poller)

@@ -24,6 +24,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_result,
     redactor,
 )
+from mlflow_monitoring_exporter.cli.progress import progress_bar
 from mlflow_monitoring_exporter.cli.queue import queue_commands
 from mlflow_monitoring_exporter.daemon import Daemon
 from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
@@ -50,7 +51,9 @@ def export_once(options: Options, output: OutputOption = Output.table) -> None:
     configuration is wrong.
     """
     plugins = plugins_of_this_run()
-    report = export_everything_once(options.load_and_log(plugins, quiet=True), plugins)
+    config = options.load_and_log(plugins, quiet=True)
+    with progress_bar() as progress:
+        report = export_everything_once(config, plugins, progress)
     print_report(report, output)
     raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
 
@@ -74,7 +77,9 @@ def check(options: Options, output: OutputOption = Output.table) -> None:
     Exit code 0: everything can be reached. 1: something cannot. 78: the configuration is wrong.
     """
     plugins = plugins_of_this_run()
-    report = check_everything(options.load_and_log(plugins, quiet=True), plugins)
+    config = options.load_and_log(plugins, quiet=True)
+    with progress_bar() as progress:
+        report = check_everything(config, plugins, progress)
     print_report(report, output, planned=True)
     raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
 

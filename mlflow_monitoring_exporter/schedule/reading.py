@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+import structlog
 from sqlalchemy import Connection
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig
@@ -31,6 +32,8 @@ from mlflow_monitoring_exporter.state.standing import KnownExperiment, Point, Ro
 from mlflow_monitoring_exporter.transform.gauges import tagged_stage
 from mlflow_monitoring_exporter.transform.ranking import newest_first
 from mlflow_monitoring_exporter.transform.select import Selection
+
+_log = structlog.get_logger(__name__)
 
 #: Points that one step of the sweep may read again: a second of a tracking server's time.
 _REREAD = 25_000
@@ -152,6 +155,7 @@ class Reading:
             load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
             if is_new and reread:
                 self._pending.reset(tx)
+        _log.info("reading all runs", experiments=len(ids), goes_on=not is_new)
         count = 0
         for page in ahead(self._source.runs(ids, after=load.position)):
             self._check_stop()

@@ -83,10 +83,8 @@ def test_every_problem_is_reported_at_once_with_file_line_and_key(tmp_path: Path
         {"MLFLOW_EXPORTER_WEB__LISTEN": "nowhere"},
     )
     assert len(found) == 5
-    assert (
-        found[0]
-        == "config.yaml:5: mlflow.tracking_uri: mlflow is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://"
-    )
+    schemes = "http://, https://, sqlite:///, postgresql:// or mysql://"
+    assert found[0] == f"config.yaml:5: mlflow.tracking_uri: mlflow is not supported: use {schemes}"
     assert "config.yaml:2: export.intervall: unknown key; did you mean interval?" in found
     assert "config.yaml:7: exporters.prod.type: unknown type 'pramathuss'; did you mean pramathus?" in found
     assert "MLFLOW_EXPORTER_WEB__LISTEN: must be host:port, for example 127.0.0.1:9797" in found
