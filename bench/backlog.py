@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 from bench.contest import contest, report
 from mlflow_monitoring_exporter.model import RunContext, Sample
@@ -66,7 +67,7 @@ def backlog(path: Path, samples: int) -> None:
     database.close()
 
 
-def main(directory: Path, *, quick: bool) -> None:
+def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
     """Print the ratios; ``quick`` is a tenth of the work."""
     samples = 100_000 if quick else 1_000_000
     directory.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,8 @@ def main(directory: Path, *, quick: bool) -> None:
             },
             rounds=3,
         )
-    report(f"draining a backlog of {samples} samples to a local sink", results, "a bare loop of the same POSTs")
+    title = f"draining a backlog of {samples} samples to a local sink"
+    reports = [report(title, results, "a bare loop of the same POSTs", amount="samples")]
     print(f"  this exporter: {samples / results['this exporter'].wall:.0f} samples/s")
     shutil.rmtree(directory / "draining", ignore_errors=True)
+    return reports

@@ -7,7 +7,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 #: ``("module:function", argument...)``. The function answers how much it did, so that nobody wins by doing less.
 Work = tuple[str, ...]
@@ -49,11 +50,18 @@ def _alone(work: Work) -> Result:
     return Result(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def report(title: str, results: Mapping[str, Result], yardstick: str) -> None:
-    """A table with each contender's ratio of wall time to the yardstick's."""
+def report(title: str, results: Mapping[str, Result], yardstick: str, *, amount: str) -> dict[str, Any]:
+    """Print a table with each contender's ratio of wall time to the yardstick's; the same for machines."""
     base = results[yardstick]
     print(f"\n{title}")
-    print(f"  {'':<34}{'ratio':>8}{'wall s':>9}{'cpu s':>8}{'peak MB':>9}")
+    print(f"  {'':<34}{'ratio':>8}{'wall s':>9}{'cpu s':>8}{'peak MB':>9}{amount:>12}")
     for name, result in results.items():
         ratio = result.wall / base.wall
-        print(f"  {name:<34}{ratio:>8.2f}{result.wall:>9.2f}{result.cpu:>8.2f}{result.peak:>9.0f}")
+        line = f"{ratio:>8.2f}{result.wall:>9.3f}{result.cpu:>8.3f}{result.peak:>9.0f}{result.amount:>12}"
+        print(f"  {name:<34}{line}", flush=True)
+    return {
+        "title": title,
+        "yardstick": yardstick,
+        "amount": amount,
+        "results": {name: {**asdict(r), "ratio": r.wall / base.wall} for name, r in results.items()},
+    }

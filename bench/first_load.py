@@ -7,13 +7,14 @@ dictionaries.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.contest import contest, report
 from bench.store import Size, store
 from tests.parts.mlflow_server import MlflowServer
 
 
-def main(directory: Path, *, quick: bool) -> None:
+def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
     """Print the ratios; ``quick`` is a tenth of the work."""
     runs = 1000 if quick else 10_000
     path = store(directory, Size(runs))
@@ -24,7 +25,8 @@ def main(directory: Path, *, quick: bool) -> None:
             "MlflowClient": ("bench.reading_with_mlflow:mlflow_client", f"sqlite:///{path}"),
         }
     )
-    report(f"first load from the database, {runs} runs x 20 metrics", results, "plain SQL")
+    title = f"first load from the database, {runs} runs x 20 metrics"
+    reports = [report(title, results, "plain SQL", amount="metrics")]
     with MlflowServer(directory / "server", database=path) as server:
         results = contest(
             {
@@ -32,4 +34,5 @@ def main(directory: Path, *, quick: bool) -> None:
                 "this exporter": ("bench.reading:ours_over_rest", server.url),
             }
         )
-    report(f"first load over REST, {runs} runs x 20 metrics, one server worker", results, "a bare loop of requests")
+    title = f"first load over REST, {runs} runs x 20 metrics, one server worker"
+    return [*reports, report(title, results, "a bare loop of requests", amount="metrics")]

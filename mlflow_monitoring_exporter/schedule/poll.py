@@ -4,7 +4,7 @@
 
     MLflow -> what changed -> mirror            (schedule/reading.py)
                                 |
-       gauges of all runs, when one differs: published
+       gauges of all runs, built when one differs: published
                                 |
     points of series that moved -> queued       (schedule/queueing.py)
 
@@ -56,8 +56,8 @@ def _nobody(*_: object) -> None:
 class PollEvents:
     """Who hears what, while a poll runs.
 
-    ``published`` gets all gauges whenever one of them differs; None when nobody shows gauges, which
-    saves making them. ``read`` counts points. ``loading`` hears how many runs were read so far, and
+    ``published`` gets all gauges, the same object as before when none of them differs; None when
+    nobody shows gauges, which saves making them. ``read`` counts points. ``loading`` hears how many runs were read so far, and
     ``sending`` of how many series the points were read, and of how many they will be.
     """
 
@@ -105,6 +105,7 @@ class Poller:
         )
         self._expected = False
         self._counts: tuple[int, int] | None = None
+        self._snapshot = Snapshot({})
 
     def run(self, *, complete: bool) -> PollReport:
         """Read what changed; with ``complete`` read everything, and find points that were logged late, too.
@@ -121,8 +122,10 @@ class Poller:
         if counts is None or found.changed or found.gone:
             counts = self._mirror.counts()
             if self._events.published is not None:
-                self._events.published(build_snapshot(self._mirror.runs(), empty=found.experiments))
+                self._snapshot = build_snapshot(self._mirror.runs(), empty=found.experiments)
         self._counts = counts
+        if self._events.published is not None:
+            self._events.published(self._snapshot)
         enqueued, full = self._queueing.run()
         return PollReport(
             experiments=len(found.experiments),

@@ -1,0 +1,127 @@
+"""Contestants that poll; each answers with how much it did, and times only the polls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import requests
+
+from bench.contestant import Timed
+from bench.store import key
+from mlflow_monitoring_exporter.cli.options import Options
+from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
+from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
+from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.source.api import MlflowApi
+from mlflow_monitoring_exporter.source.open import open_source
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+
+_POLLS = 5
+
+
+@contextmanager
+def _poller(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
+    database = Database(f"sqlite:///{state}")
+    bits = Outbox(database).register(["sink"])
+    source = open_source(MlflowConfig(tracking_uri=uri), stop=threading.Event(), concurrency=4)
+    yield Poller(
+        source,
+        ExportConfig(max_experiments=0),
+        database=database,
+        queues=[Queue("sink", bits["sink"], 500, 10**12)] if queue else [],
+        events=PollEvents(),
+        stop=threading.Event(),
+    )
+    source.close()
+    database.close()
+
+
+def first_poll(uri: str, state: Path) -> None:
+    """Make a state file that has seen all runs."""
+    with _poller(uri, state, queue=False) as poller:
+        poller.run(complete=False)
+
+
+@contextmanager
+def _copied(state: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=Path(state).parent) as directory:
+        yield Path(shutil.copy(state, directory))
+
+
+def idle(uri: str, state: str) -> Timed:
+    """The median poll after the first of a process; the amount is how many requests it made, or 1."""
+    requests_made = 0
+    call: Callable[..., Mapping[str, Any]] = MlflowApi.call
+
+    def counted(*arguments: Any) -> Mapping[str, Any]:
+        nonlocal requests_made
+        requests_made += 1
+        return call(*arguments)
+
+    MlflowApi.call = counted  # type: ignore[method-assign,assignment]
+    with _copied(state) as copy, _poller(uri, copy, queue=True) as poller:
+        poller.run(complete=False)
+        requests_made = 0
+        taken = []
+        for _ in range(_POLLS):
+            wall, cpu = time.perf_counter(), time.process_time()
+            poller.run(complete=False)
+            taken.append((time.perf_counter() - wall, time.process_time() - cpu))
+    wall, cpu = sorted(taken)[_POLLS // 2]
+    return Timed(requests_made // _POLLS or 1, wall, cpu)
+
+
+def tails(url: str, state: str) -> Timed:
+    """One whole poll: what changed, read, recorded and queued."""
+    with _copied(state) as copy, _poller(url, copy, queue=True) as poller:
+        wall, cpu = time.perf_counter(), time.process_time()
+        report = poller.run(complete=False)
+        return Timed(report.enqueued["sink"], time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def bare_tails(url: str, run_ids: str) -> Timed:
+    """The runs that are open, then the new steps of each key that moved; parsed, and nothing done about them."""
+    api, session = f"{url}/api/2.0/mlflow", requests.Session()
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = orjson.loads(session.post(f"{api}/experiments/search", json={"max_results": 1000}).content)
+    search = {
+        "experiment_ids": [item["experiment_id"] for item in found["experiments"]],
+        "max_results": 1000,
+        "filter": "attributes.status = 'RUNNING'",
+    }
+    orjson.loads(session.post(f"{api}/runs/search", json=search).content)
+    count = 0
+    for number in range(10):
+        fields: dict[str, Any] = {
+            "max_results": 2500,
+            "run_ids": run_ids.split(","),
+            "metric_key": key(number),
+            "start_step": 1,
+            "end_step": 10,
+        }
+        answer = session.get(f"{api}/metrics/get-history-bulk-interval", params=fields)
+        count += len(orjson.loads(answer.content)["metrics"])
+    return Timed(count, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def export_once(uri: str, directory: str) -> int:
+    """The command, without its table."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        os.chdir(place)
+        plugins = load_plugins()
+        options = Options(tracking_uri=uri, max_experiments="0")
+        report = export_everything_once(options.load_and_log(plugins, quiet=True), plugins)
+        assert report.ok, report
+        return next(d.delivered for d in report.destinations if d.name == "file")

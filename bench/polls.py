@@ -1,0 +1,113 @@
+"""What does one poll cost: when nothing happened, when a little did, and when everything is new?
+
+The tracking servers are real and have one worker. What stood before a poll is made from the
+database, which is faster, and then given the server's address.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from bench.contest import contest, report
+from bench.polling import first_poll
+from bench.store import Size, key, store
+from tests.parts.mlflow_server import MlflowServer
+
+_RUNNING, _KEYS, _STEPS = 100, 10, 10
+
+
+def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
+    """Print the ratios; ``quick`` is a tenth of the work."""
+    small, large = (1000, 10_000) if quick else (10_000, 100_000)
+    return [
+        _idle(directory, small, large, over_rest=True),
+        _idle(directory, small, large, over_rest=False),
+        _tails(directory, small),
+        _memory(directory, large),
+    ]
+
+
+def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[str, Any]:
+    with ExitStack() as stack:
+        contenders = {}
+        for runs in (small, large):
+            path = store(directory, Size(runs))
+            uri = f"sqlite:///{path.resolve()}"
+            state = _stood(directory, path)
+            if over_rest:
+                uri = stack.enter_context(MlflowServer(directory / f"server-{runs}", database=path)).url
+                _readdress(state, uri)
+            contenders[f"{runs} runs"] = ("bench.polling:idle", uri, str(state))
+        results = contest(contenders)
+    where = "over REST" if over_rest else "from the database"
+    title = f"a poll {where} when nothing happened, 10 runs open"
+    return report(title, results, f"{small} runs", amount="requests" if over_rest else "polls")
+
+
+def _tails(directory: Path, runs: int) -> dict[str, Any]:
+    before = store(directory, Size(runs, running=_RUNNING))
+    after = directory / "tails.db"
+    shutil.copy(before, after)
+    run_ids = _log(after)
+    state = _stood(directory, before)
+    with MlflowServer(directory / "server-tails", database=after) as server:
+        _readdress(state, server.url)
+        results = contest(
+            {
+                "the cheapest correct requests": ("bench.polling:bare_tails", server.url, ",".join(run_ids)),
+                "this exporter": ("bench.polling:tails", server.url, str(state)),
+            }
+        )
+    title = f"{_STEPS} new points on each of {_KEYS} keys of {_RUNNING} runs, over REST, {runs} runs in all"
+    return report(title, results, "the cheapest correct requests", amount="points")
+
+
+def _memory(directory: Path, runs: int) -> dict[str, Any]:
+    path = store(directory, Size(runs))
+    results = contest(
+        {"export-once": ("bench.polling:export_once", f"sqlite:///{path.resolve()}", str(directory))}, rounds=1
+    )
+    return report(f"export-once to a file, {runs} runs x 20 metrics", results, "export-once", amount="samples")
+
+
+def _stood(directory: Path, path: Path) -> Path:
+    """A state file that has read and sent everything in a store."""
+    state = directory / f"state-{path.stem}.db"
+    _remove(state)
+    first_poll(f"sqlite:///{path.resolve()}", state)
+    with closing(sqlite3.connect(state, isolation_level=None)) as connection:
+        connection.execute("UPDATE series SET mask = 1, pending = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return state
+
+
+def _readdress(state: Path, url: str) -> None:
+    with closing(sqlite3.connect(state)) as connection, connection:
+        connection.execute("UPDATE server SET identity = ?", (url,))
+
+
+def _log(database: Path) -> list[str]:
+    """New points on every open run, as MLflow writes them; the runs' ids."""
+    now = int(time.time() * 1000)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        run_ids = [row[0] for row in connection.execute("SELECT run_uuid FROM runs WHERE status = 'RUNNING'")]
+        rows = [
+            (run_id, key(number), step / 7, now + step, step, 0)
+            for run_id in run_ids
+            for number in range(_KEYS)
+            for step in range(1, _STEPS + 1)
+        ]
+        columns = "(run_uuid, key, value, timestamp, step, is_nan)"
+        connection.executemany(f"INSERT INTO metrics {columns} VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(f"INSERT OR REPLACE INTO latest_metrics {columns} VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return run_ids
+
+
+def _remove(state: Path) -> None:
+    for path in state.parent.glob(f"{state.name}*"):
+        path.unlink()
