@@ -6,8 +6,11 @@ Tables go to standard output, and the same as JSON to .bench/results.json.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
+
+import structlog
 
 from bench import backlog, first_load, polls
 
@@ -15,6 +18,7 @@ _BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog}
 
 
 def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     directory = Path(".bench")
     quick = "--quick" in sys.argv[1:]
     names = [name for name in sys.argv[1:] if name in _BENCHMARKS] or list(_BENCHMARKS)

@@ -15,6 +15,15 @@ Work = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """What a contestant that must prepare something answers: how much it did then, and in how many seconds."""
+
+    amount: int
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Medians of one contender: seconds of wall time and of its own CPU, peak memory in MB."""
 

@@ -10,18 +10,11 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """How much was done, in which wall time and CPU time in seconds."""
-
-    amount: int
-    wall: float
-    cpu: float
+from bench.contest import Timed
 
 
 def main() -> None:

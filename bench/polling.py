@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
-import requests
-
-from bench.contestant import Timed
-from bench.store import key
+from bench.contest import Timed
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
 from mlflow_monitoring_exporter.exporters.registry import load_plugins
@@ -32,7 +28,8 @@ _POLLS = 5
 
 
 @contextmanager
-def _poller(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
+def polling(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
+    """A poller as the daemon has it; with ``queue`` one exporter gets every point."""
     database = Database(f"sqlite:///{state}")
     bits = Outbox(database).register(["sink"])
     source = open_source(MlflowConfig(tracking_uri=uri), stop=threading.Event(), concurrency=4)
@@ -48,14 +45,15 @@ def _poller(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
     database.close()
 
 
-def first_poll(uri: str, state: Path) -> None:
-    """Make a state file that has seen all runs."""
-    with _poller(uri, state, queue=False) as poller:
+def first_poll(uri: str, state: Path, *, queue: bool) -> None:
+    """Make a state file that has seen all runs; with ``queue`` all points wait in it."""
+    with polling(uri, state, queue=queue) as poller:
         poller.run(complete=False)
 
 
 @contextmanager
-def _copied(state: str) -> Iterator[Path]:
+def copied(state: str) -> Iterator[Path]:
+    """A copy of a state file, which a poll may change."""
     with tempfile.TemporaryDirectory(dir=Path(state).parent) as directory:
         yield Path(shutil.copy(state, directory))
 
@@ -71,7 +69,7 @@ def idle(uri: str, state: str) -> Timed:
         return call(*arguments)
 
     MlflowApi.call = counted  # type: ignore[method-assign,assignment]
-    with _copied(state) as copy, _poller(uri, copy, queue=True) as poller:
+    with copied(state) as copy, polling(uri, copy, queue=True) as poller:
         poller.run(complete=False)
         requests_made = 0
         taken = []
@@ -81,39 +79,6 @@ def idle(uri: str, state: str) -> Timed:
             taken.append((time.perf_counter() - wall, time.process_time() - cpu))
     wall, cpu = sorted(taken)[_POLLS // 2]
     return Timed(requests_made // _POLLS or 1, wall, cpu)
-
-
-def tails(url: str, state: str) -> Timed:
-    """One whole poll: what changed, read, recorded and queued."""
-    with _copied(state) as copy, _poller(url, copy, queue=True) as poller:
-        wall, cpu = time.perf_counter(), time.process_time()
-        report = poller.run(complete=False)
-        return Timed(report.enqueued["sink"], time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def bare_tails(url: str, run_ids: str) -> Timed:
-    """The runs that are open, then the new steps of each key that moved; parsed, and nothing done about them."""
-    api, session = f"{url}/api/2.0/mlflow", requests.Session()
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = orjson.loads(session.post(f"{api}/experiments/search", json={"max_results": 1000}).content)
-    search = {
-        "experiment_ids": [item["experiment_id"] for item in found["experiments"]],
-        "max_results": 1000,
-        "filter": "attributes.status = 'RUNNING'",
-    }
-    orjson.loads(session.post(f"{api}/runs/search", json=search).content)
-    count = 0
-    for number in range(10):
-        fields: dict[str, Any] = {
-            "max_results": 2500,
-            "run_ids": run_ids.split(","),
-            "metric_key": key(number),
-            "start_step": 1,
-            "end_step": 10,
-        }
-        answer = session.get(f"{api}/metrics/get-history-bulk-interval", params=fields)
-        count += len(orjson.loads(answer.content)["metrics"])
-    return Timed(count, time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def export_once(uri: str, directory: str) -> int:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from bench.contest import contest, report
 from bench.polling import first_poll
-from bench.store import Size, key, store
+from bench.store import Size, store
+from bench.tails import KEYS, STEPS
 from tests.parts.mlflow_server import MlflowServer
 
-_RUNNING, _KEYS, _STEPS = 100, 10, 10
+_RUNNING = 100
 
 
 def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
@@ -50,20 +50,18 @@ def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[s
 
 
 def _tails(directory: Path, runs: int) -> dict[str, Any]:
-    before = store(directory, Size(runs, running=_RUNNING))
-    after = directory / "tails.db"
-    shutil.copy(before, after)
-    run_ids = _log(after)
-    state = _stood(directory, before)
-    with MlflowServer(directory / "server-tails", database=after) as server:
+    path = store(directory, Size(runs, running=_RUNNING))
+    live = Path(shutil.copy(path, directory / "tails.db")).resolve()
+    state = _stood(directory, path, queued=True)
+    with MlflowServer(directory / "server-tails", database=live) as server:
         _readdress(state, server.url)
         results = contest(
             {
-                "the cheapest correct requests": ("bench.polling:bare_tails", server.url, ",".join(run_ids)),
-                "this exporter": ("bench.polling:tails", server.url, str(state)),
+                "the cheapest correct requests": ("bench.tails:bare_requests", server.url, str(live)),
+                "this exporter": ("bench.tails:ours", server.url, str(live), str(state)),
             }
         )
-    title = f"{_STEPS} new points on each of {_KEYS} keys of {_RUNNING} runs, over REST, {runs} runs in all"
+    title = f"{STEPS} new points on each of {KEYS} keys of {_RUNNING} runs, over REST, {runs} runs in all"
     return report(title, results, "the cheapest correct requests", amount="points")
 
 
@@ -75,11 +73,11 @@ def _memory(directory: Path, runs: int) -> dict[str, Any]:
     return report(f"export-once to a file, {runs} runs x 20 metrics", results, "export-once", amount="samples")
 
 
-def _stood(directory: Path, path: Path) -> Path:
-    """A state file that has read and sent everything in a store."""
+def _stood(directory: Path, path: Path, *, queued: bool = False) -> Path:
+    """A state file that has read everything in a store, and queued it or believes that it has."""
     state = directory / f"state-{path.stem}.db"
     _remove(state)
-    first_poll(f"sqlite:///{path.resolve()}", state)
+    first_poll(f"sqlite:///{path.resolve()}", state, queue=queued)
     with closing(sqlite3.connect(state, isolation_level=None)) as connection:
         connection.execute("UPDATE series SET mask = 1, pending = 0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -89,23 +87,6 @@ def _stood(directory: Path, path: Path) -> Path:
 def _readdress(state: Path, url: str) -> None:
     with closing(sqlite3.connect(state)) as connection, connection:
         connection.execute("UPDATE server SET identity = ?", (url,))
-
-
-def _log(database: Path) -> list[str]:
-    """New points on every open run, as MLflow writes them; the runs' ids."""
-    now = int(time.time() * 1000)
-    with closing(sqlite3.connect(database)) as connection, connection:
-        run_ids = [row[0] for row in connection.execute("SELECT run_uuid FROM runs WHERE status = 'RUNNING'")]
-        rows = [
-            (run_id, key(number), step / 7, now + step, step, 0)
-            for run_id in run_ids
-            for number in range(_KEYS)
-            for step in range(1, _STEPS + 1)
-        ]
-        columns = "(run_uuid, key, value, timestamp, step, is_nan)"
-        connection.executemany(f"INSERT INTO metrics {columns} VALUES (?, ?, ?, ?, ?, ?)", rows)
-        connection.executemany(f"INSERT OR REPLACE INTO latest_metrics {columns} VALUES (?, ?, ?, ?, ?, ?)", rows)
-    return run_ids
 
 
 def _remove(state: Path) -> None:

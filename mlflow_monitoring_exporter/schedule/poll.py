@@ -57,8 +57,8 @@ class PollEvents:
     """Who hears what, while a poll runs.
 
     ``published`` gets all gauges, the same object as before when none of them differs; None when
-    nobody shows gauges, which saves making them. ``read`` counts points. ``loading`` hears how many runs were read so far, and
-    ``sending`` of how many series the points were read, and of how many they will be.
+    nobody shows gauges, which saves making them. ``read`` counts points. ``loading`` hears how many
+    runs were read so far, and ``sending`` of how many series the points were read, out of how many.
     """
 
     published: Callable[[Snapshot], None] | None = None

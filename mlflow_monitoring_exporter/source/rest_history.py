@@ -34,6 +34,8 @@ _SAMPLED_FROM = 2500
 _RUNS = 100
 #: Points that one answer may be expected to hold: what is in memory at once, for each connection.
 _POINTS = 25_000
+#: Requests that are not worth more than one connection.
+_FEW = 16
 #: Series looked at together to find those that share a key.
 _TOGETHER = 2000
 
@@ -57,14 +59,14 @@ class RestHistory:
                 *(partial(self._together, key, group) for key, group in self._groups(together)),
                 *(partial(self._alone, item) for item in together if not self._is_small(item)),
             ]
-            yield from joined(tasks, self._apis[: len(tasks)], buffer=len(self._apis))
+            # A server with one worker answers few small requests sooner one after the other.
+            many = len(tasks) > _FEW or sum(_expected(item) for item in together) > _POINTS
+            apis = self._apis[: len(tasks)] if many else self._apis[:1]
+            yield from joined(tasks, apis, buffer=len(apis))
 
     def _is_small(self, item: Wanted) -> bool:
-        if not self._has_interval:
-            return False
-        first = 0 if item.from_step is None else item.from_step
         most = _SAMPLED_FROM if item.from_step is None else _POINTS
-        return item.last_step - first < most
+        return self._has_interval and _expected(item) <= most
 
     def _groups(self, wanted: Iterable[Wanted]) -> Iterator[tuple[str, list[Wanted]]]:
         """Series of one key whose points fit into one answer; whole ones and tails apart."""
@@ -158,6 +160,11 @@ class RestHistory:
             except decode.MalformedError as error:
                 self._on_skipped(f"a point of run {run_id}", str(error))
         return points
+
+
+def _expected(item: Wanted) -> int:
+    """How many points are wanted, if there is one for each step."""
+    return max(1, item.last_step - (item.from_step or 0) + 1)
 
 
 def _doubtful(found: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, case, func, select, tuple_, update
+from sqlalchemy import Connection, bindparam, case, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.model import Point, RunContext
 from mlflow_monitoring_exporter.state.codec import point_hash
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import BINDS, Mirror, loaded, of_run
+from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
 from mlflow_monitoring_exporter.state.schema import experiment, run, seen, series, server
 from mlflow_monitoring_exporter.state.tails import tail_from
 
-#: Pairs in one IN clause.
-_PAIRS = BINDS // 2
+#: One JSON list of pairs instead of two variables for each: a seventh of the time.
+_SEEN = text(
+    "SELECT seen.series, seen.point, seen.mask FROM json_each(:pairs) AS pair CROSS JOIN seen "
+    "ON seen.series = json_extract(pair.value, '$[0]') AND seen.point = json_extract(pair.value, '$[1]')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +218,10 @@ def _affordable(tx: Connection, pks: Sequence[int], points: int) -> dict[int, in
 
 def _seen(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """Which of these ``(series, point)`` were queued, and for whom."""
-    masks: dict[tuple[int, int], int] = {}
-    for start in range(0, len(pairs), _PAIRS):
-        some = tuple_(seen.c.series, seen.c.point).in_(pairs[start : start + _PAIRS])
-        for series_id, digest, mask in tx.execute(select(seen.c.series, seen.c.point, seen.c.mask).where(some)):
-            masks[series_id, digest] = mask
-    return masks
+    return {
+        (series_id, digest): mask
+        for series_id, digest, mask in tx.execute(_SEEN, {"pairs": orjson.dumps(pairs).decode()})
+    }
 
 
 def _top(run_id: str, parents: Mapping[str, str | None]) -> str:
