@@ -84,7 +84,8 @@ class StoreServer:
         # psycopg has no code for a failed login, only the server's words.
         login = "authentication failed" in said or "does not exist" in said
         if state.startswith(_REFUSED_CLASSES) or number in _REFUSED_NUMBERS or login:
-            return SourceRefusedError(f"{self.uri} refuses to be read: {said}: check mlflow.tracking_uri")
+            keys = "mlflow.username and mlflow.password" if self._config.username else "mlflow.tracking_uri"
+            return SourceRefusedError(f"{self.uri} refuses to be read: {said}: check {keys}")
         return SourceUnavailableError(f"{self.uri} cannot be read now: {said}")
 
 

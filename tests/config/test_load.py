@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from mlflow_monitoring_exporter.config import fields
 from mlflow_monitoring_exporter.config.describe import json_schema, show
 from mlflow_monitoring_exporter.config.fields import HttpUrl, check_http_url, parse_duration, since_ms
 from mlflow_monitoring_exporter.config.load import load_config
@@ -243,3 +245,27 @@ def test_how_far_back_reads_as_people_write_it(since: str, moment: int | None) -
 def test_a_yaml_date_is_a_date_and_nonsense_is_refused(tmp_path: Path) -> None:
     assert load(tmp_path, "export: {since: 2026-01-31}\n").export.since == "2026-01-31"
     assert "none of all, now, a duration" in problems(tmp_path, "export: {since: yesterday}\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://db.example", "must name a host and a database: postgresql://user@host/database"),
+        ("mysql:///mlflow", "must name a host and a database: mysql://user@host/database"),
+        ("postgresql://db.example:port/mlflow", "is not the URL of a database"),
+        ("postgresql+psycopg2://me@db.example/mlflow?sslmode=require", None),
+        ("mysql+pymysql://me@db.example/mlflow", None),
+    ],
+)
+def test_the_address_of_a_database(uri: str, said: str | None) -> None:
+    if said is None:
+        assert load_config(None, exporter_types=TYPES, environ={"MLFLOW_TRACKING_URI": uri}).mlflow.tracking_uri == uri
+        return
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_config(None, exporter_types=TYPES, environ={"MLFLOW_TRACKING_URI": uri})
+
+
+def test_a_database_without_its_driver_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'mlflow-monitoring-exporter[postgresql]'")):
+        load_config(None, exporter_types=TYPES, environ={"MLFLOW_TRACKING_URI": "postgresql://db.example/mlflow"})

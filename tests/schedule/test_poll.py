@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ class Mlflow:
     tails: list[int | None] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
     active: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
+    ranked: list[list[str]] = field(default_factory=list)
     statuses: dict[str, RunStatus] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     touched: list[tuple[str, str, int]] = field(default_factory=list)
@@ -61,6 +64,7 @@ class Mlflow:
         return [Experiment(*item) for item in self.names.items()]
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
+        self.ranked.append(list(experiment_ids))
         return {i: self.active[i] for i in experiment_ids if i in self.active}
 
     def mark(self) -> str:
@@ -70,14 +74,16 @@ class Mlflow:
         latest = tuple(max(series, key=lambda p: p.step) for series in self.points[run_id].values())
         tags = {"stage": "dev", "diff": "secret"} | self.tags.get(run_id, {})
         status = self.statuses.get(run_id, RunStatus.RUNNING)
-        return Run(run_id, self.homes[run_id], "run", status, 1, None, tags, latest)
+        return Run(run_id, self.homes[run_id], "run", status, self.began.get(run_id, 1), None, tags, latest)
 
     def runs(self, experiment_ids: Sequence[str], *, after: str | None = None, limit: int = 1000) -> Iterator[RunPage]:
-        """Pages of one run each, in the order of their ids."""
+        """In the order of their ids; pages of one run each unless somebody wants another size."""
         found = sorted(r for r, home in self.homes.items() if home in experiment_ids and r > (after or ""))
-        for at, run_id in enumerate(found):
-            self.listed.append(run_id)
-            yield RunPage([self._run(run_id)], run_id if at + 1 < len(found) else None)
+        size = 1 if limit == 1000 else limit
+        for at in range(0, len(found), size):
+            page = found[at : at + size]
+            self.listed += page
+            yield RunPage([self._run(run_id) for run_id in page], page[-1] if at + size < len(found) else None)
             self._fail("runs")
 
     def changes(self, last: LastPoll) -> Iterator[Changes]:
@@ -117,6 +123,8 @@ class World:
     snapshots: list[Snapshot] = field(default_factory=list)
     wakes: int = 0
     read: list[int] = field(default_factory=list)
+    loading: list[int] = field(default_factory=list)
+    sending: list[tuple[int, int]] = field(default_factory=list)
     max_bytes: int = 10**9
     drop_oldest: bool = False
 
@@ -130,7 +138,13 @@ class World:
             ExportConfig.model_validate(config),
             database=self.database,
             queues=[Queue(name, bits[name], 10, self.max_bytes, self.drop_oldest) for name in names],
-            events=PollEvents(self.snapshots.append, self.wake, self.read.append),
+            events=PollEvents(
+                self.snapshots.append,
+                self.wake,
+                self.read.append,
+                self.loading.append,
+                lambda done, total: self.sending.append((done, total)),
+            ),
             stop=self.stop,
         )
 
@@ -347,6 +361,155 @@ def test_where_the_operator_chose_so_the_oldest_samples_are_dropped_and_counted(
     assert ledger.balanced
     assert ledger.queued_bytes <= 900
     assert ledger.overflowed == 160 - ledger.queued > 0
+
+
+def test_a_first_load_that_is_cut_short_goes_on_where_it_was(world: World) -> None:
+    for run_id in "abcd":
+        world.mlflow.log(run_id, "loss", 1)
+    world.mlflow.broken = "runs"
+    with pytest.raises(SourceUnavailableError):
+        world.poller("sink").run(complete=False)
+    assert world.mlflow.listed == ["a"]
+    world.mlflow.broken = ""
+    world.poller("sink").run(complete=False)
+    assert world.mlflow.listed == ["a", "b", "c", "d"], "as another process does"
+    assert len(world.shown()) == 4
+    assert world.steps("sink") == [1] * 4
+
+
+def test_runs_are_told_of_as_they_are_read_and_then_series(world: World) -> None:
+    for run_id in "abc":
+        world.mlflow.log(run_id, "loss", 1)
+    world.poller("sink").run(complete=True)
+    assert (world.loading, world.sending) == ([1, 2, 3], [(3, 3)])
+
+
+def test_another_selection_is_read_at_once_without_reading_histories_again(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(3))
+    world.mlflow.log("a", "accuracy", *range(3))
+    world.mlflow.statuses["a"] = RunStatus.FINISHED
+    world.poller("sink", metrics={"include": ["loss"]}).run(complete=False)
+    world.mlflow.asked.clear()
+    world.poller("sink").run(complete=False)
+    assert world.mlflow.asked == [("a", "accuracy")]
+    assert world.shown().keys() == {("a", "loss"), ("a", "accuracy")}
+    world.poller("sink", metrics={"include": ["accuracy"]}).run(complete=False)
+    assert world.shown().keys() == {("a", "accuracy")}
+
+
+def test_histories_are_read_once_they_are_wanted(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(3))
+    world.mlflow.statuses["a"] = RunStatus.FINISHED
+    world.poller("sink", history=False).run(complete=False)
+    assert world.steps("sink") == [2]
+    world.poller("sink").run(complete=False)
+    assert world.steps("sink") == [0, 1]
+
+
+def test_of_a_series_that_moved_only_the_tail_is_read(world: World) -> None:
+    world.mlflow.log("a", "loss", *range(5))
+    poller = world.poller("sink")
+    poller.run(complete=False)
+    world.mlflow.log("a", "loss", 5, 6)
+    poller.run(complete=False)
+    assert world.mlflow.tails == [None, 4]
+
+
+def test_an_experiment_that_gets_active_enters_and_only_its_runs_are_read(world: World) -> None:
+    for run_id, experiment in (("a", "1"), ("b", "2")):
+        world.mlflow.log(run_id, "loss", 1, experiment=experiment)
+    world.mlflow.active = {"1": 10, "2": 5}
+    poller = world.poller("sink", max_experiments=1)
+    poller.run(complete=False)
+    assert world.shown().keys() == {("a", "loss")}
+    world.mlflow.listed.clear()
+    world.mlflow.began["b"] = 20
+    assert poller.run(complete=False).experiments == 1
+    assert world.shown().keys() == {("b", "loss")}
+    assert world.mlflow.listed == ["b"]
+    world.mlflow.began["a"] = 30
+    poller.run(complete=False)
+    assert world.shown().keys() == {("a", "loss")}
+    assert world.steps("sink") == [1, 1], "what was sent is not sent again when it comes back"
+
+
+def test_an_experiment_that_is_new_is_asked_about_alone(world: World) -> None:
+    world.mlflow.log("a", "loss", 1)
+    world.mlflow.active = {"1": 10, "3": 20}
+    poller = world.poller("sink", max_experiments=1)
+    poller.run(complete=False)
+    world.mlflow.names["3"] = "three"
+    world.mlflow.log("c", "loss", 1, experiment="3")
+    world.mlflow.ranked.clear()
+    poller.run(complete=False)
+    assert world.mlflow.ranked == [["3"]]
+    assert world.shown().keys() == {("c", "loss")}
+
+
+class TestSweep:
+    """What no filter finds."""
+
+    @pytest.fixture
+    def poller(self, world: World) -> Poller:
+        for run_id in "abcd":
+            world.mlflow.log(run_id, "loss", 1)
+            world.mlflow.statuses[run_id] = RunStatus.FINISHED
+        poller = world.poller("sink", sweep={"page": 2, "every": 0.001})
+        poller.run(complete=False)
+        world.mlflow.listed.clear()
+        world.mlflow.asked.clear()
+        return poller
+
+    def test_it_looks_at_so_many_runs_with_each_step_and_begins_again(self, world: World, poller: Poller) -> None:
+        for _ in range(5):
+            poller.run(complete=False)
+        assert world.mlflow.listed == list("abcdabcdab")
+
+    def test_it_goes_on_where_it_was_after_a_restart(self, world: World, poller: Poller) -> None:
+        poller.run(complete=False)
+        again = world.poller("sink", sweep={"page": 2, "every": 0.001})
+        time.sleep(0.002)
+        again.run(complete=False)
+        assert world.mlflow.listed == list("abcd")
+
+    def test_it_finds_what_is_gone_once_it_is_round(self, world: World, poller: Poller) -> None:
+        del world.mlflow.homes["a"]
+        assert [poller.run(complete=False).gone for _ in range(4)] == [0, 1, 0, 0]
+        assert world.shown().keys() == {(run_id, "loss") for run_id in "bcd"}
+
+    def test_it_reads_histories_again(self, world: World, poller: Poller) -> None:
+        world.mlflow.log("c", "loss", 0)
+        for _ in range(3):
+            poller.run(complete=False)
+        assert sorted(world.steps("sink")) == [0, 1, 1, 1, 1]
+        assert set(world.mlflow.asked) == {(run_id, "loss") for run_id in "abcd"}
+
+    def test_it_reads_no_history_where_a_feed_tells(self, world: World, poller: Poller) -> None:
+        world.mlflow.exact = True
+        world.mlflow.log("c", "loss", 0)
+        for _ in range(3):
+            poller.run(complete=False)
+        assert world.mlflow.asked == []
+        world.mlflow.touched = [("c", "loss", 0)]
+        poller.run(complete=False)
+        assert world.mlflow.asked == [("c", "loss")]
+        assert sorted(world.steps("sink")) == [0, 1, 1, 1, 1]
+
+    def test_a_large_run_is_followed_by_a_pause(self, world: World, poller: Poller) -> None:
+        world.mlflow.log("a", "loss", 60_000)
+        world.mlflow.log("b", "loss", 60_000)
+        poller.run(complete=True)
+        for reread in (["a"], [], ["b"], []):
+            world.mlflow.asked.clear()
+            poller.run(complete=False)
+            assert [run_id for run_id, _ in world.mlflow.asked] == reread
+
+    def test_it_waits_for_its_time(self, world: World, poller: Poller) -> None:
+        slow = world.poller("sink", sweep={"page": 2, "every": 3600})
+        for _ in range(3):
+            slow.run(complete=False)
+        assert not world.mlflow.listed
+        assert not world.mlflow.asked
 
 
 class TestPollJob:

@@ -6,23 +6,29 @@ Real polls, over every reader, against stores that MLflow itself writes.
 from __future__ import annotations
 
 import itertools
+import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
+from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source
+from mlflow_monitoring_exporter.source.sql_runs import SqlRuns
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from tests.parts.databases import driver_url
+from tests.parts.faulty_proxy import FAULTS, FaultyProxy
 from tests.parts.mlflow_server import MlflowServer
 
 if TYPE_CHECKING:
@@ -337,3 +343,99 @@ def test_nested_runs_know_their_parent_and_their_root(world: World) -> None:
     assert head is not None
     found = {s.run.run_id: (s.run.parent_run_id, s.run.root_run_id) for s in head.batch.samples}
     assert found == {root: (None, root), child: (root, root), grandchild: (child, root)}
+
+
+def test_a_server_that_fails_in_the_middle_makes_nothing_be_skipped(
+    tracking_server: MlflowServer, furnished: object, tmp_path: Path
+) -> None:
+    """Each answer may be 429, 500, half of its JSON, half of its bytes, or another's page."""
+    dice = random.Random(7)
+    failed = 0
+
+    def fault(request: str) -> str | None:
+        return dice.choice(FAULTS) if broken and dice.random() < 0.3 else None
+
+    broken = False
+    with FaultyProxy(tracking_server.url, fault) as proxy:
+        config = MlflowConfig(tracking_uri=proxy.url)
+        source = open_source(config, stop=threading.Event(), concurrency=3)
+        world = World(Mlflow(tracking_server.store_uri, tmp_path), source, tmp_path)
+        mlflow = world.mlflow
+        expected = {finished(mlflow, *range(n + 1), ago=n): list(range(n + 1)) for n in range(12)}
+        running = mlflow.start()
+        broken = True
+        for step in range(8):
+            mlflow.log(running, step)
+            late = finished(mlflow, step, ago=0)
+            expected |= {running: list(range(step + 1)), late: [step]}
+            try:
+                world.poll()
+            except SourceError:
+                failed += 1
+        broken = False
+        assert failed, "or this proves nothing"
+        world.poll_until(lambda: {run_id: world.steps(run_id) for run_id in expected} == expected)
+        assert world.shown() == len(expected)
+        world.database.close()
+        source.close()
+        mlflow.store.delete_experiment(mlflow.experiment_id)
+
+
+class TestRowNumbersOfSqlite:
+    """What SQLite does with them when rows go."""
+
+    @pytest.fixture
+    def world(self, tracking_server: MlflowServer, tmp_path: Path) -> Iterator[World]:
+        directory = tmp_path / "store"
+        directory.mkdir()
+        source = open_source(MlflowConfig(tracking_uri=f"sqlite:///{directory}/mlflow.db"), stop=threading.Event())
+        world = World(Mlflow(f"sqlite:///{directory}/mlflow.db", directory), source, tmp_path)
+        yield world
+        world.database.close()
+        source.close()
+
+    def execute(self, world: World, *statements: str) -> None:
+        path = world.mlflow.store.db_uri.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def test_numbers_that_are_given_away_twice_hide_nothing(self, world: World) -> None:
+        old = finished(world.mlflow, 5)
+        doomed = finished(world.mlflow, *range(3))
+        world.poll()
+        world.mlflow.store.delete_run(doomed)
+        self.execute(world, f"DELETE FROM metrics WHERE run_uuid = '{doomed}'")  # as mlflow gc does
+        world.mlflow.log(old, 1, 2, 3)
+        world.poll()
+        assert world.steps(old) == [1, 2, 3, 5]
+
+    def test_numbers_that_are_given_anew_hide_nothing(self, world: World) -> None:
+        first, old = finished(world.mlflow, *range(5)), finished(world.mlflow, 5)
+        world.poll()
+        self.execute(world, f"DELETE FROM metrics WHERE run_uuid = '{first}' AND step < 4", "VACUUM")
+        world.mlflow.log(old, 1, 2)
+        world.poll()
+        assert world.steps(old) == [1, 2, 5]
+
+    def test_nothing_is_read_of_a_store_that_nobody_wrote_to(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        finished(world.mlflow, 0)
+        world.mlflow.start()
+        world.poller._reading._config = ExportConfig(max_experiments=0)  # no sweep for a minute
+        world.poll()
+        world.poll()
+        read: list[str] = []
+        page = SqlRuns._page
+
+        def told(*arguments: Any) -> Any:
+            read.append("page")
+            return page(*arguments)
+
+        monkeypatch.setattr(SqlRuns, "_page", told)
+        world.poll()
+        assert read == []
+        world.mlflow.start()
+        world.poll()
+        assert read

@@ -1,0 +1,145 @@
+"""Histories over REST: everything, whatever the server samples, and few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlflow_monitoring_exporter.source import rest_history
+from mlflow_monitoring_exporter.source.answer import MissingItemError, RefusalError
+from mlflow_monitoring_exporter.source.decode import ignore_skipped
+from mlflow_monitoring_exporter.source.protocol import Wanted
+from mlflow_monitoring_exporter.source.rest_history import RestHistory
+
+_LIMIT = 6
+#: (step, time) of the points of one series
+_Points = list[tuple[int, int]]
+
+
+class Api:
+    """MLflow's two calls over a dictionary, with its limit of 2500 points reduced to 6."""
+
+    def __init__(
+        self, series: Mapping[str, _Points], *, by_rows: bool = True, refusal: Exception | None = None
+    ) -> None:
+        self.series = series
+        self.by_rows = by_rows
+        self.refusal = refusal
+        self.intervals: list[Sequence[str]] = []
+        self.alone: list[str] = []
+
+    def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        if path == "runs/get":
+            if fields["run_id"] not in self.series:
+                raise MissingItemError("gone")
+            return {}
+        assert (method, path) == ("GET", "metrics/get-history-bulk-interval")
+        self.intervals.append(fields["run_ids"])
+        if self.refusal:
+            raise self.refusal
+        if not set(fields["run_ids"]) <= self.series.keys():
+            raise MissingItemError("one of them is gone")
+        low, high = fields.get("start_step", -(2**60)), fields.get("end_step", 2**60)
+        found = {r: sorted(p for p in self.series[r] if low <= p[0] <= high) for r in fields["run_ids"]}
+        sample = self._rows if self.by_rows else self._steps
+        return {"metrics": [record(r, *p) for r, points in sample(found).items() for p in points]}
+
+    def pages(self, method: str, path: str, fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        assert (method, path) == ("GET", "metrics/get-history")
+        self.alone.append(fields["run_id"])
+        points = sorted(self.series.get(fields["run_id"], []))
+        for start in range(0, max(1, len(points)), 4):
+            token = {"next_page_token": "t"} if start + 4 < len(points) else {}
+            yield {"metrics": [record(fields["run_id"], *p) for p in points[start : start + 4]], **token}
+
+    @staticmethod
+    def _rows(found: Mapping[str, _Points]) -> dict[str, _Points]:
+        """As MLflow does now: the first of each of 6 equal parts, and the last."""
+        sampled = {}
+        for run_id, points in found.items():
+            size = len(points)
+            firsts = [points[-(-n * size // _LIMIT)] for n in range(_LIMIT)] if size > _LIMIT else points
+            sampled[run_id] = sorted({*firsts, *points[-1:]})
+        return sampled
+
+    @staticmethod
+    def _steps(found: Mapping[str, _Points]) -> dict[str, _Points]:
+        """As it did before: 6 of the distinct steps of all runs, and each run's first and last; 6 rows of each run."""
+        steps = sorted({step for points in found.values() for step, _ in points})
+        if len(steps) > _LIMIT:
+            interval = len(steps) / _LIMIT
+            ends = {points[at][0] for points in found.values() if points for at in (0, -1)}
+            steps = sorted({steps[int(n * interval)] for n in range(_LIMIT)} | ends)
+        return {run_id: [p for p in points if p[0] in steps][:_LIMIT] for run_id, points in found.items()}
+
+
+def record(run_id: str, step: int, time: int) -> dict[str, Any]:
+    return {"run_id": run_id, "key": "loss", "value": 1.0, "timestamp": str(time), "step": str(step)}
+
+
+def read(api: Api, wanted: Sequence[Wanted]) -> dict[str, _Points]:
+    """The points of each series; each must end exactly once, and hold no point twice."""
+    history = RestHistory([api, api], ignore_skipped)  # type: ignore[list-item]
+    found: dict[str, _Points] = {}
+    ended = []
+    for chunk in history.read(wanted):
+        found.setdefault(chunk.run_id, []).extend((p.step, p.timestamp_ms) for p in chunk.points)
+        ended += [chunk.run_id] if chunk.complete else []
+    assert sorted(ended) == sorted(item.run_id for item in wanted)
+    assert all(len(points) == len(set(points)) for points in found.values())
+    return found
+
+
+points = st.lists(st.tuples(st.integers(-4, 40), st.integers(0, 3)), min_size=1, max_size=60, unique=True)
+
+
+@pytest.mark.parametrize("sampled", ["by rows", "by steps"])
+@given(series=st.dictionaries(st.sampled_from("abcdef"), points, min_size=1), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_point_is_missed_whatever_is_sampled(series: dict[str, _Points], data: st.DataObject, sampled: str) -> None:
+    before = rest_history._SAMPLED_FROM, rest_history._POINTS
+    rest_history._SAMPLED_FROM, rest_history._POINTS = _LIMIT, 4 * _LIMIT
+    try:
+        wanted = []
+        for run_id, there in series.items():
+            last = max(step for step, _ in there)
+            from_step = data.draw(st.none() | st.integers(-4, last))
+            wanted.append(Wanted(run_id, "loss", from_step, last))
+        found = read(Api(series, by_rows=sampled == "by rows"), wanted)
+    finally:
+        rest_history._SAMPLED_FROM, rest_history._POINTS = before
+    for item in wanted:
+        expected = {p for p in series[item.run_id] if item.from_step is None or p[0] >= item.from_step}
+        assert expected <= set(found[item.run_id]) <= set(series[item.run_id])
+
+
+def test_a_hundred_runs_share_a_request() -> None:
+    series = {f"run{n}": [(step, 0) for step in range(10)] for n in range(250)}
+    api = Api(series, by_rows=True)
+    wanted = [Wanted(run_id, "loss", None, 9) for run_id in series]
+    api._rows = dict  # type: ignore[assignment,method-assign]
+    assert {r: sorted(p) for r, p in read(api, wanted).items()} == series
+    assert [len(runs) for runs in api.intervals] == [100, 100, 50]
+    assert api.alone == []
+
+
+def test_a_server_without_the_call_is_asked_for_it_once() -> None:
+    series = {f"run{n}": [(0, 0)] for n in range(3)}
+    api = Api(series, refusal=RefusalError("no such path", status=404))
+    history = RestHistory([api], ignore_skipped)  # type: ignore[list-item]
+    for _ in range(2):
+        chunks = list(history.read([Wanted(run_id, "loss", None, 0) for run_id in series]))
+        assert [len(chunk.points) for chunk in chunks] == [1, 1, 1]
+    assert len(api.intervals) == 1
+
+
+def test_a_run_that_is_gone_costs_the_others_nothing() -> None:
+    api = Api({"a": [(0, 0)], "c": [(0, 0)]})
+    history = RestHistory([api], ignore_skipped)  # type: ignore[list-item]
+    chunks = {c.run_id: c for c in history.read([Wanted(r, "loss", None, 0) for r in "abc"])}
+    assert (len(chunks["a"].points), len(chunks["c"].points)) == (1, 1)
+    assert chunks["b"].missing

@@ -1,0 +1,108 @@
+"""An MLflow store in PostgreSQL or MySQL that is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from mlflow_monitoring_exporter.config.schema import MlflowConfig
+from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.source.sql import SqlSource
+from tests.parts.databases import PASSWORD, driver_url
+from tests.parts.programs import free_port
+
+Change = Callable[..., str]
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def changed(url: str) -> Change:
+    """The address with some of its parts changed."""
+    return lambda **parts: make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+def failure(config: MlflowConfig, kind: type[SourceError]) -> str:
+    source = SqlSource(config)
+    with pytest.raises(kind) as caught:
+        source.check()
+    source.close()
+    message = str(caught.value)
+    assert PASSWORD not in message
+    assert "wrong horse" not in message
+    assert "\n" not in message
+    return message
+
+
+def test_its_name_holds_no_secret(url: str) -> None:
+    server = SqlSource(MlflowConfig(tracking_uri=url)).server
+    parts = make_url(url)
+    assert server == f"{parts.get_backend_name()}://127.0.0.1:{parts.port}/mlflow"
+
+
+def test_a_wrong_password_is_refused(changed: Change) -> None:
+    message = failure(MlflowConfig(tracking_uri=changed(password="wrong horse")), SourceRefusedError)
+    assert "refuses to be read" in message
+    assert "check mlflow.tracking_uri" in message
+
+
+def test_user_and_password_may_come_from_elsewhere(changed: Change) -> None:
+    config = {"tracking_uri": changed(username=None, password=None), "username": "mlflow"}
+    SqlSource(MlflowConfig.model_validate({**config, "password": PASSWORD})).check()
+    message = failure(MlflowConfig.model_validate({**config, "password": "wrong horse"}), SourceRefusedError)
+    assert "check mlflow.username and mlflow.password" in message
+
+
+def test_a_database_that_does_not_exist_is_refused(changed: Change) -> None:
+    assert "nowhere" in failure(MlflowConfig(tracking_uri=changed(database="nowhere")), SourceRefusedError)
+
+
+def test_a_server_that_is_down_is_unavailable(changed: Change) -> None:
+    config = MlflowConfig(tracking_uri=changed(port=free_port()), timeout=2.0)
+    assert "cannot be read now" in failure(config, SourceUnavailableError)
+
+
+def test_a_database_without_mlflow_is_refused(url: str, changed: Change) -> None:
+    database = "postgres" if url.startswith("postgresql") else "information_schema"
+    assert "is not an MLflow store" in failure(
+        MlflowConfig(tracking_uri=changed(database=database)), SourceRefusedError
+    )
+
+
+def test_nothing_can_be_written(url: str) -> None:
+    source = SqlSource(MlflowConfig(tracking_uri=url))
+    with source._store.reading() as (connection, _), pytest.raises(DBAPIError, match=r"(?i)read.only"):
+        connection.execute(text("DELETE FROM tags"))
+    source.close()
+
+
+def test_a_connection_that_was_cut_is_made_again(url: str) -> None:
+    source = SqlSource(MlflowConfig(tracking_uri=url))
+    postgresql = url.startswith("postgresql")
+    with source._store.reading() as (connection, _):
+        mine = connection.scalar(text("SELECT pg_backend_pid()" if postgresql else "SELECT connection_id()"))
+    engine = create_engine(driver_url(url))
+    with engine.connect() as killer:
+        killer.execute(text(f"SELECT pg_terminate_backend({mine})" if postgresql else f"KILL {mine}"))
+    engine.dispose()
+    assert source.experiments()
+    source.close()
+
+
+def test_a_reader_keeps_nobody_from_writing(url: str) -> None:
+    source = SqlSource(MlflowConfig(tracking_uri=url))
+    pages = source.runs([e.experiment_id for e in source.experiments()], limit=2)
+    next(pages)
+    engine = create_engine(driver_url(url))
+    with engine.begin() as writer:
+        writer.execute(text("UPDATE experiments SET last_update_time = 1"))
+    engine.dispose()
+    assert next(pages).runs
+    source.close()
