@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
@@ -43,14 +44,14 @@ class SqlChanges:
         self._versions: dict[str, object] = {}
 
     def mark(self) -> str:
-        """``<last row of runs>:<last row of metrics>:<digest of that row>``, or nothing without row numbers."""
+        """``<last row of runs>:<last row of metrics>:<digest of that row>:<unique>``; empty without row numbers."""
         if not self._store.row_numbers:
             return ""
         with self._store.reading() as (connection, _):
             last_run = connection.scalar(select(func.max(runs.c.rowid))) or 0
             last_point = connection.scalar(select(func.max(metrics.c.rowid))) or 0
-            mark = f"{last_run}:{last_point}:{_digest(connection, last_point)}"
-            self._versions.pop(mark, None)
+            # Unique, because rows may change without any being added.
+            mark = f"{last_run}:{last_point}:{_digest(connection, last_point)}:{uuid4().hex}"
             self._versions[mark] = self._store.version(connection)
             while len(self._versions) > _MARKS:
                 del self._versions[next(iter(self._versions))]
@@ -81,7 +82,7 @@ class SqlChanges:
         if not self._store.row_numbers:
             return None, None, False
         parts = mark.split(":")
-        if len(parts) != 3:
+        if len(parts) != 4:
             return None, None, True
         last_run, last_point = int(parts[0]), int(parts[1])
         with self._store.reading() as (connection, _):

@@ -93,7 +93,7 @@ class World:
         config = {"experiments": {"include": ["changes *"], "exclude": self._others()}, "tags": ["owner"]}
         self.poller = Poller(
             self.source,
-            ExportConfig.model_validate({**config, "max_experiments": 0, "sweep": {"page": 3, "every": 0.001}}),
+            ExportConfig.model_validate({**config, "max_experiments": 0, "sweep": {"page": 3, "every": 3600}}),
             database=self.database,
             queues=[Queue("sink", self.bit, 500, 10**12)],
             events=PollEvents(self.snapshots.append),
@@ -114,14 +114,18 @@ class World:
             self.outbox.acknowledge(head)
         return report
 
-    def poll_until(self, true: Callable[[], bool], *, within: int = 12) -> None:
-        """The sweep looks at three runs with each poll."""
+    def sweep(self) -> None:
+        """A poll that takes a step of the sweep, too: three runs."""
+        self.poller._reading._swept = float("-inf")
+        self.poll()
+
+    def sweep_until(self, true: Callable[[], bool], *, within: int = 12) -> None:
         for _ in range(within):
-            self.poll()
+            self.sweep()
             if true():
                 break
         assert true()
-        self.poll()
+        self.sweep()
         assert true(), "and it stays so"
         assert len(self.got) == len(set(self.got)), "each point once"
 
@@ -163,14 +167,14 @@ def test_points_logged_on_a_run_that_finished_yesterday(world: World) -> None:
     assert world.steps(old) == [0, 1, 5]
     world.mlflow.log(old, 3)
     world.mlflow.log(old, 0, key="evaluation")
-    world.poll_until(lambda: world.steps(old) == [0, 1, 3, 5] and world.steps(old, "evaluation") == [0])
+    world.sweep_until(lambda: world.steps(old) == [0, 1, 3, 5] and world.steps(old, "evaluation") == [0])
 
 
 def test_a_run_that_says_it_began_a_year_ago(world: World) -> None:
     finished(world.mlflow, 0)
     world.poll()
     backdated = finished(world.mlflow, 0, 1, ago=365 * DAY)
-    world.poll_until(lambda: world.steps(backdated) == [0, 1])
+    world.sweep_until(lambda: world.steps(backdated) == [0, 1])
     assert world.shown() == 2
 
 
@@ -214,7 +218,7 @@ def test_a_deleted_run_is_gone_with_the_next_poll_and_may_come_back(world: World
     for run_id in (gone, running):
         world.mlflow.store.restore_run(run_id)
     world.mlflow.log(gone, 1)
-    world.poll_until(lambda: world.steps(gone) == [0, 1])
+    world.sweep_until(lambda: world.steps(gone) == [0, 1])
     assert world.shown() == 3
     assert world.steps(kept) == world.steps(running) == [0]
 
@@ -229,7 +233,7 @@ def test_a_deleted_and_restored_experiment(world: World) -> None:
     world.mlflow.store.restore_experiment(world.mlflow.experiment_id)
     world.mlflow.store.restore_run(run_id)
     world.mlflow.log(run_id, 1)
-    world.poll_until(lambda: world.steps(run_id) == [0, 1])
+    world.sweep_until(lambda: world.steps(run_id) == [0, 1])
     assert world.shown() == 1
 
 
@@ -241,7 +245,7 @@ def test_a_renamed_experiment_is_shown_by_its_new_name_with_the_next_poll(world:
     (family,) = world.snapshots[-1].families()
     assert dict(family.series[0].labels)["experiment_name"] == f"{world.mlflow.name} renamed"
     world.mlflow.log(run_id, 1)
-    world.poll_until(lambda: world.steps(run_id) == [0, 1])
+    world.sweep_until(lambda: world.steps(run_id) == [0, 1])
     assert f"{world.mlflow.name} renamed" in world.names
 
 
@@ -256,9 +260,9 @@ def test_an_edited_tag_is_sent_with_what_follows(world: World) -> None:
     def stage() -> str:
         return {dict(s.labels)["model_stage"] for f in world.snapshots[-1].families() for s in f.series}.pop()
 
-    world.poll_until(lambda: stage() == "blue")
+    world.sweep_until(lambda: stage() == "blue")
     world.mlflow.log(run_id, 1)
-    world.poll_until(lambda: world.tags[run_id] == {"owner": "somebody"})
+    world.sweep_until(lambda: world.tags[run_id] == {"owner": "somebody"})
 
 
 def test_thirty_thousand_points_on_one_key(world: World) -> None:
@@ -290,7 +294,7 @@ def test_points_that_arrive_out_of_order_on_a_running_run(world: World) -> None:
     world.poll()
     world.mlflow.log(run_id, 15)
     world.mlflow.update(run_id, "FINISHED", world.mlflow.now)
-    world.poll_until(lambda: world.steps(run_id) == [0, 5, 10, 15, 20, 25])
+    world.sweep_until(lambda: world.steps(run_id) == [0, 5, 10, 15, 20, 25])
 
 
 def test_runs_that_arrive_while_pages_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +311,7 @@ def test_runs_that_arrive_while_pages_are_read(world: World, monkeypatch: pytest
     monkeypatch.setattr(world.source, "runs", arriving)
     world.poll()
     assert all(world.steps(run_id) for run_id in first)
-    world.poll_until(lambda: all(world.steps(run_id) == [7] for run_id in late))
+    world.sweep_until(lambda: all(world.steps(run_id) == [7] for run_id in late))
     assert world.shown() == len(first) + len(late)
 
 
@@ -320,7 +324,7 @@ def test_a_daemon_that_was_away_catches_up(world: World) -> None:
     world.mlflow.log(old, 1)
     new = finished(world.mlflow, 0, ago=0)
     world.restart()
-    world.poll_until(lambda: [world.steps(run_id) for run_id in (running, old, new)] == [[0, 1], [0, 1], [0]])
+    world.sweep_until(lambda: [world.steps(run_id) for run_id in (running, old, new)] == [[0, 1], [0, 1], [0]])
 
 
 def test_a_complete_poll_finds_everything_at_once(world: World) -> None:
@@ -374,7 +378,7 @@ def test_a_server_that_fails_in_the_middle_makes_nothing_be_skipped(
                 failed += 1
         broken = False
         assert failed, "or this proves nothing"
-        world.poll_until(lambda: {run_id: world.steps(run_id) for run_id in expected} == expected)
+        world.sweep_until(lambda: {run_id: world.steps(run_id) for run_id in expected} == expected)
         assert world.shown() == len(expected)
         world.database.close()
         source.close()
@@ -423,7 +427,6 @@ class TestRowNumbersOfSqlite:
     ) -> None:
         finished(world.mlflow, 0)
         world.mlflow.start()
-        world.poller._reading._config = ExportConfig(max_experiments=0)  # no sweep for a minute
         world.poll()
         world.poll()
         read: list[str] = []

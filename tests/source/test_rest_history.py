@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ def read(api: Api, wanted: Sequence[Wanted]) -> dict[str, _Points]:
     return found
 
 
+@contextmanager
+def small_limits() -> Iterator[None]:
+    before = rest_history._SAMPLED_FROM, rest_history._POINTS
+    rest_history._SAMPLED_FROM, rest_history._POINTS = _LIMIT, 4 * _LIMIT
+    try:
+        yield
+    finally:
+        rest_history._SAMPLED_FROM, rest_history._POINTS = before
+
+
 points = st.lists(st.tuples(st.integers(-4, 40), st.integers(0, 3)), min_size=1, max_size=60, unique=True)
 
 
@@ -101,20 +112,24 @@ points = st.lists(st.tuples(st.integers(-4, 40), st.integers(0, 3)), min_size=1,
 @given(series=st.dictionaries(st.sampled_from("abcdef"), points, min_size=1), data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_no_point_is_missed_whatever_is_sampled(series: dict[str, _Points], data: st.DataObject, sampled: str) -> None:
-    before = rest_history._SAMPLED_FROM, rest_history._POINTS
-    rest_history._SAMPLED_FROM, rest_history._POINTS = _LIMIT, 4 * _LIMIT
-    try:
+    with small_limits():
         wanted = []
         for run_id, there in series.items():
             last = max(step for step, _ in there)
             from_step = data.draw(st.none() | st.integers(-4, last))
             wanted.append(Wanted(run_id, "loss", from_step, last))
         found = read(Api(series, by_rows=sampled == "by rows"), wanted)
-    finally:
-        rest_history._SAMPLED_FROM, rest_history._POINTS = before
     for item in wanted:
         expected = {p for p in series[item.run_id] if item.from_step is None or p[0] >= item.from_step}
         assert expected <= set(found[item.run_id]) <= set(series[item.run_id])
+
+
+def test_steps_that_were_sampled_over_several_runs_are_noticed() -> None:
+    """Neither run has as many points as the limit, together they have more steps than it."""
+    series = {"a": [(step, 0) for step in range(-4, 5, 2)], "b": [(step, 0) for step in range(-3, 6, 2)]}
+    with small_limits():
+        found = read(Api(series, by_rows=False), [Wanted("a", "loss", None, 4), Wanted("b", "loss", None, 5)])
+    assert {run_id: sorted(points) for run_id, points in found.items()} == series
 
 
 def test_a_hundred_runs_share_a_request() -> None:

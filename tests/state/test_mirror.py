@@ -107,6 +107,29 @@ def test_a_series_is_pending_until_its_history_is_queued_and_again_from_where_it
     assert state.record(selected(second)) == 0, "NaN equals itself here"
 
 
+def test_a_series_that_moves_again_before_it_is_read_is_read_from_where_it_first_stood(state: State) -> None:
+    points = [Point("loss", step, 10, 1.0) for step in range(1, 5)]
+    state.load(selected(points[0]))
+    state.queue(points, 0)
+    for point in points[1:]:
+        state.record(selected(point))
+    assert [item.from_step for item in state.pending.next(0b1)] == [1]
+
+
+def test_an_exporter_that_lags_behind_sets_where_reading_begins(state: State) -> None:
+    points = [Point("loss", step, 10, 1.0) for step in range(1, 5)]
+    state.pending.expect(0b11)
+    state.load(selected(points[0]))
+    state.queue(points[:1], 0, 1, wanted=0b11)
+    state.record(selected(points[1]))
+    state.queue(points[:2], 0, wanted=0b11)
+    state.record(selected(points[2]))
+    assert [item.from_step for item in state.pending.next(0b11)] == [1]
+    assert state.queue(points[:3], 0, 1, wanted=0b11) == {0: points[2:3], 1: points[1:3]}
+    state.record(selected(points[3]))
+    assert [item.from_step for item in state.pending.next(0b11)] == [3]
+
+
 def test_a_new_exporter_gets_the_whole_history_and_an_old_one_nothing_twice(state: State) -> None:
     first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
     state.load(selected(first))
