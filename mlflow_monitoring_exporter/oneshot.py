@@ -109,7 +109,7 @@ def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[PollReport | No
     """Poll and deliver; when a queue was too small for everything, again, as long as that helps."""
     poll, source_error = _poll(assembly.poller)
     drained = dict(assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS))
-    while poll is not None and poll.full and all(drained[name].error is None for name in poll.full):
+    while poll is not None and (poll.full or poll.unfinished) and not any(drained[name].error for name in poll.full):
         try:
             poll = assembly.poller.run(complete=False)
         except SourceError as error:

@@ -93,5 +93,6 @@ class PollJob:
             series=report.series,
             gone=report.gone,
             enqueued=dict(report.enqueued),
+            unfinished=report.unfinished,
             seconds=round(report.seconds, 3),
         )

@@ -29,6 +29,9 @@ from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.transform.gauges import build_snapshot
 
+#: The part of an interval after which a poll leaves the rest of the histories to the next one.
+_READING = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class PollReport:
@@ -36,7 +39,8 @@ class PollReport:
 
     ``runs`` and ``series`` are there now, whether or not this poll read them; ``gone`` are runs
     that are not any more. ``enqueued`` counts new samples per exporter; ``full`` names exporters
-    whose queue had no room, so that points were left in MLflow for a later poll.
+    whose queue had no room, so that points were left in MLflow for a later poll. ``unfinished`` says
+    that some were left because reading them would have kept the next poll, and the gauges, waiting.
     """
 
     experiments: int
@@ -46,6 +50,7 @@ class PollReport:
     enqueued: Mapping[str, int]
     full: tuple[str, ...]
     seconds: float
+    unfinished: bool = False
 
 
 def _nobody(*_: object) -> None:
@@ -82,6 +87,7 @@ class Poller:
         stop: threading.Event,
     ) -> None:
         self._database = database
+        self._interval = config.interval
         self._mirror = Mirror(database, source.server)
         self._events = events
         pending = Pending(database, self._mirror)
@@ -110,6 +116,7 @@ class Poller:
     def run(self, *, complete: bool) -> PollReport:
         """Read what changed; with ``complete`` read everything, and find points that were logged late, too.
 
+        A complete poll takes the time that it needs, others leave the next one its turn.
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
         started = time.monotonic()
@@ -126,13 +133,15 @@ class Poller:
         self._counts = counts
         if self._events.published is not None:
             self._events.published(self._snapshot)
-        enqueued, full = self._queueing.run()
+        until = None if complete else started + _READING * self._interval
+        queued = self._queueing.run(until=until)
         return PollReport(
             experiments=len(found.experiments),
             runs=counts[0],
             gone=found.gone,
             series=counts[1],
-            enqueued=enqueued,
-            full=full,
+            enqueued=queued.enqueued,
+            full=queued.full,
+            unfinished=queued.unfinished,
             seconds=time.monotonic() - started,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,15 @@ class QueueEvents:
     series: Callable[[int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """New samples per exporter; exporters whose queue had no room; whether time was up before all was read."""
+
+    enqueued: Mapping[str, int]
+    full: tuple[str, ...]
+    unfinished: bool
+
+
 class Queueing:
     """Moves pending series to the queues. ``history`` false means: of each only its latest point."""
 
@@ -71,18 +81,20 @@ class Queueing:
         """Make pending what an exporter misses that was not there before."""
         self._pending.expect(self._wanted)
 
-    def run(self) -> tuple[dict[str, int], tuple[str, ...]]:
-        """New samples per exporter, and the exporters whose queue is full.
+    def run(self, *, until: float | None = None) -> Queued:
+        """Read what is pending, until it is all queued, or ``until`` by the monotonic clock.
 
-        A queue that was full once stays closed for the rest of the poll: a series of which it
-        missed a part must not count as complete.
+        Time is only looked at when a series is finished, so that a long one is not begun again and
+        again. A queue that was full once stays closed for the rest of the poll: a series of which
+        it missed a part must not count as complete.
         """
         enqueued = {queue.name: 0 for queue in self._queues}
         since = self._outbox.first_loads()
         is_open = list(self._queues)
+        unfinished = False
         after = done = 0
         total: int | None = None
-        while is_open and (page := self._pending.next(_mask(is_open), after=after)):
+        while is_open and not unfinished and (page := self._pending.next(_mask(is_open), after=after)):
             total = total or self._pending.count()
             after = page[-1].series_id
             series = {(item.context.run_id, item.latest.key): item for item in page}
@@ -95,11 +107,14 @@ class Queueing:
                 for name, count in self._queue_chunks(chunks, series, is_open, since).items():
                     enqueued[name] += count
                 self._events.queued()
-            done += len(page)
-            self._events.series(done, total)
-        if finished := [queue.bit for queue in is_open if queue.bit in since]:
-            self._outbox.loaded(finished)
-        return enqueued, tuple(queue.name for queue in self._queues if queue not in is_open)
+                done += (finished := sum(chunk.complete for chunk in chunks))
+                self._events.series(done, total)
+                if finished and until is not None and time.monotonic() >= until and done < total:
+                    unfinished = True
+                    break
+        if not unfinished and (loaded := [queue.bit for queue in is_open if queue.bit in since]):
+            self._outbox.loaded(loaded)
+        return Queued(enqueued, tuple(queue.name for queue in self._queues if queue not in is_open), unfinished)
 
     def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
         with self._database.read() as tx:

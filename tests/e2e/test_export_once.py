@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import sqlite3
+import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import ODD_NAME, ODD_VALUES, Tracking
 from tests.parts.bad_server import answer, hang
-from tests.parts.command import Finished, run
+from tests.parts.command import Finished, background, on_a_terminal, run
 from tests.parts.programs import free_port
 from tests.parts.prometheus_server import Answer, Prometheus
 from tests.parts.pushgateway import Pushgateway
@@ -231,3 +235,31 @@ def test_with_history_off_only_the_latest_points_are_sent(tracking: Tracking, pe
         tracking.log(run_id, "loss", steps)
         assert export_once(here, tracking, "latest-only", **env).code == 0
     assert [sample["metadata"]["step"] for sample in peer.samples] == [29, 39]
+
+
+def test_on_a_terminal_it_shows_how_far_it_is_and_leaves_only_the_result(tmp_path: Path) -> None:
+    assert run("generate-sample", "--runs", "5", cwd=tmp_path).code == 0
+    shown = on_a_terminal("export-once", cwd=tmp_path)
+    assert "reading runs" in shown
+    assert "reading" not in run("export-once", cwd=tmp_path).err, "and nothing on a pipe"
+    assert re.search(r"file .* ok", shown.splitlines()[-1])
+
+
+def test_a_first_load_that_is_killed_sends_everything_once_in_the_end(tmp_path: Path) -> None:
+    assert run("generate-sample", "--runs", "60", "--seed", "3", cwd=tmp_path).code == 0
+    sink = tmp_path / "mlflow-metrics.jsonl"
+    kills = 0
+    for after in (0.9, 1.0, 1.1, 1.2, 1.3):
+        with background("export-once", cwd=tmp_path) as started:
+            try:
+                started.process.wait(after)
+            except subprocess.TimeoutExpired:
+                started.process.kill()
+                kills += 1
+    assert kills, "or this proves nothing"
+    assert run("export-once", cwd=tmp_path).code == 0
+    records = [json.loads(line) for line in sink.read_text().splitlines()]
+    points = {(r["metadata"]["run_id"], r["name"], r["metadata"]["step"], r["timestamp"]) for r in records}
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        assert len(points) == store.execute("SELECT count(*) FROM metrics").fetchone()[0]
+    assert len(records) - len(points) <= 500 * kills, "a batch may come again after each kill, no more"

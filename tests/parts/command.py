@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,27 @@ class Daemon(Background):
         """What /readyz says, by component."""
         components: dict[str, Any] = self.get("readyz").json()["components"]
         return components
+
+
+def on_a_terminal(*arguments: str, cwd: Path) -> str:
+    """What a terminal would have got, without its control sequences."""
+    mine, its = pty.openpty()
+    process = subprocess.Popen(
+        [*_COMMAND, *arguments],
+        cwd=cwd,
+        env=_environment({"TERM": "xterm", "COLUMNS": "200"}),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+    got = b""
+    with suppress(OSError):  # how Linux says that nobody writes any more
+        while part := os.read(mine, 65536):
+            got += part
+    os.close(mine)
+    assert process.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", got.decode()).replace("\r", "")
 
 
 @contextmanager

@@ -276,6 +276,22 @@ def test_a_first_load_that_is_cut_short_goes_on_with_the_same_limit(
     assert world.steps("sink") == [7, 8, 9]
 
 
+def test_a_long_load_leaves_the_next_poll_its_turn_and_nothing_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_POINTS", 1)
+    for run_id in "abc":
+        world.mlflow.log(run_id, "loss", *range(10))
+    world.outbox.register(["sink"], since_ms=45)
+    poller = world.poller("sink", interval=0.001)
+    reports = [poller.run(complete=False) for _ in range(3)]
+    assert [(report.enqueued["sink"], report.unfinished) for report in reports] == [(5, True), (5, True), (5, False)]
+    assert sorted(world.steps("sink")) == sorted([5, 6, 7, 8, 9] * 3), "the first load keeps its limit until it is over"
+    assert len(world.snapshots) == 3
+    world.mlflow.log("d", "loss", 1)
+    assert world.poller("sink", interval=0.001).run(complete=True).enqueued == {"sink": 1}
+
+
 def test_without_histories_only_latest_points_are_sent(world: World) -> None:
     world.mlflow.log("a", "loss", *range(9))
     world.poller("sink", history=False).run(complete=True)
