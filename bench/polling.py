@@ -19,8 +19,8 @@ from mlflow_monitoring_exporter.exporters.registry import load_plugins
 from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
 from mlflow_monitoring_exporter.schedule.queueing import Queue
-from mlflow_monitoring_exporter.source.api import MlflowApi
 from mlflow_monitoring_exporter.source.open import open_source
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 

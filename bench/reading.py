@@ -10,8 +10,8 @@ import orjson
 import requests
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 
 
 def plain_sql(path: str) -> int:

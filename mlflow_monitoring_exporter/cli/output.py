@@ -64,7 +64,7 @@ def to_tree(report: OnceReport) -> dict[str, Any]:
     """The report as JSON shows it; docs/reference/commands.md describes it."""
     poll = asdict(report.poll) if report.poll else None
     if poll is not None:
-        del poll["enqueued"], poll["full"]
+        del poll["enqueued"], poll["full"], poll["unfinished"]
         poll["seconds"] = round(poll["seconds"], 3)
     return {
         "ok": report.ok,

@@ -27,9 +27,9 @@ from mlflow_monitoring_exporter.errors import (
     SourceUnavailableError,
 )
 from mlflow_monitoring_exporter.http import display_url
-from mlflow_monitoring_exporter.source.answer import quote
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.store_file import StoreFile
+from mlflow_monitoring_exporter.source.rest.answer import quote
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

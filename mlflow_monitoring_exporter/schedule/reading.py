@@ -28,7 +28,7 @@ from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
 from mlflow_monitoring_exporter.state.pending import Pending
-from mlflow_monitoring_exporter.state.standing import KnownExperiment, Point, Round, Standing
+from mlflow_monitoring_exporter.state.standing import KnownExperiment, Round, Standing, Stood
 from mlflow_monitoring_exporter.transform.gauges import tagged_stage
 from mlflow_monitoring_exporter.transform.ranking import newest_first
 from mlflow_monitoring_exporter.transform.select import Selection
@@ -106,15 +106,15 @@ class Reading:
         result.experiments = [i for i, known in new.experiments.items() if known.watched]
         return result
 
-    def _load_everything(self, found: Mapping[str, Experiment], reread: bool, result: Found) -> Point:  # noqa: FBT001
+    def _load_everything(self, found: Mapping[str, Experiment], reread: bool, result: Found) -> Stood:  # noqa: FBT001
         activity = self._activity(found, found)
         watched = self._newest(found, activity)
         load = self._load(watched, result, since_ms=_now_ms(), mark=self._source.mark(), reread=reread)
-        return Point(load.since_ms, load.mark, "", _known(found, watched, activity))
+        return Stood(load.since_ms, load.mark, "", _known(found, watched, activity))
 
     def _follow(
-        self, found: Mapping[str, Experiment], old: Point, since_ms: int, result: Found, *, refresh: bool
-    ) -> Point:
+        self, found: Mapping[str, Experiment], old: Stood, since_ms: int, result: Found, *, refresh: bool
+    ) -> Stood:
         now_ms, mark = _now_ms(), self._source.mark()
         known = {i: e for i, e in old.experiments.items() if i in found}
         activity = {i: e.activity_ms for i, e in known.items() if e.activity_ms is not None}
@@ -131,7 +131,7 @@ class Reading:
         newest = self._newest(found, activity)
         if entering := [i for i in newest if i not in watched]:
             self._load(entering, result, since_ms=now_ms, mark="", reread=False)
-        return Point(now_ms, mark, "", _known(found, newest, activity))
+        return Stood(now_ms, mark, "", _known(found, newest, activity))
 
     def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Found) -> None:
         for run in part.runs:

@@ -7,8 +7,8 @@ import threading
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.source.decode import OnSkipped, ignore_skipped
 from mlflow_monitoring_exporter.source.protocol import Source
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 
 
 def open_source(

@@ -30,7 +30,7 @@ class KnownExperiment:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Stood:
     """Where the last whole poll stood: when it began, the source's cursor then, and what was selected."""
 
     since_ms: int | None
@@ -61,19 +61,19 @@ class Standing:
         self._row = server.c.id == number
         self._mine = experiment.c.server == number
 
-    def point(self) -> Point:
+    def point(self) -> Stood:
         """Where the last whole poll stood."""
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()
             known = tx.execute(select(experiment).where(self._mine)).all()
-        return Point(
+        return Stood(
             row.since_ms,
             row.mark,
             row.selection,
             {e.experiment_id: KnownExperiment(e.name, e.watched, e.activity_ms) for e in known},
         )
 
-    def advance(self, tx: Connection, old: Point, new: Point) -> bool:
+    def advance(self, tx: Connection, old: Stood, new: Stood) -> bool:
         """A poll was whole: ``new`` replaces ``old``; whether any experiment changed by that."""
         self._set(tx, since_ms=new.since_ms, mark=new.mark, selection=new.selection)
         if old.experiments == new.experiments:
@@ -143,5 +143,5 @@ class Standing:
         tx.execute(update(server).where(self._row).values(**values))
 
 
-def _shown(point: Point) -> dict[str, str]:
+def _shown(point: Stood) -> dict[str, str]:
     return {experiment_id: known.name for experiment_id, known in point.experiments.items() if known.watched}

@@ -12,7 +12,7 @@ from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.sample.generate import Generated, generate
 from mlflow_monitoring_exporter.source.protocol import Source
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.mlflow_server import MlflowServer
 
 

@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.model import RunStatus
 from mlflow_monitoring_exporter.source.protocol import Wanted
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.bad_server import answer, bad_server, hang, html
 from tests.parts.mlflow_server import MlflowServer
 from tests.parts.programs import free_port

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts import databases
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import Furnished, furnish

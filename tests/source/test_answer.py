@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.http import HttpResponse
-from mlflow_monitoring_exporter.source.answer import quote, read_answer
+from mlflow_monitoring_exporter.source.rest.answer import quote, read_answer
 
 
 @given(st.integers(200, 599), st.text(), st.binary(max_size=50), st.sampled_from(["application/json", "text/html", ""]))

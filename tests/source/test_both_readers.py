@@ -12,8 +12,8 @@ import pytest
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.model import Point, Run, RunStatus
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from mlflow_monitoring_exporter.transform.ranking import newest_first
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import ACTIVITY, BULK_RUNS, LONG_HISTORY, ODD_KEYS, ODD_NAMES, STEPLESS, Furnished

@@ -24,7 +24,7 @@ from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollRep
 from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source
-from mlflow_monitoring_exporter.source.sql_runs import SqlRuns
+from mlflow_monitoring_exporter.source.sql.runs import SqlRuns
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from tests.parts.databases import driver_url

@@ -10,8 +10,8 @@ import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.source.open import open_source
-from mlflow_monitoring_exporter.source.rest import RestSource
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from mlflow_monitoring_exporter.errors import (
     SourceUnavailableError,
 )
 from mlflow_monitoring_exporter.http import HttpResponse
-from mlflow_monitoring_exporter.source import api
 from mlflow_monitoring_exporter.source.protocol import Wanted
-from mlflow_monitoring_exporter.source.rest import RestSource
+from mlflow_monitoring_exporter.source.rest import api
+from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from tests.parts.bad_server import (
     BadServer,
     Behaviour,

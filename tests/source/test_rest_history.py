@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.source import rest_history
-from mlflow_monitoring_exporter.source.answer import MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.decode import ignore_skipped
 from mlflow_monitoring_exporter.source.protocol import Wanted
-from mlflow_monitoring_exporter.source.rest_history import RestHistory
+from mlflow_monitoring_exporter.source.rest import history as rest_history
+from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
+from mlflow_monitoring_exporter.source.rest.history import RestHistory
 
 _LIMIT = 6
 #: (step, time) of the points of one series

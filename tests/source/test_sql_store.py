@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.source.protocol import Wanted
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.mlflow_server import MlflowServer
 from tests.source.furnished import Furnished
 

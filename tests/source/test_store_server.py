@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from mlflow_monitoring_exporter.source.sql import SqlSource
+from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.databases import PASSWORD, driver_url
 from tests.parts.programs import free_port
 

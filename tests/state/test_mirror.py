@@ -39,7 +39,7 @@ class State:
         with database.write() as tx:
             old = self.standing.point()
             known = {"1": KnownExperiment("experiment", watched=True)}
-            self.standing.advance(tx, old, standing.Point(1, "mark", "selection", known))
+            self.standing.advance(tx, old, standing.Stood(1, "mark", "selection", known))
 
     def load(self, *page: Selected, key: str = "all", reread: bool = False, cut_short: bool = False) -> int:
         """A load that finds ``page``; the number of runs that are gone by it."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Executable
 
-from mlflow_monitoring_exporter.source.tables import Schema
+from mlflow_monitoring_exporter.source.sql.tables import Schema
 
 
 class Store(Protocol):

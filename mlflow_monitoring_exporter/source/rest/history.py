@@ -22,10 +22,10 @@ import structlog
 from mlflow_monitoring_exporter.model import Point
 from mlflow_monitoring_exporter.parallel import joined
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.answer import MissingItemError, RefusalError
-from mlflow_monitoring_exporter.source.api import MlflowApi
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
-from mlflow_monitoring_exporter.source.rest_runs import records
+from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi
+from mlflow_monitoring_exporter.source.rest.runs import records
 
 _log = structlog.get_logger(__name__)
 

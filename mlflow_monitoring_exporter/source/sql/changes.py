@@ -22,9 +22,9 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll
-from mlflow_monitoring_exporter.source.sql_runs import ACTIVE, SqlRuns
-from mlflow_monitoring_exporter.source.store import Store, raw_rows
-from mlflow_monitoring_exporter.source.tables import metrics, runs
+from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
+from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
+from mlflow_monitoring_exporter.source.sql.tables import metrics, runs
 
 #: How long before the last poll a run may have ended or been deleted, by other clocks, and still be found, in ms.
 _OVERLAP_MS = 120_000

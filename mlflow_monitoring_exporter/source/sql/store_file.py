@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from mlflow_monitoring_exporter.source.tables import Schema, read_schema
+from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
 _Identity = tuple[int, int]
 

@@ -12,13 +12,13 @@ from mlflow_monitoring_exporter.model import Experiment
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.registry import stages_by_run
-from mlflow_monitoring_exporter.source.sql_changes import SqlChanges
-from mlflow_monitoring_exporter.source.sql_history import SqlHistory
-from mlflow_monitoring_exporter.source.sql_runs import ACTIVE, SqlRuns
-from mlflow_monitoring_exporter.source.store import Store
-from mlflow_monitoring_exporter.source.store_file import StoreFile
-from mlflow_monitoring_exporter.source.store_server import StoreServer
-from mlflow_monitoring_exporter.source.tables import (
+from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
+from mlflow_monitoring_exporter.source.sql.history import SqlHistory
+from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
+from mlflow_monitoring_exporter.source.sql.store import Store
+from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
+from mlflow_monitoring_exporter.source.sql.store_server import StoreServer
+from mlflow_monitoring_exporter.source.sql.tables import (
     Schema,
     experiments,
     model_versions,

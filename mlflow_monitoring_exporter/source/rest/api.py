@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.errors import (
     SourceUnavailableError,
 )
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, display_url
-from mlflow_monitoring_exporter.source.answer import PassingError, quote, read_answer
+from mlflow_monitoring_exporter.source.rest.answer import PassingError, quote, read_answer
 
 _ATTEMPTS = 3
 _BACKOFF = wait_random_exponential(multiplier=1.0, max=4.0)

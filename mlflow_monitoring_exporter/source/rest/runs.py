@@ -14,9 +14,9 @@ from typing import Any
 from mlflow_monitoring_exporter.errors import SourceResponseError
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.api import MlflowApi
 from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import RunPage
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 
 #: Experiment ids in one request; the server binds each of them in a query.
 _IDS = 1000

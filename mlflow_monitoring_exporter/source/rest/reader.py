@@ -13,13 +13,13 @@ import structlog
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.model import Experiment, Run
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.answer import MissingItemError, RefusalError
-from mlflow_monitoring_exporter.source.api import MlflowApi
 from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.registry import stages_by_run
-from mlflow_monitoring_exporter.source.rest_history import RestHistory
-from mlflow_monitoring_exporter.source.rest_runs import RunSearch, records
+from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi
+from mlflow_monitoring_exporter.source.rest.history import RestHistory
+from mlflow_monitoring_exporter.source.rest.runs import RunSearch, records
 
 _log = structlog.get_logger(__name__)
 

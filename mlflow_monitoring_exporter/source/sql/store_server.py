@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from mlflow_monitoring_exporter.config.fields import DATABASE_DRIVERS
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from mlflow_monitoring_exporter.source.tables import Schema, read_schema
+from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
 #: PostgreSQL's and MySQL's codes for what somebody must change: who may log in, what they may read, which database.
 _REFUSED_CLASSES = ("28", "3D", "42")

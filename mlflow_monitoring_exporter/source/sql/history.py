@@ -14,8 +14,8 @@ from mlflow_monitoring_exporter.model import Point
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
-from mlflow_monitoring_exporter.source.store import Store, raw_rows
-from mlflow_monitoring_exporter.source.tables import metrics, runs
+from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
+from mlflow_monitoring_exporter.source.sql.tables import metrics, runs
 
 #: Values in one IN clause, far below what a database can bind.
 _BINDS = 5000

@@ -11,8 +11,8 @@ from mlflow_monitoring_exporter.model import Point, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import RunPage
-from mlflow_monitoring_exporter.source.store import Store, raw_rows
-from mlflow_monitoring_exporter.source.tables import latest_metrics, runs, tags
+from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
+from mlflow_monitoring_exporter.source.sql.tables import latest_metrics, runs, tags
 
 ACTIVE = "active"
 #: Values in one IN clause, far below what a database can bind.
