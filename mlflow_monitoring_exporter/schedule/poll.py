@@ -29,6 +29,10 @@ from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.transform.gauges import build_snapshot
 
+#: How many times as long as counting took it is not done again, unless it took less than _CHEAP seconds.
+_COUNTING = 20
+_CHEAP = 0.05
+
 #: The part of an interval after which a poll leaves the rest of the histories to the next one.
 _READING = 0.8
 
@@ -37,10 +41,11 @@ _READING = 0.8
 class PollReport:
     """What a whole poll found.
 
-    ``runs`` and ``series`` are there now, whether or not this poll read them; ``gone`` are runs
-    that are not any more. ``enqueued`` counts new samples per exporter; ``full`` names exporters
-    whose queue had no room, so that points were left in MLflow for a later poll. ``unfinished`` says
-    that some were left because reading them would have kept the next poll, and the gauges, waiting.
+    ``runs`` and ``series`` are there now, or were when they were last counted, whether or not this poll
+    read them; ``gone`` are runs that are not any more. ``enqueued`` counts new samples per exporter;
+    ``full`` names exporters whose queue had no room, so that points were left in MLflow for a later
+    poll. ``unfinished`` says that some were left because reading them would have kept the next poll,
+    and the gauges, waiting.
     """
 
     experiments: int
@@ -111,6 +116,8 @@ class Poller:
         )
         self._expected = False
         self._counts: tuple[int, int] | None = None
+        self._counted = False
+        self._count_again = 0.0
         self._snapshot = Snapshot({})
 
     def run(self, *, complete: bool) -> PollReport:
@@ -126,13 +133,15 @@ class Poller:
             self._expected = True
         counts, self._counts = self._counts, None  # what a poll that fails recorded is still to be shown
         found = self._reading.update(complete=complete)
-        if counts is None or found.changed or found.gone:
-            counts = self._mirror.counts()
-            if self._events.published is not None:
-                self._snapshot = build_snapshot(self._mirror.runs(), empty=found.experiments)
-        self._counts = counts
+        changed = counts is None or bool(found.changed or found.gone)
         if self._events.published is not None:
+            if changed:
+                self._snapshot = build_snapshot(self._mirror.runs(), empty=found.experiments)
             self._events.published(self._snapshot)
+        self._counted = self._counted and not changed
+        if counts is None or complete or (not self._counted and time.monotonic() >= self._count_again):
+            counts = self._count()
+        self._counts = counts
         until = None if complete else started + _READING * self._interval
         queued = self._queueing.run(until=until)
         return PollReport(
@@ -145,3 +154,12 @@ class Poller:
             unfinished=queued.unfinished,
             seconds=time.monotonic() - started,
         )
+
+    def _count(self) -> tuple[int, int]:
+        """What is there. Counting costs what exists, not what changed, so it gets a small part of the time."""
+        began = time.monotonic()
+        counts = self._mirror.counts()
+        ended = time.monotonic()
+        self._counted = True
+        self._count_again = ended if ended - began < _CHEAP else ended + _COUNTING * (ended - began)
+        return counts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.model import Point, Run, RunGauges
@@ -97,12 +97,13 @@ class Mirror:
             tx.execute(
                 update(run)
                 .where(run.c.id == bindparam("pk"))
-                .values({**values, run.c.round: bindparam("met"), run.c.recheck: again}),
+                .values({**values, run.c.round: _newer(bindparam("met")), run.c.recheck: again}),
                 changed,
             )
         if unchanged and count:
             for start in range(0, len(unchanged), BINDS):
-                tx.execute(update(run).where(run.c.id.in_(unchanged[start : start + BINDS])).values(round=met_in))
+                some = run.c.id.in_(unchanged[start : start + BINDS])
+                tx.execute(update(run).where(some, run.c.round < met_in).values(round=met_in))
         moved = self._record_series(tx, page, pks, [row.id for row in known.values()])
         return len(fresh) + len(changed) + moved
 
@@ -242,6 +243,11 @@ class Mirror:
         if hidden:
             tx.execute(this.values(shown=False), hidden)
         return len(fresh) + len(moved) + len(restarted) + len(hidden)
+
+
+def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
+    """A sweep may meet what a load, which began after it, has met already."""
+    return case((run.c.round < met_in, met_in), else_=run.c.round)
 
 
 _UNREAD = {"mask": 0, "base": 0, "from_step": 0, "pending": True, "shown": True}

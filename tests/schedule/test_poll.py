@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -460,6 +461,28 @@ def test_an_experiment_that_is_new_is_asked_about_alone(world: World) -> None:
     poller.run(complete=False)
     assert world.mlflow.ranked == [["3"]]
     assert world.shown().keys() == {("c", "loss")}
+
+
+def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+
+    def slow_count(mirror: Mirror) -> tuple[int, int]:
+        nonlocal clock
+        clock += 1.0
+        return count(mirror)
+
+    count = Mirror.counts
+    monkeypatch.setattr(Mirror, "counts", slow_count)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    world.mlflow.log("a", "loss", 1)
+    poller = world.poller(interval=3600)
+    assert poller.run(complete=False).runs == 1
+    world.mlflow.log("b", "loss", 1)
+    assert poller.run(complete=False).runs == 1
+    clock += 30
+    assert poller.run(complete=False).runs == 2, "although nothing changed since"
+    world.mlflow.log("c", "loss", 1)
+    assert poller.run(complete=True).runs == 3
 
 
 class TestSweep:

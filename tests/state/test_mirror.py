@@ -344,3 +344,15 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
 
 TestEverySeenPointIsQueuedOnce = EverySeenPointIsQueuedOnce.TestCase
 TestEverySeenPointIsQueuedOnce.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_a_sweep_that_began_before_a_load_does_not_undo_it(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    with state.database.write() as tx:
+        sweep = state.standing.sweep(tx)
+    state.load(selected(point), cut_short=True)
+    with state.database.write() as tx:
+        state.mirror.record(tx, [selected(point)], sweep.number, count=True)
+        state.mirror.record(tx, [selected(point, status="FINISHED")], sweep.number, count=True)
+        load, _ = state.standing.load(tx, "all", since_ms=1, mark="")
+        assert state.mirror.settle(tx, ["1"], load.number) == 0
