@@ -94,14 +94,14 @@ DATABASE_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 
 
 def check_database_url(value: str) -> str:
-    """``postgresql://user@host/database`` or ``mysql://...``, of whose kind a driver is installed."""
+    """``postgresql://host/database`` or ``mysql://...``, of whose kind a driver is installed."""
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
-        raise ValueError("is not the URL of a database: use postgresql://user@host:5432/database") from None
+        raise ValueError("is not the URL of a database: use postgresql://host:5432/database") from None
     kind = url.get_backend_name()
     if not url.host or not url.database:
-        raise ValueError(f"must name a host and a database: {kind}://user@host/database")
+        raise ValueError(f"must name a host and a database: {kind}://host/database")
     if find_spec(DATABASE_DRIVERS[kind]) is None:
         raise ValueError(f"needs the driver {DATABASE_DRIVERS[kind]}: pip install 'mlflow-monitoring-exporter[{kind}]'")
     return value

@@ -250,8 +250,8 @@ def test_a_yaml_date_is_a_date_and_nonsense_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("postgresql://db.example", "must name a host and a database: postgresql://user@host/database"),
-        ("mysql:///mlflow", "must name a host and a database: mysql://user@host/database"),
+        ("postgresql://db.example", "must name a host and a database: postgresql://host/database"),
+        ("mysql:///mlflow", "must name a host and a database: mysql://host/database"),
         ("postgresql://db.example:port/mlflow", "is not the URL of a database"),
         ("postgresql+psycopg2://me@db.example/mlflow?sslmode=require", None),
         ("mysql+pymysql://me@db.example/mlflow", None),

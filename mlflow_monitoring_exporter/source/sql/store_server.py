@@ -78,8 +78,10 @@ class StoreServer:
             parameters["password"] = self._config.secret("password").get()
 
     def _explained(self, error: BaseException | None) -> SourceError:
-        said = " ".join(str(error).split())
-        number = error.args[0] if error is not None and error.args else None
+        # pymysql's errors are (number, words), psycopg's are words.
+        arguments = error.args if error is not None else ()
+        number = arguments[0] if arguments else None
+        said = " ".join(str(arguments[-1] if arguments else error).split())
         state = getattr(error, "sqlstate", None) or ""
         # psycopg has no code for a failed login, only the server's words.
         login = "authentication failed" in said or "does not exist" in said
