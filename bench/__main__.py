@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, one after the other, or those that are named; with ``--quick`` a tenth of the work.
 
-Tables go to standard output, and the same as JSON to .bench/results.json.
+Tables go to standard output, then the same as one line of JSON, which .bench/results.json holds, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     results = [result for name in names for result in _BENCHMARKS[name].main(directory, quick=quick)]
     path = directory / "results.json"
     path.write_text(json.dumps(results, indent=2))
-    print(f"\n{path}")
+    print(f"\n{json.dumps(results)}")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ class Reading:
         selection = _fingerprint(self._config)
         if complete or old.since_ms is None or old.selection != selection:
             reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
-            new = self._load_everything(found, reread, result)
+            # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
+            mark = self._source.mark() if reread or old.since_ms is None else old.mark
+            new = self._load_everything(found, mark, reread, result)
         else:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
@@ -106,10 +108,16 @@ class Reading:
         result.experiments = [i for i, known in new.experiments.items() if known.watched]
         return result
 
-    def _load_everything(self, found: Mapping[str, Experiment], reread: bool, result: Found) -> Stood:  # noqa: FBT001
+    def _load_everything(
+        self,
+        found: Mapping[str, Experiment],
+        mark: str,
+        reread: bool,  # noqa: FBT001
+        result: Found,
+    ) -> Stood:
         activity = self._activity(found, found)
         watched = self._newest(found, activity)
-        load = self._load(watched, result, since_ms=_now_ms(), mark=self._source.mark(), reread=reread)
+        load = self._load(watched, result, since_ms=_now_ms(), mark=mark, reread=reread)
         return Stood(load.since_ms, load.mark, "", _known(found, watched, activity))
 
     def _follow(

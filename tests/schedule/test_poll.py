@@ -414,6 +414,19 @@ def test_another_selection_is_read_at_once_without_reading_histories_again(world
     assert world.shown().keys() == {("a", "accuracy")}
 
 
+def test_another_selection_lets_a_feed_go_on_where_it_was(world: World) -> None:
+    world.mlflow.exact = True
+    world.mlflow.log("a", "loss", 1)
+    world.poller("sink").run(complete=False)
+    assert world.mlflow.mark() == "mark 1"
+    world.mlflow.log("b", "loss", 1)
+    for poller, stood in ((world.poller("sink", tags=[]), "mark 1"), (world.poller("sink", history=False), "mark 2")):
+        poller.run(complete=False)
+        poller.run(complete=False)
+        assert world.mlflow.last is not None
+        assert world.mlflow.last.mark == stood
+
+
 def test_histories_are_read_once_they_are_wanted(world: World) -> None:
     world.mlflow.log("a", "loss", *range(3))
     world.mlflow.statuses["a"] = RunStatus.FINISHED
