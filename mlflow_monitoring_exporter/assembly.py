@@ -169,6 +169,7 @@ class Assembly:
             self.poller = Poller(
                 self.source,
                 config.export,
+                gauges=config.gauges,
                 database=database,
                 queues=queues(config, queued, self.bits),
                 events=self._events(progress or Progress()),

@@ -149,6 +149,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
         poller = Poller(
             source,
             config.export,
+            gauges=config.gauges,
             database=state,
             queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
             events=PollEvents(loading=progress.runs, sending=progress.series),
@@ -157,7 +158,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
         poll, source_error = _poll(poller)
     finally:
         source.close()
-    series = poll.series if poll else 0
+    series = poll.series - poll.left_out if poll else 0
     errors = _check_all(destinations)
     reports = tuple(
         _report(

@@ -95,6 +95,14 @@ class ExportConfig(Section):
     drain_timeout: Duration = Field(30.0, description="how long export-once and a stopping daemon go on delivering")
 
 
+class GaugesConfig(Section):
+    """How MLflow's values become gauges."""
+
+    max_series: int = Field(
+        10_000, ge=1, description="gauges of MLflow metrics at most: of open runs first, then of the newest"
+    )
+
+
 class StateConfig(Section):
     """Where cursors and the outbox live."""
 
@@ -149,6 +157,7 @@ class Settings(Section):
 
     mlflow: MlflowConfig = MlflowConfig()
     export: ExportConfig = ExportConfig()
+    gauges: GaugesConfig = GaugesConfig()
     state: StateConfig = StateConfig()
     web: WebConfig = WebConfig()
     logging: LoggingConfig = LoggingConfig()

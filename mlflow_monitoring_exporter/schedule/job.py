@@ -40,6 +40,7 @@ class PollJob:
         self._metrics = metrics
         self._patience = patience
         self._on_damaged = on_damaged
+        self._left_out = 0
         readiness.expect(MLFLOW, "has not been read yet")
         readiness.good(STATE)
 
@@ -78,7 +79,11 @@ class PollJob:
         metrics.poll_success.set_to_current_time()
         metrics.experiments.set(report.experiments)
         metrics.runs.set(report.runs)
-        metrics.series.set(report.series)
+        metrics.series.set(report.series - report.left_out)
+        metrics.series_dropped.labels("max_series").set(report.left_out)
+        if report.left_out and not self._left_out:
+            _log.warning("there are more series than gauges.max_series: old runs are left out", series=report.series)
+        self._left_out = report.left_out
         self._readiness.good(MLFLOW, valid_for=self._patience)
         if report.full:
             names = ", ".join(report.full)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow_monitoring_exporter.config.schema import ExportConfig
+from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.queueing import Queue, QueueEvents, Queueing
 from mlflow_monitoring_exporter.schedule.reading import Reading
@@ -42,16 +42,17 @@ class PollReport:
     """What a whole poll found.
 
     ``runs`` and ``series`` are there now, or were when they were last counted, whether or not this poll
-    read them; ``gone`` are runs that are not any more. ``enqueued`` counts new samples per exporter;
-    ``full`` names exporters whose queue had no room, so that points were left in MLflow for a later
-    poll. ``unfinished`` says that some were left because reading them would have kept the next poll,
-    and the gauges, waiting.
+    read them; ``left_out`` are series beyond ``gauges.max_series``, and ``gone`` are runs that are not
+    there any more. ``enqueued`` counts new samples per exporter; ``full`` names exporters whose queue
+    had no room, so that points were left in MLflow for a later poll. ``unfinished`` says that some were
+    left because reading them would have kept the next poll, and the gauges, waiting.
     """
 
     experiments: int
     runs: int
     gone: int
     series: int
+    left_out: int
     enqueued: Mapping[str, int]
     full: tuple[str, ...]
     seconds: float
@@ -86,6 +87,7 @@ class Poller:
         source: Source,
         config: ExportConfig,
         *,
+        gauges: GaugesConfig | None = None,
         database: Database,
         queues: Sequence[Queue],
         events: PollEvents,
@@ -93,6 +95,7 @@ class Poller:
     ) -> None:
         self._database = database
         self._interval = config.interval
+        self._max_series = (gauges or GaugesConfig()).max_series
         self._mirror = Mirror(database, source.server)
         self._events = events
         pending = Pending(database, self._mirror)
@@ -136,7 +139,8 @@ class Poller:
         changed = counts is None or bool(found.changed or found.gone)
         if self._events.published is not None:
             if changed:
-                self._snapshot = build_snapshot(self._mirror.runs(), empty=found.experiments)
+                runs = self._mirror.runs(limit=self._max_series)
+                self._snapshot = build_snapshot(runs, empty=found.experiments)
             self._events.published(self._snapshot)
         self._counted = self._counted and not changed
         if counts is None or complete or (not self._counted and time.monotonic() >= self._count_again):
@@ -149,6 +153,7 @@ class Poller:
             runs=counts[0],
             gone=found.gone,
             series=counts[1],
+            left_out=max(0, counts[1] - self._max_series),
             enqueued=queued.enqueued,
             full=queued.full,
             unfinished=queued.unfinished,

@@ -22,6 +22,8 @@ from mlflow_monitoring_exporter.state.tails import tail_from
 
 #: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
 BINDS = 10_000
+#: Runs whose values are read together.
+_RUNS = 500
 
 _CHANGING = (
     *(run.c.experiment_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms, run.c.parent_run_id),
@@ -152,33 +154,39 @@ class Mirror:
             values = select(func.count()).select_from(with_series).where(self._mine, run.c.present, series.c.shown)
             return runs, tx.execute(values.where(experiment.c.watched)).scalar_one()
 
-    def runs(self) -> Iterator[RunGauges]:
-        """Every run that is there and has a value, with its latest values."""
-        query = (
-            select(
-                *(run.c.experiment_id, experiment.c.name, run.c.run_id, run.c.parent_run_id),
-                *(run.c.registry_stage, run.c.tagged_stage, series.c.key, series.c.value),
-            )
-            .join(experiment, of_run)
-            .join(series, series.c.run == run.c.id)
-            .where(self._mine, run.c.present, experiment.c.watched, series.c.shown)
-            .order_by(run.c.id)
+    def runs(self, *, limit: int | None = None) -> Iterator[RunGauges]:
+        """The runs that are there and have a value, with their latest values: open ones first, then the newest.
+
+        At most ``limit`` values; of the run that reaches it the last keys are left out. What is not
+        asked for costs nothing.
+        """
+        columns = (
+            *(run.c.id, run.c.experiment_id, run.c.run_id, run.c.parent_run_id),
+            *(run.c.registry_stage, run.c.tagged_stage),
         )
+        is_open = run.c.status.in_(OPEN_STATUSES)
+        left = math.inf if limit is None else limit
         with self._database.read() as tx:
-            current: RunGauges | None = None
-            values: dict[str, float] = {}
-            for experiment_id, experiment_name, run_id, parent, registry_stage, tagged_stage, key, value in tx.execute(
-                query
-            ):
-                if current is None or current.run_id != run_id:
-                    if current is not None:
-                        yield current
-                    values = {}
-                    stage = registry_stage or tagged_stage
-                    current = RunGauges(experiment_id, experiment_name, run_id, stage, values, parent)
-                values[key] = loaded(value)
-            if current is not None:
-                yield current
+            watched = select(experiment.c.experiment_id, experiment.c.name)
+            mine = (experiment.c.server == self.server, experiment.c.watched)
+            names: dict[str, str] = {i: name for i, name in tx.execute(watched.where(*mine))}  # noqa: C416 - untyped
+            for kind in (is_open, ~is_open):
+                query = select(*columns).where(self._mine, run.c.present, kind)
+                newest = tx.execute(query.order_by(run.c.start_ms.desc(), run.c.id.desc()))
+                for rows in newest.yield_per(_RUNS).partitions():
+                    there = [row for row in rows if row.experiment_id in names]
+                    values = _values(tx, [row.id for row in there])
+                    for row in there:
+                        if not (found := values.get(row.id)):
+                            continue
+                        if len(found) > left:
+                            found = {key: found[key] for key in sorted(found)[: int(left)]}
+                        left -= len(found)
+                        stage = row.registry_stage or row.tagged_stage
+                        name = names[row.experiment_id]
+                        yield RunGauges(row.experiment_id, name, row.run_id, stage, found, row.parent_run_id)
+                        if left <= 0:
+                            return
 
     @property
     def _mine(self) -> ColumnElement[bool]:
@@ -248,6 +256,15 @@ class Mirror:
 def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
     """A sweep may meet what a load, which began after it, has met already."""
     return case((run.c.round < met_in, met_in), else_=run.c.round)
+
+
+def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float]]:
+    """The latest values of each of these runs, by key."""
+    found: dict[int, dict[str, float]] = {}
+    query = select(series.c.run, series.c.key, series.c.value).where(series.c.run.in_(run_pks), series.c.shown)
+    for pk, key, value in tx.execute(query):
+        found.setdefault(pk, {})[key] = loaded(value)
+    return found
 
 
 _UNREAD = {"mask": 0, "base": 0, "from_step": 0, "pending": True, "shown": True}

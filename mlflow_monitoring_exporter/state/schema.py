@@ -90,6 +90,7 @@ run = Table(
     Column("recheck", Boolean, nullable=False),  # it ended: what came out of order is still to be found
     UniqueConstraint("server", "run_id"),
     Index("run_status", "server", "status"),
+    Index("run_newest", "server", "present", "start_ms"),
 )
 Index("run_recheck", run.c.id, sqlite_where=text("recheck = 1"), postgresql_where=run.c.recheck)
 

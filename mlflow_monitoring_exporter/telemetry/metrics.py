@@ -97,6 +97,13 @@ class SelfMetrics:
         self.series = Gauge(
             "mlflow_exporter_series", "Gauges of MLflow metrics in the current snapshot.", registry=registry
         )
+        self.series_dropped = Gauge(
+            "mlflow_exporter_series_dropped",
+            "Gauges of MLflow metrics that are left out now.",
+            ["reason"],
+            registry=registry,
+        )
+        self.series_dropped.labels("max_series")  # is there from the start, as 0
         self.read = Counter(
             "mlflow_exporter_samples_read_total",
             "Points of histories that were read from MLflow, those that were known already included.",

@@ -69,7 +69,7 @@ def test_every_exit_code_is_in_the_reference() -> None:
 
 def test_the_json_of_a_report_has_the_documented_keys() -> None:
     (shown,) = fenced("json", section(COMMANDS, "`export-once`"))
-    poll = PollReport(experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0)
+    poll = PollReport(experiments=0, runs=0, gone=0, series=0, left_out=0, enqueued={}, full=(), seconds=0.0)
     real = to_tree(OnceReport("server", None, 0, poll, (DestinationReport("file", "file", "x", "samples"),)))
     assert shape(json.loads(shown)) == shape(real)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_monitoring_exporter.config.schema import ExportConfig, PatternFilter
+from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig, PatternFilter
 from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
 from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, Snapshot
 from mlflow_monitoring_exporter.schedule import queueing as module
@@ -128,6 +128,7 @@ class World:
     sending: list[tuple[int, int]] = field(default_factory=list)
     max_bytes: int = 10**9
     drop_oldest: bool = False
+    max_series: int = 100
 
     def wake(self) -> None:
         self.wakes += 1
@@ -137,6 +138,7 @@ class World:
         return Poller(
             self.mlflow,
             ExportConfig.model_validate(config),
+            gauges=GaugesConfig(max_series=self.max_series),
             database=self.database,
             queues=[Queue(name, bits[name], 10, self.max_bytes, self.drop_oldest) for name in names],
             events=PollEvents(
@@ -474,6 +476,27 @@ def test_an_experiment_that_is_new_is_asked_about_alone(world: World) -> None:
     poller.run(complete=False)
     assert world.mlflow.ranked == [["3"]]
     assert world.shown().keys() == {("c", "loss")}
+
+
+def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -> None:
+    for run_id in "abcd":
+        world.mlflow.log(run_id, "loss", 1)
+        world.mlflow.log(run_id, "accuracy", 1)
+    world.max_series = 5
+    poller = world.poller("sink")
+    report = poller.run(complete=False)
+    assert (report.series, report.left_out, len(world.shown())) == (8, 3, 5)
+    assert report.enqueued == {"sink": 8}, "sinks get everything"
+    before = world.shown()
+    world.mlflow.log("a", "loss", 2)
+    poller.run(complete=False)
+    assert world.shown().keys() == before.keys(), "the same ones stay in"
+    readiness = Readiness()
+    metrics = SelfMetrics(readiness)
+    PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    value = metrics.registry.get_sample_value
+    assert value("mlflow_exporter_series") == 5
+    assert value("mlflow_exporter_series_dropped", {"reason": "max_series"}) == 3
 
 
 def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,6 +282,25 @@ def test_the_registry_decides_before_the_tag_and_may_change_its_mind(state: Stat
         assert [run.model_stage for run in state.mirror.runs()] == [shown]
 
 
+def test_open_runs_go_first_then_the_newest_and_no_more_than_asked_for(state: State) -> None:
+    def one(run_id: str, start_ms: int | None, status: str) -> Selected:
+        points = tuple(Point(key, 1, 10, 1.0) for key in ("c", "a", "b"))
+        run = Run(run_id * 32, "1", "run", RunStatus(status), start_ms, None, {}, points)
+        return Selected(run, {}, "", "", points)
+
+    state.load(
+        one("1", 10, "RUNNING"),
+        one("2", 40, "FINISHED"),
+        one("3", None, "FAILED"),
+        one("4", 30, "FINISHED"),
+        one("5", 20, "SCHEDULED"),
+    )
+    found = [(r.run_id[0], sorted(r.values)) for r in state.mirror.runs(limit=11)]
+    assert found == [("5", ["a", "b", "c"]), ("1", ["a", "b", "c"]), ("2", ["a", "b", "c"]), ("4", ["a", "b"])]
+    assert [r.run_id[0] for r in state.mirror.runs()] == ["5", "1", "2", "4", "3"]
+    assert len(list(state.mirror.runs(limit=12))) == 4
+
+
 def test_two_servers_share_a_state_file_without_mixing(database: Database) -> None:
     one, two = State(database, "one"), State(database, "two")
     one.load(selected(Point("loss", 1, 10, 1.0)))
