@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select,
 from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.model import Point, Run, RunGauges
+from mlflow_monitoring_exporter.state.bulk import execute_many
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import OPEN_STATUSES, experiment, run, series, server
 from mlflow_monitoring_exporter.state.tails import tail_from
@@ -240,16 +241,12 @@ class Mirror:
                     forward = point.step >= row.step
                     (moved if forward else restarted).append({**values, "pk": row.pk, "from": row.step})
             hidden += [{"pk": row.pk} for row in old.values() if row.shown]
-        if fresh:
-            tx.execute(series.insert(), fresh)
+        execute_many(tx, series.insert(), fresh)
         this = update(series).where(series.c.id == bindparam("pk"))
         latest: dict[str, Any] = {name: bindparam(name) for name in ("step", "timestamp_ms", "value")}
-        if moved:
-            tx.execute(this.values({**latest, "shown": True, **tail_from(bindparam("from"))}), moved)
-        if restarted:
-            tx.execute(this.values({**latest, **_UNREAD}), restarted)
-        if hidden:
-            tx.execute(this.values(shown=False), hidden)
+        execute_many(tx, this.values({**latest, "shown": True, **tail_from(bindparam("from"))}), moved)
+        execute_many(tx, this.values({**latest, **_UNREAD}), restarted)
+        execute_many(tx, this.values(shown=False), hidden)
         return len(fresh) + len(moved) + len(restarted) + len(hidden)
 
 

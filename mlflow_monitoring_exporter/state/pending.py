@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam, case, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.model import Point, RunContext
+from mlflow_monitoring_exporter.state.bulk import execute_many
 from mlflow_monitoring_exporter.state.codec import point_hash
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
@@ -146,20 +147,19 @@ class Pending:
                 if not mask >> bit & 1:
                     fresh[series_id][bit].append(point)
             rows.append({"series": series_id, "point": digest, "mask": mask | active})
-        if rows:
-            statement = insert(seen)
-            update_mask = {"mask": statement.excluded.mask}
-            tx.execute(statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
+        statement = insert(seen)
+        update_mask = {"mask": statement.excluded.mask}
+        execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
         return [fresh.pop(series_id, {}) for series_id, _ in read]
 
     @staticmethod
     def complete(tx: Connection, read: Iterable[PendingSeries], active: int, wanted: int) -> None:
         """All of these series is queued for ``active``; with that, those who are ``wanted`` may have all."""
         rows = [{"pk": item.series_id} for item in read]
-        if rows:
-            marked = series.c.mask.bitwise_or(active)
-            pending = marked.bitwise_and(wanted) != wanted
-            tx.execute(update(series).where(series.c.id == bindparam("pk")).values(mask=marked, pending=pending), rows)
+        marked = series.c.mask.bitwise_or(active)
+        pending = marked.bitwise_and(wanted) != wanted
+        statement = update(series).where(series.c.id == bindparam("pk")).values(mask=marked, pending=pending)
+        execute_many(tx, statement, rows)
 
     def _contexts(self, tx: Connection, pks: Collection[int]) -> dict[int, RunContext]:
         """Of those of these runs that are there and watched."""
