@@ -58,6 +58,11 @@ class RunStatus(StrEnum):
         return self not in (RunStatus.RUNNING, RunStatus.SCHEDULED)
 
 
+#: As MLflow spells them: runs that may still change, and runs that have ended.
+OPEN_STATUSES = tuple(status.value for status in RunStatus if not status.terminal)
+TERMINAL_STATUSES = tuple(status.value for status in RunStatus if status.terminal)
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """An active experiment. Its name may hold any character, newlines and emoji included."""

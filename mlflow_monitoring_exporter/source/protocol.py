@@ -18,6 +18,9 @@ from typing import Protocol
 
 from mlflow_monitoring_exporter.model import Experiment, Point, Run
 
+#: How late another machine's clock may be without anything being missed until the sweep, in ms.
+_OVERLAP_MS = 120_000
+
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
@@ -41,6 +44,11 @@ class LastPoll:
     since_ms: int
     mark: str
     open_runs: Sequence[str]
+
+    @property
+    def lately_ms(self) -> int:
+        """Whatever has a time after this may be new: times are set by other machines, whose clocks may be late."""
+        return self.since_ms - _OVERLAP_MS
 
 
 @dataclass(frozen=True, slots=True)

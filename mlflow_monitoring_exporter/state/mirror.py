@@ -15,11 +15,11 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from mlflow_monitoring_exporter.model import Point, Run, RunGauges
+from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run, RunGauges
 from mlflow_monitoring_exporter.state.bulk import execute_many
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.schema import OPEN_STATUSES, experiment, run, series, server
-from mlflow_monitoring_exporter.state.tails import tail_from
+from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
+from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
 
 #: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
 BINDS = 10_000
@@ -236,7 +236,7 @@ class Mirror:
                 value = stored(point.value)
                 values = {"step": point.step, "timestamp_ms": point.timestamp_ms, "value": value}
                 if row is None:
-                    fresh.append({**values, **_UNREAD, "run": run_pk, "key": point.key})
+                    fresh.append({**values, **UNREAD, "shown": True, "run": run_pk, "key": point.key})
                 elif row != _Known(row.pk, point.step, point.timestamp_ms, value, shown=True):
                     forward = point.step >= row.step
                     (moved if forward else restarted).append({**values, "pk": row.pk, "from": row.step})
@@ -245,7 +245,7 @@ class Mirror:
         this = update(series).where(series.c.id == bindparam("pk"))
         latest: dict[str, Any] = {name: bindparam(name) for name in ("step", "timestamp_ms", "value")}
         execute_many(tx, this.values({**latest, "shown": True, **tail_from(bindparam("from"))}), moved)
-        execute_many(tx, this.values({**latest, **_UNREAD}), restarted)
+        execute_many(tx, this.values({**latest, **UNREAD, "shown": True}), restarted)
         execute_many(tx, this.values(shown=False), hidden)
         return len(fresh) + len(moved) + len(restarted) + len(hidden)
 
@@ -263,8 +263,6 @@ def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float
         found.setdefault(pk, {})[key] = loaded(value)
     return found
 
-
-_UNREAD = {"mask": 0, "base": 0, "from_step": 0, "pending": True, "shown": True}
 
 of_run = (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id)
 

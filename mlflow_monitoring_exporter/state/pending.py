@@ -24,7 +24,7 @@ from mlflow_monitoring_exporter.state.codec import point_hash
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
 from mlflow_monitoring_exporter.state.schema import experiment, run, seen, series, server
-from mlflow_monitoring_exporter.state.tails import tail_from
+from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
 
 #: One JSON list of pairs instead of two variables for each: a seventh of the time.
 _SEEN = text(
@@ -63,7 +63,7 @@ class Pending:
 
     def reset(self, tx: Connection) -> None:
         """Trust nothing that was read before to be all there was: every series is read again, whole."""
-        tx.execute(update(series).where(self._series).values(_UNREAD))
+        tx.execute(update(series).where(self._series).values(UNREAD))
 
     def touch(self, tx: Connection, touched: Iterable[tuple[str, str, int]]) -> None:
         """Series ``(run_id, key)`` that have new points, none of them below this step."""
@@ -90,7 +90,7 @@ class Pending:
         chosen = _affordable(tx, [*ended, *(pk for pk in others if pk not in ended)], points)
         if chosen:
             pks = list(chosen)
-            tx.execute(update(series).where(series.c.run.in_(pks)).values(_UNREAD))
+            tx.execute(update(series).where(series.c.run.in_(pks)).values(UNREAD))
             tx.execute(update(run).where(run.c.id.in_(pks)).values(recheck=False))
         passed = [pk for pk in others if pk in chosen]
         if passed or (room and not others):
@@ -230,6 +230,3 @@ def _top(run_id: str, parents: Mapping[str, str | None]) -> str:
         run_id = above
         met.add(run_id)
     return run_id
-
-
-_UNREAD: Mapping[str, int | bool] = {"mask": 0, "base": 0, "from_step": 0, "pending": True}

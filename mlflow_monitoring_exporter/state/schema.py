@@ -67,9 +67,6 @@ experiment = Table(
     Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
 )
 
-#: Runs in these states may still change.
-OPEN_STATUSES = ("RUNNING", "SCHEDULED")
-
 run = Table(
     "run",
     metadata,

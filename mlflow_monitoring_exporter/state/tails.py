@@ -1,12 +1,16 @@
-"""The one rule by which part of a series becomes unread."""
+"""By which column values a series becomes unread: all of it, or its tail."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, case
 
 from mlflow_monitoring_exporter.state.schema import series
+
+#: Nobody has anything of it, as far as is known.
+UNREAD: Mapping[str, int | bool] = {"mask": 0, "base": 0, "from_step": 0, "pending": True}
 
 
 def tail_from(step: ColumnElement[int]) -> dict[str, Any]:

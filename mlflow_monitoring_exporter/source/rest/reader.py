@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.model import Experiment, Run
+from mlflow_monitoring_exporter.model import TERMINAL_STATUSES, Experiment, Run
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.registry import stages_by_run
 from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
@@ -24,14 +23,10 @@ from mlflow_monitoring_exporter.source.rest.runs import RunSearch, records
 _log = structlog.get_logger(__name__)
 
 _PAGE = 1000
-_IDS = 1000
-#: How long before the last poll a run may have ended, by the clock of the machine where it ran, and
-#: still be found by its end alone, in ms. Runs that were known to be open are found without it.
-_OVERLAP_MS = 120_000
 #: Deleted runs that are told apart from new deletions by naming them; with more, only the sweep finds deletions.
 _MOST_DELETED = 200
 #: MLflow compares with AND only, so "has not ended" is said like this.
-_OPEN = " AND ".join(f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED"))
+_OPEN = " AND ".join(f"attributes.status != '{status}'" for status in TERMINAL_STATUSES)
 
 
 class RestSource:
@@ -81,14 +76,7 @@ class RestSource:
         return list(found.values())
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
-        """The k experiments with the newest start, and the k with the newest end, together hold the k
-        with the newest of either."""
-        found: dict[str, int] = {}
-        for ids in batches(experiment_ids, _IDS):
-            for name in ("start_time", "end_time"):
-                for experiment_id, when in self._search.newest_by(name, ids, limit):
-                    found[experiment_id] = max(when, found.get(experiment_id, when))
-        return found
+        return self._search.activity(experiment_ids, limit)
 
     def mark(self) -> str:
         """There is no cursor: time must do."""
@@ -104,7 +92,7 @@ class RestSource:
         """
         met: set[str] = set()
         everywhere = [*last.watched, *last.others]
-        lately = f"attributes.end_time > {last.since_ms - _OVERLAP_MS}"
+        lately = f"attributes.end_time > {last.lately_ms}"
         for ids, condition in ((last.watched, _OPEN), (everywhere, lately)):
             for page in self._search.pages(ids, condition=condition):
                 if runs := [run for run in page.runs if run.run_id not in met]:

@@ -65,7 +65,19 @@ class RunSearch:
             found += [str(field(field(record, "info"), "run_id")) for record in records(answer, "runs")]
         return found[:limit]
 
-    def newest_by(self, name: str, ids: Sequence[str], limit: int) -> Iterator[tuple[str, int]]:
+    def activity(self, experiment_ids: Sequence[str], limit: int) -> dict[str, int]:
+        """The newest start or end of a run, in ms, of at least the ``limit`` newest experiments.
+
+        The k with the newest start and the k with the newest end together hold the k with the newest of either.
+        """
+        found: dict[str, int] = {}
+        for ids in batches(experiment_ids, _IDS):
+            for name in ("start_time", "end_time"):
+                for experiment_id, when in self._newest_by(name, ids, limit):
+                    found[experiment_id] = max(when, found.get(experiment_id, when))
+        return found
+
+    def _newest_by(self, name: str, ids: Sequence[str], limit: int) -> Iterator[tuple[str, int]]:
         """The ``limit`` experiments whose newest ``name`` of a run is newest, with that time in ms.
 
         Take the newest runs, leave their experiments out, repeat. Runs without the field sort last.

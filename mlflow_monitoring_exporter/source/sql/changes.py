@@ -20,17 +20,14 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
-from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.model import OPEN_STATUSES
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll
 from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.tables import metrics, runs
 
-#: How long before the last poll a run may have ended or been deleted, by other clocks, and still be found, in ms.
-_OVERLAP_MS = 120_000
 #: Rows of the change feed that are looked at together.
 _FEED = 50_000
-_OPEN = ("RUNNING", "SCHEDULED")
 #: Whether anything changed is remembered for this many marks; a poll needs the last one.
 _MARKS = 4
 
@@ -70,7 +67,7 @@ class SqlChanges:
             met.update(run.run_id for run in page)
             yield Changes(page)
         unmet = [run_id for run_id in last.open_runs if run_id not in met]
-        found = list(self._reader.named(last.watched, unmet))
+        found = [run for page in self._reader.named(last.watched, unmet) for run in page]
         gone = {*unmet} - {run.run_id for run in found}
         met.update(run.run_id for run in found)
         yield Changes(found, [*gone, *self._deleted(last)], lost=lost)
@@ -100,20 +97,20 @@ class SqlChanges:
             with self._store.reading() as (connection, _):
                 touched = raw_rows(connection, query)
             new = sorted({run_id for run_id, *_ in touched} - met)
-            yield from (Changes(part) for part in _parts(self._reader.named(watched, new)))
+            yield from map(Changes, self._reader.named(watched, new))
             met.update(new)
             yield Changes(touched=[(run_id, key, step) for run_id, key, step in touched])
 
     def _deleted(self, last: LastPoll) -> list[str]:
-        lately = runs.c.deleted_time > last.since_ms - _OVERLAP_MS
+        lately = runs.c.deleted_time > last.lately_ms
         query: Select[Any] = select(runs.c.run_uuid).where(runs.c.lifecycle_stage != ACTIVE, lately)
         with self._store.reading() as (connection, schema):
             return [run_id for (run_id,) in raw_rows(connection, query)] if schema.deletion_times else []
 
 
 def _may_have_changed(last: LastPoll, last_run: int | None) -> ColumnElement[bool]:
-    lately = last.since_ms - _OVERLAP_MS
-    which = [runs.c.status.in_(_OPEN), runs.c.end_time > lately, runs.c.start_time > lately]
+    lately = last.lately_ms
+    which = [runs.c.status.in_(OPEN_STATUSES), runs.c.end_time > lately, runs.c.start_time > lately]
     if last_run is not None:
         which.append(runs.c.rowid > last_run)
     return or_(*which)
@@ -126,14 +123,3 @@ def _digest(connection: Connection, row: int) -> str:
         connection, select(m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan).where(m.rowid == row)
     )
     return blake2b(repr(found[0]).encode(), digest_size=8).hexdigest() if found else ""
-
-
-def _parts(found: Iterator[Run]) -> Iterator[list[Run]]:
-    part: list[Run] = []
-    for run in found:
-        part.append(run)
-        if len(part) == 1000:
-            yield part
-            part = []
-    if part:
-        yield part

@@ -57,11 +57,10 @@ class SqlRuns:
                 if page:
                     yield page
 
-    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
-        """Those of these runs that are active in one of these experiments."""
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of these runs that are active in one of these experiments, in pages."""
         for part in batches(run_ids, _PAGE):
-            for page in self.where(experiment_ids, runs.c.run_uuid.in_(part)):
-                yield from page
+            yield from self.where(experiment_ids, runs.c.run_uuid.in_(part))
 
     def _position(self, text: str) -> Any:
         return int(text or 0) if self._store.row_numbers else text
