@@ -87,7 +87,7 @@ class Reading:
 
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
-        old = self._standing.point()
+        old = self._standing.stood()
         found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
         result = Found()
         sweep = time.monotonic() - self._swept >= self._config.sweep.every

@@ -61,7 +61,7 @@ class Standing:
         self._row = server.c.id == number
         self._mine = experiment.c.server == number
 
-    def point(self) -> Stood:
+    def stood(self) -> Stood:
         """Where the last whole poll stood."""
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()

@@ -37,7 +37,7 @@ class State:
         self.pending = Pending(database, self.mirror)
         self.standing = Standing(database, self.mirror.server)
         with database.write() as tx:
-            old = self.standing.point()
+            old = self.standing.stood()
             known = {"1": KnownExperiment("experiment", watched=True)}
             self.standing.advance(tx, old, standing.Stood(1, "mark", "selection", known))
 
