@@ -15,7 +15,7 @@ from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullE
 from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, Snapshot
 from mlflow_monitoring_exporter.schedule import queueing as module
 from mlflow_monitoring_exporter.schedule.job import PollJob
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
@@ -521,6 +521,12 @@ def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypa
     assert poller.run(complete=True).runs == 3
 
 
+def step(poller: Poller) -> PollReport:
+    """A poll that takes a step of the sweep, too."""
+    poller._reading._swept = float("-inf")
+    return poller.run(complete=False)
+
+
 class TestSweep:
     """What no filter finds."""
 
@@ -529,7 +535,7 @@ class TestSweep:
         for run_id in "abcd":
             world.mlflow.log(run_id, "loss", 1)
             world.mlflow.statuses[run_id] = RunStatus.FINISHED
-        poller = world.poller("sink", sweep={"page": 2, "every": 0.001})
+        poller = world.poller("sink", sweep={"page": 2, "every": 3600})
         poller.run(complete=False)
         world.mlflow.listed.clear()
         world.mlflow.asked.clear()
@@ -537,25 +543,24 @@ class TestSweep:
 
     def test_it_looks_at_so_many_runs_with_each_step_and_begins_again(self, world: World, poller: Poller) -> None:
         for _ in range(5):
-            poller.run(complete=False)
+            step(poller)
         assert world.mlflow.listed == list("abcdabcdab")
 
     def test_it_goes_on_where_it_was_after_a_restart(self, world: World, poller: Poller) -> None:
-        poller.run(complete=False)
-        again = world.poller("sink", sweep={"page": 2, "every": 0.001})
-        time.sleep(0.002)
-        again.run(complete=False)
+        step(poller)
+        again = world.poller("sink", sweep={"page": 2, "every": 3600})
+        step(again)
         assert world.mlflow.listed == list("abcd")
 
     def test_it_finds_what_is_gone_once_it_is_round(self, world: World, poller: Poller) -> None:
         del world.mlflow.homes["a"]
-        assert [poller.run(complete=False).gone for _ in range(4)] == [0, 1, 0, 0]
+        assert [step(poller).gone for _ in range(4)] == [0, 1, 0, 0]
         assert world.shown().keys() == {(run_id, "loss") for run_id in "bcd"}
 
     def test_it_reads_histories_again(self, world: World, poller: Poller) -> None:
         world.mlflow.log("c", "loss", 0)
         for _ in range(3):
-            poller.run(complete=False)
+            step(poller)
         assert sorted(world.steps("sink")) == [0, 1, 1, 1, 1]
         assert set(world.mlflow.asked) == {(run_id, "loss") for run_id in "abcd"}
 
@@ -563,10 +568,10 @@ class TestSweep:
         world.mlflow.exact = True
         world.mlflow.log("c", "loss", 0)
         for _ in range(3):
-            poller.run(complete=False)
+            step(poller)
         assert world.mlflow.asked == []
         world.mlflow.touched = [("c", "loss", 0)]
-        poller.run(complete=False)
+        step(poller)
         assert world.mlflow.asked == [("c", "loss")]
         assert sorted(world.steps("sink")) == [0, 1, 1, 1, 1]
 
@@ -576,13 +581,12 @@ class TestSweep:
         poller.run(complete=True)
         for reread in (["a"], [], ["b"], []):
             world.mlflow.asked.clear()
-            poller.run(complete=False)
+            step(poller)
             assert [run_id for run_id, _ in world.mlflow.asked] == reread
 
     def test_it_waits_for_its_time(self, world: World, poller: Poller) -> None:
-        slow = world.poller("sink", sweep={"page": 2, "every": 3600})
         for _ in range(3):
-            slow.run(complete=False)
+            poller.run(complete=False)
         assert not world.mlflow.listed
         assert not world.mlflow.asked
 
