@@ -86,7 +86,7 @@ run = Table(
     Column("round", Integer, nullable=False),  # the last load or sweep that met this run
     Column("recheck", Boolean, nullable=False),  # it ended: what came out of order is still to be found
     UniqueConstraint("server", "run_id"),
-    Index("run_status", "server", "status"),
+    Index("run_status", "server", "present", "status"),
     Index("run_newest", "server", "present", "start_ms"),
 )
 Index("run_recheck", run.c.id, sqlite_where=text("recheck = 1"), postgresql_where=run.c.recheck)

@@ -15,7 +15,7 @@ from mlflow_monitoring_exporter.source.registry import stages_by_run
 from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
 from mlflow_monitoring_exporter.source.sql.history import SqlHistory
 from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
-from mlflow_monitoring_exporter.source.sql.store import Store
+from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
 from mlflow_monitoring_exporter.source.sql.store_server import StoreServer
 from mlflow_monitoring_exporter.source.sql.tables import (
@@ -70,12 +70,12 @@ class SqlSource:
     def experiments(self) -> Sequence[Experiment]:
         """Every active experiment, sorted by id."""
         with self._store.reading() as (connection, schema):
-            rows = connection.execute(
+            query = (
                 select(experiments.c.experiment_id, experiments.c.name)
                 .where(experiments.c.lifecycle_stage == ACTIVE, *self._in_workspace(experiments, schema))
                 .order_by(experiments.c.experiment_id)
-            ).all()
-        return [Experiment(str(row.experiment_id), row.name) for row in rows]
+            )
+            return [Experiment(str(experiment_id), name) for experiment_id, name in raw_rows(connection, query)]
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # noqa: ARG002 - all at once
         """Of every experiment with runs: one query costs the same for all."""
@@ -109,12 +109,10 @@ class SqlSource:
             if not schema.registry:
                 return {}
             a, v = registered_model_aliases.c, model_versions.c
-            aliases = connection.execute(
-                select(a.name, a.version, a.alias).where(*self._in_workspace(registered_model_aliases, schema))
-            ).all()
-            versions = connection.execute(
-                select(v.name, v.version, v.run_id, v.current_stage).where(*self._in_workspace(model_versions, schema))
-            ).all()
+            aliased = select(a.name, a.version, a.alias).where(*self._in_workspace(registered_model_aliases, schema))
+            staged = select(v.name, v.version, v.run_id, v.current_stage)
+            aliases = raw_rows(connection, aliased)
+            versions = raw_rows(connection, staged.where(*self._in_workspace(model_versions, schema)))
         return stages_by_run(
             ((name, str(version), alias) for name, version, alias in aliases),
             ((name, str(version), run_id or "", stage or "") for name, version, run_id, stage in versions),

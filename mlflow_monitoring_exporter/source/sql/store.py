@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -40,7 +42,22 @@ class Store(Protocol):
 
 
 def raw_rows(connection: Connection, query: Executable) -> Sequence[tuple[Any, ...]]:
-    """All rows as the driver gives them: a third of the time that SQLAlchemy's own rows take."""
+    """All rows as the driver gives them: a third of the time that SQLAlchemy's own rows take.
+
+    Raises the driver's own errors, too.
+    """
+    try:
+        return _fetched(connection, query)
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        # One damaged character must not hide every run; but looking out for it costs time for each text.
+        driver: Any = connection.connection.driver_connection
+        driver.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        return _fetched(connection, query)
+
+
+def _fetched(connection: Connection, query: Executable) -> Sequence[tuple[Any, ...]]:
     result = connection.execute(query)
     try:
         rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()

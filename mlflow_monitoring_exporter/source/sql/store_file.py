@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -52,9 +51,9 @@ class StoreFile:
                 if self._schema is None:
                     self._schema = read_schema(connection, self.uri)
                 yield connection, self._schema
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             self._schema = None  # an upgrade may have happened
-            raise self._explained(error.orig) from None
+            raise self._explained(getattr(error, "orig", error)) from None
 
     def version(self, connection: Connection) -> object | None:
         """SQLite counts the commits of others, for each connection apart."""
@@ -65,16 +64,13 @@ class StoreFile:
         self._engine.dispose()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             f"file:{quote(str(self.path))}?mode=ro",
             uri=True,
             timeout=self._busy_timeout,
             isolation_level=None,
             check_same_thread=False,
         )
-        # One damaged character must not hide every run.
-        connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-        return connection
 
     def _notice_replacement(self) -> None:
         """A file that was deleted and made anew would be read on from the old one's remains."""

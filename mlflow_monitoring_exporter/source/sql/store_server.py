@@ -60,9 +60,9 @@ class StoreServer:
                 if self._schema is None:
                     self._schema = read_schema(connection, self.uri)
                 yield connection, self._schema
-        except DBAPIError as error:
+        except (DBAPIError, self._engine.dialect.loaded_dbapi.Error) as error:
             self._schema = None  # an upgrade may have happened
-            raise self._explained(error.orig) from None
+            raise self._explained(getattr(error, "orig", error)) from None
 
     def version(self, connection: Connection) -> None:  # noqa: ARG002 - nothing tells
         """Neither says cheaply whether anything changed."""
