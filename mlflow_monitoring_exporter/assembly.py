@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import structlog
-from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter.config.fields import since_ms
 from mlflow_monitoring_exporter.config.schema import Config
@@ -38,6 +37,7 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.transform.labels import AddedLabels
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +48,8 @@ class Telemetry:
     def __init__(self) -> None:
         self.readiness = Readiness()
         self.metrics = SelfMetrics(self.readiness)
+        #: What /metrics shows beside the self metrics.
+        self.scraped: list[ScrapedExporter] = []
 
 
 class Progress:
@@ -156,13 +158,17 @@ class Assembly:
                 opened.callback(destination.exporter.close)
                 destination.exporter.start()
                 if isinstance(destination.exporter, ScrapedExporter):
-                    self._serve(destination.exporter, opened)
-            self._serve(LedgerCollector(database, self.bits), opened)
+                    telemetry.scraped.append(destination.exporter)
+                    opened.callback(telemetry.scraped.remove, destination.exporter)
+            ledger = LedgerCollector(database, self.bits)
+            telemetry.metrics.registry.register(ledger)
+            opened.callback(telemetry.metrics.registry.unregister, ledger)
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self.source = open_source(
                 config.mlflow,
                 stop=self.stopping,
                 concurrency=config.export.concurrency,
+                params=AddedLabels(config.gauges.labels.add).params,
                 on_skipped=self._skipped,
             )
             opened.callback(self.source.close)
@@ -196,11 +202,6 @@ class Assembly:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _serve(self, collector: Collector, opened: ExitStack) -> None:
-        registry = self._telemetry.metrics.registry
-        registry.register(collector)
-        opened.callback(registry.unregister, collector)
 
     def _worker(self, destination: Destination) -> Worker:
         feed: Feed = (

@@ -145,7 +145,10 @@ class Daemon:
                 return
             self._web[1].stop()
             self._web = None
-        server = WebServer(config, build_app(self._telemetry.metrics.registry, self._telemetry.readiness, config))
+        server = WebServer(
+            config,
+            build_app(self._telemetry.metrics.registry, self._telemetry.readiness, config, self._telemetry.scraped),
+        )
         server.start()
         self._web = (config, server)
 

@@ -89,7 +89,8 @@ class Run:
     """An active run with the latest point of each of its metrics.
 
     "Latest" is MLflow's: the largest (step, timestamp, value), which is not always the newest
-    in time. ``end_ms`` may be None on a terminal run and set on a resumed one.
+    in time. ``end_ms`` may be None on a terminal run and set on a resumed one. ``params`` holds only
+    those that a reader was told to read.
     """
 
     run_id: str
@@ -100,6 +101,7 @@ class Run:
     end_ms: int | None
     tags: Mapping[str, str]
     latest: tuple[Point, ...]
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parent_run_id(self) -> str | None:
@@ -150,54 +152,86 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a registered model. ``run_id`` is empty when no run made it; ``stage`` when it has none."""
+
+    model: str
+    version: int
+    run_id: str
+    stage: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunGauges:
-    """One run as the gauges need it: ``values`` maps each key as logged to its latest value."""
+    """One run as the gauges need it: ``values`` maps each key as logged to its latest value.
+
+    ``last_ms`` is when it last logged anything but system metrics, ``gap_ms`` how much time usually
+    passes until it does so again, and ``alive_ms`` when it last logged anything; None where that is
+    not known. ``labels`` are those that the operator added.
+    """
 
     experiment_id: str
-    experiment_name: str
     run_id: str
+    name: str
+    status: RunStatus
+    start_ms: int | None
+    end_ms: int | None
     model_stage: str
     values: Mapping[str, float]
     parent_run_id: str | None = None
+    last_ms: int | None = None
+    alive_ms: int | None = None
+    gap_ms: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class GaugeSeries:
-    """One time series of a gauge family: its labels in a stable order, and its current value."""
+class Series(NamedTuple):
+    """One time series of a family: the values of the family's labels, in their order, and its own."""
 
-    labels: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class GaugeFamily:
-    """A gauge and all of its series; label sets are unique within it."""
+class Family(NamedTuple):
+    """A metric and all of its series. ``type`` is gauge or counter; a counter's name ends in ``_total``."""
 
     name: str
     help: str
-    series: tuple[GaugeSeries, ...]
+    type: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+#: The group of a snapshot that belongs to no experiment: the model registry.
+NO_EXPERIMENT = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every gauge as it stands now, per experiment id, both levels in a stable order.
 
-    A family may occur under several experiments, always with the same help; a whole exposition
-    needs them joined, which :meth:`families` does.
+    A family may occur under several experiments, always with the same help, type and labels; a whole
+    exposition needs them joined, which :meth:`families` does. No two series are the same, nor are any
+    two of different groups. What did not change since the snapshot before is the same object.
+    ``left_out`` says how many series are missing, and why.
     """
 
-    groups: Mapping[str, tuple[GaugeFamily, ...]]
+    groups: Mapping[str, tuple[Family, ...]]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def families(self) -> Iterator[GaugeFamily]:
-        """The families of all experiments together, sorted by name, each exactly once."""
-        joined: dict[str, list[GaugeFamily]] = {}
+    def parts(self) -> Iterator[tuple[Family, ...]]:
+        """Each family as its parts of one name from all experiments, sorted by name."""
+        joined: dict[str, list[Family]] = {}
         for group in self.groups.values():
             for family in group:
                 joined.setdefault(family.name, []).append(family)
-        for name in sorted(joined):
-            parts = joined[name]
-            series = tuple(s for part in parts for s in part.series)
-            yield GaugeFamily(name, parts[0].help, series)
+        return (tuple(joined[name]) for name in sorted(joined))
+
+    def families(self) -> Iterator[Family]:
+        """The families of all experiments together, sorted by name, each exactly once."""
+        for parts in self.parts():
+            yield parts[0]._replace(series=tuple(s for part in parts for s in part.series))
 
     @property
     def series_count(self) -> int:

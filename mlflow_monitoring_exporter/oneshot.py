@@ -29,6 +29,7 @@ from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.file import state_path
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.transform.labels import AddedLabels
 
 #: Attempts for each payload in a one-shot export.
 _ATTEMPTS = 3
@@ -58,6 +59,8 @@ class OnceReport:
     """What one export, or a check, found and did.
 
     ``source_error`` is None when MLflow was read; ``skipped`` counts records that could not be.
+    ``better`` says of every metric key which values are better (``min``, ``max``, or None where nobody
+    can say); only a check knows it.
     """
 
     server: str
@@ -65,6 +68,7 @@ class OnceReport:
     skipped: int
     poll: PollReport | None
     destinations: tuple[DestinationReport, ...]
+    better: Mapping[str, str | None] | None = None
 
     @property
     def ok(self) -> bool:
@@ -143,6 +147,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
         config.mlflow,
         stop=threading.Event(),
         concurrency=config.export.concurrency,
+        params=AddedLabels(config.gauges.labels.add).params,
         on_skipped=lambda item, _reason: skipped.append(item),
     )
     try:
@@ -152,23 +157,23 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
             gauges=config.gauges,
             database=state,
             queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
-            events=PollEvents(loading=progress.runs, sending=progress.series),
+            events=PollEvents(published=lambda _: None, loading=progress.runs, sending=progress.series),
             stop=threading.Event(),
         )
         poll, source_error = _poll(poller)
     finally:
         source.close()
-    series = poll.series - poll.left_out if poll else 0
     errors = _check_all(destinations)
     reports = tuple(
         _report(
             d,
-            delivered=outbox.ledger(bits[d.name]).queued if d.name in bits else series,
+            delivered=outbox.ledger(bits[d.name]).queued if d.name in bits else (poll.shown or 0 if poll else 0),
             error=errors[d.name],
         )
         for d in destinations
     )
-    return OnceReport(source.server, source_error, len(skipped), poll, reports)
+    better = {key: None if found is None else found.value for key, found in poller.directions().items()}
+    return OnceReport(source.server, source_error, len(skipped), poll, reports, better)
 
 
 def _copy_of_state(config: StateConfig, directory: Path) -> Database:

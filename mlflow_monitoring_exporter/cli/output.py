@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
@@ -20,6 +20,9 @@ from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
 
 #: Knows the secrets of every configuration that this process has loaded.
 redactor = Redactor()
+
+#: Metric keys that are named in one line.
+_KEYS = 20
 
 #: Everything delivered; something was not; the configuration is wrong (sysexits.h).
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, os.EX_CONFIG
@@ -64,12 +67,13 @@ def to_tree(report: OnceReport) -> dict[str, Any]:
     """The report as JSON shows it; docs/reference/commands.md describes it."""
     poll = asdict(report.poll) if report.poll else None
     if poll is not None:
-        del poll["enqueued"], poll["full"], poll["unfinished"]
+        del poll["enqueued"], poll["full"], poll["unfinished"], poll["renewed"]
         poll["seconds"] = round(poll["seconds"], 3)
     return {
         "ok": report.ok,
         "mlflow": {"server": report.server, "error": report.source_error, "skipped": report.skipped, "poll": poll},
         "exporters": [asdict(destination) for destination in report.destinations],
+        **({} if report.better is None else {"better": dict(report.better)}),
     }
 
 
@@ -100,6 +104,16 @@ def _print_table(report: OnceReport, *, planned: bool) -> None:
         ]
         table.add_row(*cells)
     console.print(table)
+    for line in _directions(report.better or {}):
+        console.print(escape(redactor.text(line)), style="dim", highlight=False, soft_wrap=True)
+
+
+def _directions(better: Mapping[str, str | None]) -> Iterable[str]:
+    """Which values of which keys are better; what is wrong here is made right by export.metrics.direction."""
+    for word, text in (("max", "more is better"), ("min", "less is better"), (None, "nobody can say")):
+        if keys := [key for key, found in better.items() if found == word]:
+            shown = ", ".join(keys[:_KEYS]) + (f" and {len(keys) - _KEYS} more" if len(keys) > _KEYS else "")
+            yield f"{text}: {shown}"
 
 
 def _result(destination: DestinationReport, *, planned: bool) -> str:

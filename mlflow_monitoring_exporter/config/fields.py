@@ -13,6 +13,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+#: Ours, those of Prometheus and the Pushgateway, and those with a meaning in its text format.
+TAKEN_LABELS = frozenset(
+    (
+        *("experiment_id", "experiment_name", "run_id", "run_uuid", "run_name", "parent_run_id"),
+        *("model_stage", "status", "metric", "job", "instance", "le", "quantile"),
+    )
+)
+
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -66,10 +74,34 @@ def since_ms(since: str, now_ms: int) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _split_commas(value: Any) -> Any:
+def split_commas(value: Any) -> Any:
     """Environment variables and flags carry lists as ``a,b,c``."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def check_family(value: str) -> str:
+    """What may follow ``mlflow_`` in the name of a family; ``*`` stands for something that is filled in."""
+    if not re.fullmatch(r"[a-zA-Z0-9_*]+", value):
+        raise ValueError(f"{value!r} is not a name: letters, digits and _, without the leading mlflow_")
+    return value
+
+
+def check_label(value: str) -> str:
+    """A label that Prometheus accepts, and that means nothing else here."""
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value) or value.startswith("__"):
+        raise ValueError(f"{value!r} is not a label: letters, digits and _, not at the start a digit or __")
+    if value in TAKEN_LABELS:
+        raise ValueError(f"{value!r} is a label already")
+    return value
+
+
+def check_origin(value: str) -> str:
+    """``tag.<name>`` or ``param.<name>``."""
+    kind, _, name = value.partition(".")
+    if kind not in ("tag", "param") or not name:
+        raise ValueError(f"{value!r} is neither tag.<name> nor param.<name>")
     return value
 
 
@@ -147,7 +179,19 @@ Size = Annotated[
 ]
 """A positive number of bytes."""
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Pattern = Annotated[str, Field(min_length=1)]
+"""A shell-style pattern."""
+
+FamilyName = Annotated[str, AfterValidator(check_family)]
+"""The name of a metric family without its ``mlflow_``."""
+
+LabelName = Annotated[str, AfterValidator(check_label)]
+"""A Prometheus label of the operator's."""
+
+LabelOrigin = Annotated[str, AfterValidator(check_origin)]
+"""Where a label's value comes from."""
+
+Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 """A list of words; one comma-separated string is accepted too."""
 
 Since = Annotated[str, BeforeValidator(check_since), WithJsonSchema({"type": "string"})]

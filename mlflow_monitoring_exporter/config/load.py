@@ -160,7 +160,7 @@ def _validate(
         return model.model_validate(values)
     except ValidationError as error:
         for detail in error.errors(include_input=False, include_url=False):
-            loc = tuple(map(str, detail["loc"]))
+            loc = tuple(str(part) for part in detail["loc"] if part != "[key]")  # said of a mapping's key itself
             if incomplete and detail["type"] in ("missing", "value_error") and len(loc) <= 1:
                 continue
             problems.append(_problem(layer, path + loc, _say(detail, model, loc)))

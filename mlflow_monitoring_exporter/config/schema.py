@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from mlflow_monitoring_exporter.config.fields import (
     Duration,
     DurationOrZero,
+    FamilyName,
+    LabelName,
+    LabelOrigin,
     Listen,
+    Pattern,
     Since,
     Size,
     Words,
     check_database_url,
     check_http_url,
+    split_commas,
 )
 from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
 
@@ -69,6 +75,25 @@ class PatternFilter(Section):
     exclude: Words = ()
 
 
+class MetricsConfig(PatternFilter):
+    """Which metric keys are exported, what they are called in Prometheus, and which values are better."""
+
+    rename: Mapping[Pattern, FamilyName] = Field(
+        {}, description="pattern of keys: name of the family; each * of the name is what the pattern's * matched"
+    )
+    direction: Mapping[Pattern, Literal["min", "max"]] = Field(
+        {}, description="pattern of keys: whether small (min) or large (max) values are better"
+    )
+
+    @field_validator("rename")
+    @classmethod
+    def _no_more_stars(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for pattern, name in value.items():
+            if name.count("*") > pattern.count("*"):
+                raise ValueError(f"{name!r} has more * than {pattern!r}, so nothing can stand for them")
+        return value
+
+
 class SweepConfig(Section):
     """The slow search for what no filter finds: late points, edited tags, runs that are gone or back."""
 
@@ -83,7 +108,7 @@ class ExportConfig(Section):
     jitter: DurationOrZero = Field(0.0, description="each poll is moved by up to this much, earlier or later")
     max_experiments: int = Field(10, ge=0, description="newest activity first; 0 means all")
     experiments: PatternFilter = PatternFilter()
-    metrics: PatternFilter = PatternFilter()
+    metrics: MetricsConfig = MetricsConfig()
     tags: Words = Field(
         ("project", "stage", "data_version", "owner"),
         description="patterns of the run tags that sinks may see; everything else stays inside",
@@ -95,12 +120,41 @@ class ExportConfig(Section):
     drain_timeout: Duration = Field(30.0, description="how long export-once and a stopping daemon go on delivering")
 
 
+class ShownRunsConfig(Section):
+    """Which runs have series of their own, besides all that have not ended; per experiment."""
+
+    last: int = Field(20, ge=0, description="those that ended last")
+    best: int = Field(5, ge=0, description="those with the best value")
+    by: Words = Field(
+        (),
+        description="patterns of keys: the first that an experiment has; default: its first of known direction",
+    )
+
+
+class LabelsConfig(Section):
+    """The labels of the series of runs."""
+
+    add: Mapping[LabelName, LabelOrigin] = Field({}, description="label: tag.<name> or param.<name> of the run")
+    drop: Annotated[
+        tuple[Literal["experiment_name", "run_id", "model_stage", "metric"], ...], BeforeValidator(split_commas)
+    ] = Field((), description="labels of ours to leave out; of series that become the same, one stays")
+    max_values: int = Field(100, ge=1, description="different values of one added label; what is more becomes other")
+
+
 class GaugesConfig(Section):
     """How MLflow's values become gauges."""
 
     max_series: int = Field(
-        10_000, ge=1, description="gauges of MLflow metrics at most: of open runs first, then of the newest"
+        10_000, ge=1, description="series at most: aggregates, the registry, open runs, then the newest runs"
     )
+    runs: ShownRunsConfig = ShownRunsConfig()
+    naming: Literal["families", "generic"] = Field(
+        "families", description="mlflow_<key>, or mlflow_run_metric with the label metric for all"
+    )
+    labels: LabelsConfig = LabelsConfig()
+    stalled_after: Duration = Field(3600.0, description="a run that is RUNNING and silent for this long is stalled")
+    stalled_gaps: float = Field(10.0, gt=0, description="or for this many times its own usual gap between metrics")
+    orphaned_after: Duration = Field(86_400.0, description="a stalled run that is silent for this long is orphaned")
 
 
 class StateConfig(Section):

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
-
-from prometheus_client.registry import Collector
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.exporters.exposition import Page
 from mlflow_monitoring_exporter.model import Batch, Snapshot
 
 PayloadT_contra = TypeVar("PayloadT_contra", bound=Batch | Snapshot, contravariant=True)
@@ -61,8 +60,14 @@ class Exporter(Protocol[PayloadT_contra]):
         ...
 
 
-class ScrapedExporter(Collector):
-    """Marks an exporter that is fetched instead of sending: the daemon registers it on /metrics."""
+@runtime_checkable
+class ScrapedExporter(Protocol):
+    """An exporter that is fetched instead of sending: the daemon serves its page on /metrics."""
+
+    @property
+    def page(self) -> Page:
+        """What is to be served now. Asked from any thread."""
+        ...
 
 
 #: An exporter whose payload type was decided by its plugin's mode, which types cannot follow.

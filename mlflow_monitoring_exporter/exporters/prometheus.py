@@ -11,15 +11,12 @@ The address is that of the daemon: ``web.listen``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
-
-from prometheus_client.core import Metric
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin, ScrapedExporter
-from mlflow_monitoring_exporter.exporters.exposition import to_metrics
+from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.exporters.exposition import Encoder, Page
 from mlflow_monitoring_exporter.model import Snapshot
 
 
@@ -29,11 +26,18 @@ class PrometheusConfig(ExporterConfig):
     type: Literal["prometheus"]
 
 
-class PrometheusExporter(ScrapedExporter):
-    """Keeps the newest snapshot; the daemon registers it as a collector of /metrics."""
+class PrometheusExporter:
+    """Keeps the newest snapshot, encoded; the daemon serves it on /metrics."""
 
     def __init__(self, _config: PrometheusConfig) -> None:
-        self._snapshot = Snapshot({})
+        self._encoder = Encoder()
+        self._snapshot: Snapshot | None = None
+        self._page = Page()
+
+    @property
+    def page(self) -> Page:
+        """The newest snapshot; empty before the first."""
+        return self._page
 
     def start(self) -> None:
         """Nothing to acquire: the web room listens."""
@@ -42,18 +46,13 @@ class PrometheusExporter(ScrapedExporter):
         """Nothing can fail: the snapshot stays in this process."""
 
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:  # noqa: ARG002 - takes no time
-        self._snapshot = payload
-
-    def collect(self) -> Iterator[Metric]:
-        """Every family of the newest snapshot, for prometheus_client."""
-        return to_metrics(self._snapshot.families())
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: which families there are depends on MLflow."""
-        return []
+        if payload is not self._snapshot:
+            self._encoder.turn()
+            self._page = self._encoder.page(payload)
+            self._snapshot = payload
 
     def close(self) -> None:
-        self._snapshot = Snapshot({})
+        self._snapshot, self._page = None, Page()
 
 
 plugin = ExporterPlugin(

@@ -1,4 +1,4 @@
-"""Keeps a Prometheus Pushgateway in step: one group per experiment, replaced whole.
+"""Keeps a Prometheus Pushgateway in step: what it holds is compared with what it should hold.
 
 ::
 
@@ -12,17 +12,26 @@
         timeout: 10s                   # total, per request
         ca_file: /etc/ssl/private-ca.pem
 
-A group is ``job`` + ``experiment_id``. PUT replaces it, so a run that is gone is gone there too;
-POST would leave families behind that no longer exist. Scrape it with ``honor_labels: true``.
+A group is ``job`` + ``experiment_id``; the registry's has an empty one. PUT replaces it, so a run that
+is gone is gone there too; POST would leave families behind that no longer exist. A group is pushed
+when it changed, and when the gateway does not hold what was pushed last: a gateway that is killed may
+have acknowledged more than it wrote down. Groups with exactly these two labels and our job are ours,
+whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched.
+Scrape it with ``honor_labels: true``.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
+import orjson
+import structlog
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from mlflow_monitoring_exporter.config.fields import Duration, HttpUrl
@@ -31,9 +40,18 @@ from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import to_error
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.exporters.exposition import encode_text
-from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, display_url
-from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
+from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
+from mlflow_monitoring_exporter.model import Family, Snapshot
+
+_log = structlog.get_logger(__name__)
+
+#: Every group with every series, as JSON (https://github.com/prometheus/pushgateway#query-api).
+_LISTING = "/api/v1/metrics"
+#: Bytes of that; a hundred thousand series make about thirty million.
+_MAX_LISTING = 1 << 28
+#: Seconds by which the time of a push and that of its answer may differ; the latter has no fractions.
+_SAME_PUSH = 2.0
 
 
 def _with_scheme(value: object) -> object:
@@ -69,8 +87,22 @@ def _grouping(name: str, value: str) -> str:
     return f"/{name}@base64/{urlsafe_b64encode(value.encode()).decode().rstrip('=') or '='}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Pushed:
+    """What the gateway acknowledged, and when by its own clock, in Unix seconds; None if it did not say."""
+
+    families: tuple[Family, ...]
+    at: float | None
+
+    def is_held(self, held: Mapping[str, float] | None, experiment_id: str) -> bool:
+        """Whether the group that is held is the one that was pushed; false when nobody knows."""
+        if held is None or experiment_id not in held:
+            return False
+        return self.at is None or abs(held[experiment_id] - self.at) < _SAME_PUSH
+
+
 class PushgatewayExporter:
-    """One Pushgateway. Remembers which groups it pushed, and deletes those that end."""
+    """One Pushgateway. Remembers what it pushed to each group."""
 
     def __init__(self, config: PushgatewayConfig) -> None:
         self._config = config
@@ -78,8 +110,10 @@ class PushgatewayExporter:
         credentials = Credentials.from_url(config.gateway)
         if config.username is not None:
             credentials = Credentials(username=config.username, password=config.secret("password"))
-        self._client = HttpClient(credentials=credentials, ca_file=config.ca_file, max_body=1 << 24)
-        self._pushed: set[str] = set()
+        self._client = HttpClient(credentials=credentials, ca_file=config.ca_file, max_body=_MAX_LISTING)
+        self._encoder = Encoder()
+        self._pushed: dict[str, _Pushed] = {}
+        self._warned = False
 
     def start(self) -> None:
         """Nothing lasts but the session, which opens by itself."""
@@ -89,20 +123,23 @@ class PushgatewayExporter:
         self._send("GET", "/api/v1/status", Deadline.after(self._config.timeout), what="its status")
 
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:
-        """Replace the group of every experiment.
+        """Make the gateway hold these groups and no others of our job.
 
         A group that the gateway refuses does not keep the others from being pushed.
         """
+        held = self._held(deadline)
+        self._encoder.turn()
         refused: list[str] = []
-        for experiment_id, families in payload.groups.items():
+        wanted = {experiment_id: families for experiment_id, families in payload.groups.items() if families}
+        for experiment_id, families in wanted.items():
+            last = self._pushed.get(experiment_id)
+            if last is not None and last.families == families and last.is_held(held, experiment_id):
+                continue
             try:
-                if families:
-                    self._put(experiment_id, encode_text(families), deadline)
-                elif experiment_id in self._pushed:
-                    self._delete(experiment_id, deadline)
+                self._put(experiment_id, families, deadline)
             except PermanentExportError as error:
                 refused.append(str(error))
-        for experiment_id in sorted(self._pushed - payload.groups.keys()):
+        for experiment_id in sorted((self._pushed.keys() | (held or {}).keys()) - wanted.keys()):
             self._delete(experiment_id, deadline)
         if refused:
             raise PermanentExportError("; ".join(refused))
@@ -110,16 +147,40 @@ class PushgatewayExporter:
     def close(self) -> None:
         self._client.close()
 
-    def _put(self, experiment_id: str, body: bytes, deadline: Deadline) -> None:
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        self._send(
-            "PUT", self._path(experiment_id), deadline, what=f"experiment {experiment_id}", body=body, headers=headers
+    def _held(self, deadline: Deadline) -> Mapping[str, float] | None:
+        """The experiment ids of our groups, and when each was pushed; None when the gateway does not tell."""
+        answer = self._request("GET", _LISTING, deadline)
+        if answer.status in (404, 405):  # older than 1.0, or behind something that lets only pushes through
+            if not self._warned:
+                self._warned = True
+                _log.warning("the Pushgateway does not list its groups: all are pushed each time", gateway=self._where)
+            return None
+        self._raise_unless_ok(answer, "its groups")
+        try:
+            groups = orjson.loads(answer.body)["data"]
+            return {
+                group["labels"]["experiment_id"]: float(group["push_time_seconds"]["metrics"][0]["value"])
+                for group in groups
+                if group["labels"].keys() == {"job", "experiment_id"}
+                and group["labels"]["job"] == self._config.job_name
+            }
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise RetryableExportError(f"{self._where}{_LISTING} does not answer like a Pushgateway") from None
+
+    def _put(self, experiment_id: str, families: tuple[Family, ...], deadline: Deadline) -> None:
+        headers = {"Content-Type": TEXT}
+        self._pushed.pop(experiment_id, None)
+        answer = self._send(
+            *("PUT", self._path(experiment_id), deadline),
+            what=f"experiment {experiment_id}" if experiment_id else "the model registry",
+            body=self._encoder.text(families),
+            headers=headers,
         )
-        self._pushed.add(experiment_id)
+        self._pushed[experiment_id] = _Pushed(families, _date(answer))
 
     def _delete(self, experiment_id: str, deadline: Deadline) -> None:
         self._send("DELETE", self._path(experiment_id), deadline, what=f"experiment {experiment_id}")
-        self._pushed.discard(experiment_id)
+        self._pushed.pop(experiment_id, None)
 
     def _path(self, experiment_id: str) -> str:
         return f"/metrics{_grouping('job', self._config.job_name)}{_grouping('experiment_id', experiment_id)}"
@@ -133,9 +194,22 @@ class PushgatewayExporter:
         what: str,
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> None:
+    ) -> HttpResponse:
+        answer = self._request(method, path, deadline, body=body, headers=headers)
+        self._raise_unless_ok(answer, what)
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        *,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> HttpResponse:
         try:
-            answer = self._client.request(
+            return self._client.request(
                 method,
                 self._config.gateway + path,
                 deadline=deadline.earlier(self._config.timeout),
@@ -144,9 +218,18 @@ class PushgatewayExporter:
             )
         except HttpFailedError as error:
             raise RetryableExportError(f"{self._where}: {error}") from None
+
+    def _raise_unless_ok(self, answer: HttpResponse, what: str) -> None:
         if not answer.ok:
-            text = f"{self._where} answered {self._client.describe(answer)} ({what})"
-            raise to_error(answer, text)
+            raise to_error(answer, f"{self._where} answered {self._client.describe(answer)} ({what})")
+
+
+def _date(answer: HttpResponse) -> float | None:
+    """When the answer was given, by the clock of who gave it."""
+    try:
+        return parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
 
 
 plugin = ExporterPlugin(

@@ -12,6 +12,7 @@ from mlflow_monitoring_exporter.schedule.poll import Poller, PollReport
 from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.transform.book import MAX_SERIES
 
 _log = structlog.get_logger(__name__)
 
@@ -79,11 +80,15 @@ class PollJob:
         metrics.poll_success.set_to_current_time()
         metrics.experiments.set(report.experiments)
         metrics.runs.set(report.runs)
-        metrics.series.set(report.series - report.left_out)
-        metrics.series_dropped.labels("max_series").set(report.left_out)
-        if report.left_out and not self._left_out:
-            _log.warning("there are more series than gauges.max_series: old runs are left out", series=report.series)
-        self._left_out = report.left_out
+        metrics.series.set(report.shown or 0)
+        for reason, count in report.left_out.items():
+            metrics.series_left_out.labels(reason).set(count)
+            if report.renewed:
+                metrics.series_dropped.labels(reason).inc(count)
+        left_out = report.left_out.get(MAX_SERIES, 0)
+        if left_out and not self._left_out:
+            _log.warning("there are more series than gauges.max_series: old runs are left out", left_out=left_out)
+        self._left_out = left_out
         self._readiness.good(MLFLOW, valid_for=self._patience)
         if report.full:
             names = ", ".join(report.full)

@@ -17,17 +17,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.queueing import Queue, QueueEvents, Queueing
 from mlflow_monitoring_exporter.schedule.reading import Reading
+from mlflow_monitoring_exporter.schedule.showing import Showing
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.pending import Pending
-from mlflow_monitoring_exporter.transform.gauges import build_snapshot
+from mlflow_monitoring_exporter.transform.direction import Direction
+from mlflow_monitoring_exporter.transform.labels import AddedLabels
 
 #: How many times as long as counting took it is not done again, unless it took less than _CHEAP seconds.
 _COUNTING = 20
@@ -42,21 +44,25 @@ class PollReport:
     """What a whole poll found.
 
     ``runs`` and ``series`` are there now, or were when they were last counted, whether or not this poll
-    read them; ``left_out`` are series beyond ``gauges.max_series``, and ``gone`` are runs that are not
-    there any more. ``enqueued`` counts new samples per exporter; ``full`` names exporters whose queue
-    had no room, so that points were left in MLflow for a later poll. ``unfinished`` says that some were
-    left because reading them would have kept the next poll, and the gauges, waiting.
+    read them; ``gone`` are runs that are not there any more. ``shown`` counts the series of the snapshot
+    (None when nobody shows gauges), ``left_out`` those that are missing in it, by reason; ``renewed`` says
+    that it is another snapshot than the one before. ``enqueued`` counts new samples per exporter;
+    ``full`` names exporters whose queue had no room, so that points were left in MLflow for a later
+    poll. ``unfinished`` says that some were left because reading them would have kept the next poll,
+    and the gauges, waiting.
     """
 
     experiments: int
     runs: int
     gone: int
     series: int
-    left_out: int
     enqueued: Mapping[str, int]
     full: tuple[str, ...]
     seconds: float
     unfinished: bool = False
+    shown: int | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    renewed: bool = False
 
 
 def _nobody(*_: object) -> None:
@@ -80,7 +86,7 @@ class PollEvents:
 
 
 class Poller:
-    """Polls one MLflow. Used by one thread at a time."""
+    """Polls one MLflow. Used by one thread at a time. ``clock`` gives the time in Unix seconds."""
 
     def __init__(
         self,
@@ -92,16 +98,21 @@ class Poller:
         queues: Sequence[Queue],
         events: PollEvents,
         stop: threading.Event,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._interval = config.interval
-        self._max_series = (gauges or GaugesConfig()).max_series
+        gauges = gauges or GaugesConfig()
         self._mirror = Mirror(database, source.server)
         self._events = events
+        self._showing = Showing(self._mirror, gauges, config)
+        self._clock = clock
+        self._published: Snapshot | None = None
         pending = Pending(database, self._mirror)
         self._reading = Reading(
             source,
             config,
+            AddedLabels(gauges.labels.add),
             database=database,
             mirror=self._mirror,
             pending=pending,
@@ -121,7 +132,6 @@ class Poller:
         self._counts: tuple[int, int] | None = None
         self._counted = False
         self._count_again = 0.0
-        self._snapshot = Snapshot({})
 
     def run(self, *, complete: bool) -> PollReport:
         """Read what changed; with ``complete`` read everything, and find points that were logged late, too.
@@ -136,13 +146,12 @@ class Poller:
             self._expected = True
         counts, self._counts = self._counts, None  # what a poll that fails recorded is still to be shown
         found = self._reading.update(complete=complete)
-        changed = counts is None or bool(found.changed or found.gone)
+        snapshot, renewed = None, False
         if self._events.published is not None:
-            if changed:
-                runs = self._mirror.runs(limit=self._max_series)
-                self._snapshot = build_snapshot(runs, empty=found.experiments)
-            self._events.published(self._snapshot)
-        self._counted = self._counted and not changed
+            snapshot = self._showing.update(found, round(self._clock() * 1000))
+            renewed, self._published = snapshot is not self._published, snapshot
+            self._events.published(snapshot)
+        self._counted = self._counted and not found.anything
         if counts is None or complete or (not self._counted and time.monotonic() >= self._count_again):
             counts = self._count()
         self._counts = counts
@@ -151,14 +160,20 @@ class Poller:
         return PollReport(
             experiments=len(found.experiments),
             runs=counts[0],
-            gone=found.gone,
+            gone=len(found.gone),
             series=counts[1],
-            left_out=max(0, counts[1] - self._max_series),
             enqueued=queued.enqueued,
             full=queued.full,
             unfinished=queued.unfinished,
             seconds=time.monotonic() - started,
+            shown=None if snapshot is None else snapshot.series_count,
+            left_out={} if snapshot is None else snapshot.left_out,
+            renewed=renewed,
         )
+
+    def directions(self) -> dict[str, Direction | None]:
+        """Every metric key that was published, with the direction in which it gets better."""
+        return self._showing.directions()
 
     def _count(self) -> tuple[int, int]:
         """What is there. Counting costs what exists, not what changed, so it gets a small part of the time."""

@@ -4,6 +4,7 @@
 
     first, export-once, other selection     load: all runs of the newest k experiments
     every poll                              changes: the source's own cheapest way; newcomers are loaded
+                                            registry: versions and aliases of models
     every export.sweep.every                one step of the sweep: what no filter and no feed can find
 
 A step is recorded with the number of its load or sweep in one transaction, so a kill at any instant
@@ -15,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import structlog
@@ -24,13 +25,15 @@ from sqlalchemy import Connection
 from mlflow_monitoring_exporter.config.schema import ExportConfig
 from mlflow_monitoring_exporter.model import Experiment, Run
 from mlflow_monitoring_exporter.parallel import ahead
+from mlflow_monitoring_exporter.schedule.registry import Registry, RegistryReading
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.state.standing import KnownExperiment, Round, Standing, Stood
-from mlflow_monitoring_exporter.transform.gauges import tagged_stage
+from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.ranking import newest_first
+from mlflow_monitoring_exporter.transform.registry import tagged_stage
 from mlflow_monitoring_exporter.transform.select import Selection
 
 _log = structlog.get_logger(__name__)
@@ -45,11 +48,23 @@ class PollInterruptedError(Exception):
 
 @dataclass(slots=True)
 class Found:
-    """What one update found: watched experiments, runs that are gone, and how much is different now."""
+    """What is different since the last update that was whole.
 
-    experiments: Sequence[str] = ()
-    gone: int = 0
-    changed: int = 0
+    ``experiments`` are those that are watched now, names by id; ``renewed`` says that they were others
+    before. ``moved`` are runs that are new or not what they were, ``gone`` those that are not there any
+    more, ``registry`` is the same object as before when it says the same.
+    """
+
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    renewed: bool = False
+    moved: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    registry: Registry = field(default_factory=Registry)
+
+    @property
+    def anything(self) -> bool:
+        """Whether runs or experiments differ."""
+        return bool(self.renewed or self.moved or self.gone)
 
 
 class Reading:
@@ -62,6 +77,7 @@ class Reading:
         self,
         source: Source,
         config: ExportConfig,
+        labels: AddedLabels,
         *,
         database: Database,
         mirror: Mirror,
@@ -72,13 +88,16 @@ class Reading:
         self._source = source
         self._config = config
         self._selection = Selection(config)
+        self._labels = labels
+        self._chosen = _fingerprint(config, labels)
         self._database = database
         self._mirror = mirror
         self._pending = pending
         self._standing = Standing(database, mirror.server)
         self._stop = stop
         self._on_runs = on_runs
-        self._stages: Mapping[str, str] | None = None
+        self._registry = RegistryReading(source, database, mirror, self._selection.metric)
+        self._found = Found()
         self._swept = time.monotonic()
         self._allowance = _REREAD
 
@@ -89,11 +108,10 @@ class Reading:
         """
         old = self._standing.stood()
         found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
-        result = Found()
+        result = self._found  # with what an update that failed had recorded by then
         sweep = time.monotonic() - self._swept >= self._config.sweep.every
-        if sweep or complete or self._stages is None:
-            self._restage(result)
-        selection = _fingerprint(self._config)
+        result.moved.update(self._registry.update(refresh=sweep or complete, first=old.since_ms is None))
+        selection = self._chosen
         if complete or old.since_ms is None or old.selection != selection:
             reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
             # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
@@ -103,9 +121,13 @@ class Reading:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
                 self._sweep([i for i, known in new.experiments.items() if known.watched], result)
+        result.experiments = {i: known.name for i, known in new.experiments.items() if known.watched}
+        others = [i for i in found if i not in result.experiments]
+        self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete)
+        result.registry = self._registry.registry
         with self._database.write() as tx:
-            result.changed += self._standing.advance(tx, old, replace(new, selection=selection))
-        result.experiments = [i for i, known in new.experiments.items() if known.watched]
+            result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))
+        self._found = Found()
         return result
 
     def _load_everything(
@@ -149,15 +171,17 @@ class Reading:
         if not (selected or part.gone or part.touched or part.lost):
             return
         with self._database.write() as tx:
-            result.changed += self._mirror.record(tx, selected, self._standing.round(tx), count=False)
-            result.gone += self._mirror.hide(tx, part.gone)
+            moved = self._mirror.record(tx, selected, self._standing.round(tx), count=False)
+            gone = self._mirror.hide(tx, part.gone)
             self._pending.touch(tx, part.touched)
             if part.lost:
                 self._pending.reset(tx)
+        result.moved.update(moved)
+        result.gone.update(gone)
 
     def _load(self, ids: Sequence[str], result: Found, *, since_ms: int, mark: str, reread: bool) -> Round:
         """Read all runs of these experiments; with ``reread`` nothing that was read before counts."""
-        key = f"{_fingerprint(self._config)} {reread} {' '.join(sorted(ids))}"
+        key = f"{self._chosen} {reread} {' '.join(sorted(ids))}"
         digest = blake2b(key.encode(), digest_size=16).hexdigest()
         with self._database.write() as tx:
             load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
@@ -168,13 +192,15 @@ class Reading:
         for page in ahead(self._source.runs(ids, after=load.position)):
             self._check_stop()
             with self._database.write() as tx:
-                result.changed += self._mirror.record(tx, self._select(page.runs), load.number, count=True)
+                moved = self._mirror.record(tx, self._select(page.runs), load.number, count=True)
                 self._standing.load_reached(tx, page.position)
+            result.moved.update(moved)
             count += len(page.runs)
             self._on_runs(count)
         with self._database.write() as tx:
-            result.gone += self._mirror.settle(tx, ids, load.number)
+            gone = self._mirror.settle(tx, ids, load.number)
             self._standing.load_ended(tx)
+        result.gone.update(gone)
         return load
 
     def _sweep(self, ids: Sequence[str], result: Found) -> None:
@@ -184,10 +210,11 @@ class Reading:
         for page in self._source.runs(ids, after=sweep.position, limit=self._config.sweep.page):
             self._check_stop()
             with self._database.write() as tx:
-                result.changed += self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
+                moved = self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
                 self._standing.sweep_reached(tx, page.position)
-                if page.position is None:
-                    result.gone += self._mirror.settle(tx, ids, sweep.number)
+                gone = [] if page.position else self._mirror.settle(tx, ids, sweep.number)
+            result.moved.update(moved)
+            result.gone.update(gone)
             if page.position != sweep.position:
                 break
         if self._config.history and not self._source.exact:
@@ -201,11 +228,6 @@ class Reading:
         if self._allowance > 0:
             self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
-    def _restage(self, result: Found) -> None:
-        self._stages = self._source.stages()
-        with self._database.write() as tx:
-            result.changed += self._mirror.restage(tx, self._stages)
-
     def _activity(self, ids: Iterable[str], found: Mapping[str, Experiment]) -> Mapping[str, int]:
         """Nothing is asked when all of them will be watched anyway."""
         limit = self._config.max_experiments
@@ -215,7 +237,7 @@ class Reading:
         return newest_first(list(found), activity, self._config.max_experiments or len(found))
 
     def _select(self, runs: Iterable[Run]) -> list[Selected]:
-        stages = self._stages or {}
+        stages = self._registry.stages
         return [
             Selected(
                 run,
@@ -223,6 +245,7 @@ class Reading:
                 tagged_stage(run.tags),
                 stages.get(run.run_id, ""),
                 tuple(point for point in run.latest if self._selection.metric(point.key)),
+                self._labels.of(run.tags, run.params),
             )
             for run in runs
         ]
@@ -239,10 +262,11 @@ def _known(
     return {i: KnownExperiment(e.name, i in chosen, activity.get(i)) for i, e in found.items()}
 
 
-def _fingerprint(config: ExportConfig) -> str:
+def _fingerprint(config: ExportConfig, labels: AddedLabels) -> str:
     """What is selected, and after the colon, how much of it."""
-    chosen = config.model_dump_json(include={"experiments", "metrics", "tags"})
-    return f"{blake2b(chosen.encode(), digest_size=16).hexdigest()}:{'all' if config.history else 'latest'}"
+    chosen = config.model_dump_json(include={"experiments": True, "metrics": {"include", "exclude"}, "tags": True})
+    digest = blake2b(f"{chosen} {labels}".encode(), digest_size=16).hexdigest()
+    return f"{digest}:{'all' if config.history else 'latest'}"
 
 
 def _now_ms() -> int:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlflow_monitoring_exporter.errors import SourceResponseError
-from mlflow_monitoring_exporter.model import MLFLOW_INFINITY, Experiment, Point, Run, RunStatus, decode_value
+from mlflow_monitoring_exporter.model import (
+    MLFLOW_INFINITY,
+    Experiment,
+    ModelVersion,
+    Point,
+    Run,
+    RunStatus,
+    decode_value,
+)
 
 #: Told of everything that was skipped: which item, and why.
 OnSkipped = Callable[[str, str], None]
+
+#: Not stages: MLflow's words for "no stage" and for a deleted version.
+NO_STAGE = frozenset({"", "None", "Deleted_Internal"})
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _INT64_MAX = 2**63 - 1
@@ -95,15 +106,12 @@ def experiment(record: Any) -> Experiment:
     return Experiment(text(fields.get("experiment_id"), "experiment_id"), text(fields.get("name"), "its name"))
 
 
-def run(record: Any) -> Run:
-    """A run of runs/search; raises MalformedError."""
+def run(record: Any, params: frozenset[str] = frozenset()) -> Run:
+    """A run of runs/search, with those of ``params`` that it has; raises MalformedError."""
     fields = _mapping(record, "a run")
     info = _mapping(fields.get("info"), "info")
     data = _mapping(fields.get("data", {}), "data")
-    tags = {
-        text(tag.get("key"), "a tag's key"): text(tag.get("value", ""), "a tag's value")
-        for tag in (_mapping(tag, "a tag") for tag in _items(data.get("tags", []), "tags"))
-    }
+    wanted = _pairs(data.get("params", []), "params") if params else {}
     return build_run(
         run_id=info.get("run_id"),
         experiment_id=info.get("experiment_id"),
@@ -111,8 +119,9 @@ def run(record: Any) -> Run:
         status=info.get("status"),
         start=info.get("start_time"),
         end=info.get("end_time"),
-        tags=tags,
+        tags=_pairs(data.get("tags", []), "tags"),
         latest=tuple(point(metric) for metric in _items(data.get("metrics", []), "metrics")),
+        params={name: value for name, value in wanted.items() if name in params},
     )
 
 
@@ -126,15 +135,38 @@ def aliases(record: Any) -> Sequence[tuple[str, str, str]]:
     ]
 
 
-def model_version(record: Any) -> tuple[str, str, str, str]:
-    """``(model, version, run_id, stage)`` of a model version of model-versions/search; raises MalformedError."""
+def model_version(record: Any, aliases: Mapping[tuple[str, str], Sequence[str]]) -> ModelVersion:
+    """A model version of model-versions/search; raises MalformedError.
+
+    It does not name its ``aliases``, by model and version, which only registered-models/search does.
+    """
     fields = _mapping(record, "a model version")
-    return (
-        text(fields.get("name"), "a model's name"),
-        str(fields.get("version")),
-        text(fields.get("run_id", ""), "run_id"),
-        text(fields.get("current_stage", ""), "current_stage"),
+    return build_model_version(
+        fields.get("name"), fields.get("version"), fields.get("run_id", ""), fields.get("current_stage", ""), aliases
     )
+
+
+def build_model_version(
+    name: Any, version: Any, run_id: Any, stage: Any, aliases: Mapping[tuple[str, str], Sequence[str]]
+) -> ModelVersion:
+    """A model version from the fields that MLflow stores; raises MalformedError."""
+    name = text(name, "a model's name")
+    stage = text(stage or "", "current_stage")
+    return ModelVersion(
+        name,
+        integer(version, "its version"),
+        text(run_id or "", "run_id"),
+        "" if stage in NO_STAGE else stage,
+        tuple(sorted(aliases.get((name, str(version)), ()))),
+    )
+
+
+def by_version(aliases: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[str]]:
+    """The aliases of each ``(model, version)``."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, version, alias in aliases:
+        found.setdefault((name, version), []).append(alias)
+    return found
 
 
 def build_run(
@@ -147,6 +179,7 @@ def build_run(
     end: Any,
     tags: Mapping[str, str],
     latest: tuple[Point, ...],
+    params: Mapping[str, str],
 ) -> Run:
     """A run from the fields that MLflow stores, by MLflow's own rules; raises MalformedError.
 
@@ -165,6 +198,7 @@ def build_run(
         end_ms=None if end is None else integer(end, "its end time") or None,
         tags=tags,
         latest=tuple(sorted(latest)),  # by key, of which each run has every one once
+        params=params,
     )
 
 
@@ -172,6 +206,14 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise MalformedError(f"{what} is not an object")
     return value
+
+
+def _pairs(value: Any, what: str) -> dict[str, str]:
+    """MLflow's lists of ``{key, value}``."""
+    return {
+        text(item.get("key"), f"a key of {what}"): text(item.get("value", ""), f"a value of {what}")
+        for item in (_mapping(item, f"one of {what}") for item in _items(value, what))
+    }
 
 
 def _items(value: Any, what: str) -> list[Any]:

@@ -5,6 +5,7 @@
     experiments() -> activity() -> runs()      once for what is new: all runs, in pages
                                    changes()   every poll: runs that may have changed, since last time
                                    histories() points of the series that moved
+                                   registry()  versions and aliases of registered models
 
 A reader only reads. It keeps no durable state, decides nothing about what is exported, and can be
 called again after any error. It is used by one thread at a time.
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlflow_monitoring_exporter.model import Experiment, Point, Run
+from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Point, Run
 
 #: How late another machine's clock may be without anything being missed until the sweep, in ms.
 _OVERLAP_MS = 120_000
@@ -148,10 +149,16 @@ class Source(Protocol):
         """All wanted points of each series, in bounded chunks; points that are not wanted may be among them."""
         ...
 
-    def stages(self) -> Mapping[str, str]:
-        """What the model registry says of each run, by run id: its alias (several: sorted, joined
-        by commas), else its stage. Runs without either are absent; so is everything when the
-        server has no registry."""
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
+        """Those of these runs that are active in one of these experiments."""
+        ...
+
+    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:
+        """Every version of every registered model, sorted; nothing when the server has no registry.
+
+        Without ``refresh`` only what a cheap question tells to have changed is read again: the same
+        object means that nothing has.
+        """
         ...
 
     def close(self) -> None: ...

@@ -7,15 +7,16 @@ a kill before its history was queued costs nothing: the next poll reads it again
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run, RunGauges
+from mlflow_monitoring_exporter.batches import batches
+from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run, RunGauges, RunStatus
 from mlflow_monitoring_exporter.state.bulk import execute_many
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
@@ -26,21 +27,36 @@ BINDS = 10_000
 #: Runs whose values are read together.
 _RUNS = 500
 
+#: MLflow logs these keys by itself, from a thread of its own.
+_SYSTEM = "system/"
+#: How much of the usual gap between two metrics the newest one makes.
+_NEWEST_GAP = 0.3
+
 _CHANGING = (
     *(run.c.experiment_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms, run.c.parent_run_id),
-    *(run.c.tags, run.c.tagged_stage, run.c.registry_stage, run.c.present),
+    *(run.c.tags, run.c.labels, run.c.tagged_stage, run.c.registry_stage, run.c.present),
+    *(run.c.last_ms, run.c.alive_ms),
+)
+_SHOWN = (
+    *(run.c.id, run.c.experiment_id, run.c.run_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms),
+    *(run.c.registry_stage, run.c.tagged_stage, run.c.parent_run_id, run.c.last_ms, run.c.alive_ms, run.c.gap_ms),
+    run.c.labels,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A run as it is exported: only selected metrics and tags; its stage by its tags and by the registry."""
+    """A run as it is exported: only selected metrics and tags; its stage by its tags and by the registry.
+
+    ``labels`` are those that the operator added to its gauges.
+    """
 
     run: Run
     tags: Mapping[str, str]
     tagged_stage: str
     registry_stage: str
     latest: tuple[Point, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +90,8 @@ class Mirror:
             tx.execute(insert(server).values(identity=identity).on_conflict_do_nothing())
             self.server: int = tx.execute(select(server.c.id).where(server.c.identity == identity)).scalar_one()
 
-    def record(self, tx: Connection, page: Sequence[Selected], met_in: int, *, count: bool) -> int:
-        """Take over some runs, met in the load or sweep ``met_in``; how many things changed.
+    def record(self, tx: Connection, page: Sequence[Selected], met_in: int, *, count: bool) -> list[str]:
+        """Take over some runs, met in the load or sweep ``met_in``; those of which anything changed.
 
         Only what changed is written; with ``count`` every run is noted as met, too.
         """
@@ -88,14 +104,16 @@ class Mirror:
             old = known.get(item.run.run_id)
             if old is None:
                 fresh.append({**row, "server": self.server, "round": met_in, "recheck": False})
-            elif tuple(row[column.name] for column in _CHANGING) != tuple(old)[2:]:
+            elif tuple(row[column.name] for column in _CHANGING) != tuple(old)[_FIRST:]:
                 ended = old.status in OPEN_STATUSES and item.run.status.terminal
-                changed.append({**row, "pk": old.id, "met": met_in, "ended": ended})
+                gap = _gap(old.gap_ms, old.last_ms, row["last_ms"])
+                changed.append({**row, "pk": old.id, "met": met_in, "ended": ended, "gap_ms": gap})
             else:
                 unchanged.append(old.id)
         pks = {run_id: row.id for run_id, row in known.items()} | self._insert(tx, fresh)
         if changed:
-            values: dict[Any, Any] = {column: bindparam(column.name) for column in (run.c.run_id, *_CHANGING)}
+            columns = (run.c.run_id, run.c.gap_ms, *_CHANGING)
+            values: dict[Any, Any] = {column: bindparam(column.name) for column in columns}
             again = run.c.recheck | bindparam("ended")
             tx.execute(
                 update(run)
@@ -104,39 +122,37 @@ class Mirror:
                 changed,
             )
         if unchanged and count:
-            for start in range(0, len(unchanged), BINDS):
-                some = run.c.id.in_(unchanged[start : start + BINDS])
-                tx.execute(update(run).where(some, run.c.round < met_in).values(round=met_in))
+            for some in batches(unchanged, BINDS):
+                tx.execute(update(run).where(run.c.id.in_(some), run.c.round < met_in).values(round=met_in))
         moved = self._record_series(tx, page, pks, [row.id for row in known.values()])
-        return len(fresh) + len(changed) + moved
+        differ = {row["run_id"] for row in (*fresh, *changed)}
+        return [item.run.run_id for item in page if item.run.run_id in differ or pks[item.run.run_id] in moved]
 
-    def hide(self, tx: Connection, run_ids: Sequence[str]) -> int:
-        """These runs are no longer there; how many of them were until now."""
-        count = 0
-        for start in range(0, len(run_ids), BINDS):
-            some = run.c.run_id.in_(run_ids[start : start + BINDS])
-            count += tx.execute(update(run).where(self._mine, run.c.present, some).values(present=False)).rowcount
-        return count
+    def hide(self, tx: Connection, run_ids: Sequence[str]) -> list[str]:
+        """These runs are no longer there; those that were until now."""
+        return [i for some in batches(run_ids, BINDS) for i in self._hide(tx, run.c.run_id.in_(some))]
 
-    def settle(self, tx: Connection, experiment_ids: Sequence[str], met_in: int) -> int:
-        """Hide the runs of these experiments that were not met since ``met_in`` began; how many."""
-        count = 0
-        for start in range(0, len(experiment_ids), BINDS):
-            some = run.c.experiment_id.in_(experiment_ids[start : start + BINDS])
-            unmet = update(run).where(self._mine, run.c.present, some, run.c.round < met_in)
-            count += tx.execute(unmet.values(present=False)).rowcount
-        return count
+    def settle(self, tx: Connection, experiment_ids: Sequence[str], met_in: int) -> list[str]:
+        """Hide the runs of these experiments that were not met since ``met_in`` began; which."""
+        unmet = run.c.round < met_in
+        parts = batches(experiment_ids, BINDS)
+        return [i for some in parts for i in self._hide(tx, run.c.experiment_id.in_(some) & unmet)]
 
-    def restage(self, tx: Connection, stages: Mapping[str, str]) -> int:
-        """The registry says this of runs, and nothing of any other; how many runs that changes."""
+    def _hide(self, tx: Connection, which: ColumnElement[bool]) -> Sequence[str]:
+        hidden = update(run).where(self._mine, run.c.present, which).values(present=False)
+        return tx.execute(hidden.returning(run.c.run_id)).scalars().all()
+
+    def restage(self, tx: Connection, stages: Mapping[str, str]) -> list[str]:
+        """The registry says this of runs, and nothing of any other; the runs for which that is new."""
         query = select(run.c.run_id, run.c.registry_stage).where(self._mine, run.c.registry_stage != "")
         old: dict[str, str] = {run_id: stage for run_id, stage in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
         new = dict.fromkeys(old, "") | dict(stages)
-        changes = [{"who": run_id, "stage": stage} for run_id, stage in new.items() if old.get(run_id) != stage]
-        if not changes:
-            return 0
-        statement = update(run).where(self._mine, run.c.run_id == bindparam("who"))
-        return tx.execute(statement.values(registry_stage=bindparam("stage")), changes).rowcount
+        differ = [run_id for run_id, stage in new.items() if old.get(run_id) != stage]
+        changes = [{"who": run_id, "stage": new[run_id]} for run_id in self._known_runs(tx, differ)]
+        if changes:
+            statement = update(run).where(self._mine, run.c.run_id == bindparam("who"))
+            tx.execute(statement.values(registry_stage=bindparam("stage")), changes)
+        return [change["who"] for change in changes]
 
     def open_runs(self, experiment_ids: Collection[str]) -> list[str]:
         """The runs of these experiments that had not ended when they were last read."""
@@ -155,45 +171,36 @@ class Mirror:
             values = select(func.count()).select_from(with_series).where(self._mine, run.c.present, series.c.shown)
             return runs, tx.execute(values.where(experiment.c.watched)).scalar_one()
 
-    def runs(self, *, limit: int | None = None) -> Iterator[RunGauges]:
-        """The runs that are there and have a value, with their latest values: open ones first, then the newest.
+    def runs_of(self, experiment_ids: Collection[str]) -> Iterator[RunGauges]:
+        """Every run that is there in these experiments, with its latest values."""
+        for some in batches(sorted(experiment_ids), BINDS):
+            yield from self._runs(run.c.experiment_id.in_(some))
 
-        At most ``limit`` values; of the run that reaches it the last keys are left out. What is not
-        asked for costs nothing.
-        """
-        columns = (
-            *(run.c.id, run.c.experiment_id, run.c.run_id, run.c.parent_run_id),
-            *(run.c.registry_stage, run.c.tagged_stage),
-        )
-        is_open = run.c.status.in_(OPEN_STATUSES)
-        left = math.inf if limit is None else limit
+    def runs_named(self, run_ids: Iterable[str]) -> Iterator[RunGauges]:
+        """Those of these runs that are there, with their latest values."""
+        for some in batches(sorted(run_ids), BINDS):
+            yield from self._runs(run.c.run_id.in_(some))
+
+    def _runs(self, which: ColumnElement[bool]) -> Iterator[RunGauges]:
         with self._database.read() as tx:
-            watched = select(experiment.c.experiment_id, experiment.c.name)
-            mine = (experiment.c.server == self.server, experiment.c.watched)
-            names: dict[str, str] = {i: name for i, name in tx.execute(watched.where(*mine))}  # noqa: C416 - untyped
-            for kind in (is_open, ~is_open):
-                query = select(*columns).where(self._mine, run.c.present, kind)
-                newest = tx.execute(query.order_by(run.c.start_ms.desc(), run.c.id.desc()))
-                for rows in newest.yield_per(_RUNS).partitions():
-                    there = [row for row in rows if row.experiment_id in names]
-                    values = _values(tx, [row.id for row in there])
-                    for row in there:
-                        if not (found := values.get(row.id)):
-                            continue
-                        if len(found) > left:
-                            found = {key: found[key] for key in sorted(found)[: int(left)]}
-                        left -= len(found)
-                        stage = row.registry_stage or row.tagged_stage
-                        name = names[row.experiment_id]
-                        yield RunGauges(row.experiment_id, name, row.run_id, stage, found, row.parent_run_id)
-                        if left <= 0:
-                            return
+            found = tx.execute(select(*_SHOWN).where(self._mine, run.c.present, which).order_by(run.c.id))
+            for rows in found.yield_per(_RUNS).partitions():
+                values = _values(tx, [row.id for row in rows])
+                for row in rows:
+                    yield RunGauges(
+                        *(row.experiment_id, row.run_id, row.name, RunStatus(row.status), row.start_ms, row.end_ms),
+                        row.registry_stage or row.tagged_stage,
+                        values.get(row.id, {}),
+                        *(row.parent_run_id, row.last_ms, row.alive_ms, row.gap_ms),
+                        orjson.loads(row.labels),
+                    )
 
     @property
     def _mine(self) -> ColumnElement[bool]:
         return run.c.server == self.server
 
-    def _row(self, item: Selected) -> dict[str, object]:
+    def _row(self, item: Selected) -> dict[str, Any]:
+        times = [(point.timestamp_ms, point.key.startswith(_SYSTEM)) for point in item.latest]
         return {
             "run_id": item.run.run_id,
             "experiment_id": item.run.experiment_id,
@@ -203,13 +210,16 @@ class Mirror:
             "end_ms": item.run.end_ms,
             "parent_run_id": item.run.parent_run_id,
             "tags": orjson.dumps(dict(item.tags), option=orjson.OPT_SORT_KEYS).decode(),
+            "labels": orjson.dumps(dict(item.labels), option=orjson.OPT_SORT_KEYS).decode(),
+            "last_ms": max((when for when, system in times if not system), default=None),
+            "alive_ms": max((when for when, _ in times), default=None),
             "tagged_stage": item.tagged_stage,
             "registry_stage": item.registry_stage,
             "present": True,
         }
 
     def _known_runs(self, tx: Connection, run_ids: Sequence[str]) -> dict[str, Any]:
-        query = select(run.c.id, run.c.run_id, *_CHANGING).where(self._mine, run.c.run_id.in_(run_ids))
+        query = select(run.c.id, run.c.run_id, run.c.gap_ms, *_CHANGING).where(self._mine, run.c.run_id.in_(run_ids))
         return {row.run_id: row for row in tx.execute(query)}
 
     @staticmethod
@@ -221,16 +231,18 @@ class Mirror:
     @staticmethod
     def _record_series(
         tx: Connection, page: Sequence[Selected], pks: Mapping[str, int], known_pks: Sequence[int]
-    ) -> int:
-        """The number of series that are new, moved, or no longer selected."""
+    ) -> set[int]:
+        """The runs with a series that is new, moved, or no longer selected."""
         known = _known_series(tx, known_pks)
         fresh: list[dict[str, Any]] = []
         moved: list[dict[str, Any]] = []
         restarted: list[dict[str, Any]] = []
         hidden: list[dict[str, Any]] = []
+        differ: set[int] = set()
         for selected in page:
             run_pk = pks[selected.run.run_id]
             old = known.pop(run_pk, {})
+            before = len(fresh) + len(moved) + len(restarted) + len(hidden)
             for point in selected.latest:
                 row = old.pop(point.key, None)
                 value = stored(point.value)
@@ -241,13 +253,22 @@ class Mirror:
                     forward = point.step >= row.step
                     (moved if forward else restarted).append({**values, "pk": row.pk, "from": row.step})
             hidden += [{"pk": row.pk} for row in old.values() if row.shown]
+            if len(fresh) + len(moved) + len(restarted) + len(hidden) > before:
+                differ.add(run_pk)
         execute_many(tx, series.insert(), fresh)
         this = update(series).where(series.c.id == bindparam("pk"))
         latest: dict[str, Any] = {name: bindparam(name) for name in ("step", "timestamp_ms", "value")}
         execute_many(tx, this.values({**latest, "shown": True, **tail_from(bindparam("from"))}), moved)
         execute_many(tx, this.values({**latest, **UNREAD, "shown": True}), restarted)
         execute_many(tx, this.values(shown=False), hidden)
-        return len(fresh) + len(moved) + len(restarted) + len(hidden)
+        return differ
+
+
+def _gap(usual: int | None, before: int | None, now: int | None) -> int | None:
+    """The usual time between two metrics, of which the newest gap makes a part."""
+    if before is None or now is None or now <= before:
+        return usual
+    return now - before if usual is None else round(usual + _NEWEST_GAP * (now - before - usual))
 
 
 def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
@@ -264,16 +285,19 @@ def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float
     return found
 
 
+#: Where the columns that are compared begin among those that are read of a known run.
+_FIRST = 3
+
 of_run = (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id)
 
 
 def _known_series(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, _Known]]:
     known: dict[int, dict[str, _Known]] = {}
-    for start in range(0, len(run_pks), BINDS):
+    for some in batches(run_pks, BINDS):
         query = select(
             *(series.c.run, series.c.key),
             *(series.c.id, series.c.step, series.c.timestamp_ms, series.c.value, series.c.shown),
-        ).where(series.c.run.in_(run_pks[start : start + BINDS]))
+        ).where(series.c.run.in_(some))
         for run_pk, key, *fields in tx.execute(query):
             known.setdefault(run_pk, {})[key] = _Known(*fields)
     return known

@@ -3,6 +3,7 @@
 ::
 
     server -- experiment -- run -- series -- seen        what MLflow holds, and what was read of it
+    server -- alias                                      the model registry's
     exporter -- outbox, dead_letter                      what is on its way
 
 Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 #: Raised with every incompatible change; a file of another version is refused with advice.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -67,6 +68,16 @@ experiment = Table(
     Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
 )
 
+alias = Table(
+    "alias",
+    metadata,
+    Column("server", ForeignKey("server.id"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version", Integer),  # of the model; NULL once the alias is removed
+    Column("changes", Integer, nullable=False),  # since it was first seen
+)
+
 run = Table(
     "run",
     metadata,
@@ -80,6 +91,10 @@ run = Table(
     Column("end_ms", BigInteger),
     Column("parent_run_id", Text),
     Column("tags", Text, nullable=False),  # a JSON object, only tags that are allowed out
+    Column("labels", Text, nullable=False),  # a JSON object, the labels that the operator added to its gauges
+    Column("last_ms", BigInteger),  # its newest metric that is not a system metric
+    Column("alive_ms", BigInteger),  # its newest metric
+    Column("gap_ms", BigInteger),  # the usual time between two values of last_ms; NULL before there are two
     Column("tagged_stage", Text, nullable=False),
     Column("registry_stage", Text, nullable=False),
     Column("present", Boolean, nullable=False),

@@ -94,16 +94,22 @@ class SelfMetrics:
         )
         self.experiments = Gauge("mlflow_exporter_experiments", "Experiments that are watched.", registry=registry)
         self.runs = Gauge("mlflow_exporter_runs", "Runs in the watched experiments.", registry=registry)
-        self.series = Gauge(
-            "mlflow_exporter_series", "Gauges of MLflow metrics in the current snapshot.", registry=registry
-        )
-        self.series_dropped = Gauge(
-            "mlflow_exporter_series_dropped",
-            "Gauges of MLflow metrics that are left out now.",
+        self.series = Gauge("mlflow_exporter_series", "Series of MLflow in the current snapshot.", registry=registry)
+        self.series_left_out = Gauge(
+            "mlflow_exporter_series_left_out",
+            "Series of MLflow that are missing in the current snapshot.",
             ["reason"],
             registry=registry,
         )
-        self.series_dropped.labels("max_series")  # is there from the start, as 0
+        self.series_dropped = Counter(
+            "mlflow_exporter_series_dropped_total",
+            "Series that were left out of a snapshot, counted again for each new one.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("max_series", "same_labels"):  # are there from the start, as 0
+            self.series_left_out.labels(reason)
+            self.series_dropped.labels(reason)
         self.read = Counter(
             "mlflow_exporter_samples_read_total",
             "Points of histories that were read from MLflow, those that were known already included.",

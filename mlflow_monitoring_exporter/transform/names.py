@@ -9,14 +9,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from fnmatch import translate
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 
-#: Families of ours, now or as the design names them for later; a user's key must not land in one.
+#: Families of ours without their ``mlflow_``; a user's key must not land in one.
 RESERVED = re.compile(
-    r"exporter_.*|experiment_metric_.*|experiment_runs|run_info|run_duration_seconds|run_metric"
-    r"|run_last_metric_timestamp_seconds|run_stalled|run_nonfinite_metrics|model_version_info"
+    r"exporter_.*|experiment_metric_.*|experiment_runs"
+    r"|run_(info|metric|start_timestamp_seconds|duration_seconds|last_metric_timestamp_seconds"
+    r"|stalled|orphaned|nonfinite_metrics)"
+    r"|model_(version_info|alias_metric|alias_metric_delta|alias_changes|alias_changes_total)"
 )
+
+#: The family of every key with ``gauges.naming: generic``.
+GENERIC = "mlflow_run_metric"
 
 #: Characters of a run id in a label, as MLflow's own pages shorten it.
 SHORT = 8
@@ -29,6 +35,56 @@ def family_name(key: str) -> str:
     """
     name = _ILLEGAL.sub("_", key)
     return f"mlflow_metric_{name}" if RESERVED.fullmatch(name) else f"mlflow_{name}"
+
+
+class FamilyNames:
+    """The family of each key: the generic one, or the key's own, renamed by the first pattern that fits.
+
+    ``rename`` maps patterns to names, in which each ``*`` stands for what the pattern's ``*`` of the
+    same place matched: ``val/*: validation_*``.
+    """
+
+    def __init__(self, rename: Mapping[str, str], *, generic: bool) -> None:
+        self._generic = generic
+        self._rename = [(_capturing(pattern), name) for pattern, name in rename.items()]
+        self._known: dict[str, str] = {}
+
+    def __getitem__(self, key: str) -> str:
+        if self._generic:
+            return GENERIC
+        name = self._known.get(key)
+        if name is None:
+            name = self._known[key] = family_name(self._renamed(key))
+        return name
+
+    def help(self, keys: Iterable[str]) -> str:
+        """What a family of these keys says of itself; the same for every group of the Pushgateway."""
+        if self._generic:
+            return "Latest value of the MLflow metric that the label metric names as it was logged."
+        names = sorted(keys)
+        return f"Latest value of the MLflow metric {', '.join(names)}."
+
+    def _renamed(self, key: str) -> str:
+        for pattern, name in self._rename:
+            if match := pattern.fullmatch(key):
+                found = iter(match.groups())
+                return "".join(next(found, "") if part == "*" else part for part in re.split(r"(\*)", name))
+        return key
+
+
+def _capturing(pattern: str) -> re.Pattern[str]:
+    """Shell-style, with a group for each ``*``; those between brackets are themselves."""
+    parts = re.split(r"(\[!?\]?[^\]]*\])|(\*+)", pattern)
+    text = ""
+    for at in range(0, len(parts), 3):
+        bracket, star = parts[at + 1 : at + 3] if at + 1 < len(parts) else (None, None)
+        text += "".join(_plain(parts[at])) + (_plain(bracket) if bracket else "") + ("(.*)" if star else "")
+    return re.compile(text, re.DOTALL)
+
+
+def _plain(pattern: str) -> str:
+    """The regular expression that fnmatch makes, without what it puts around it."""
+    return translate(pattern).removeprefix("(?s:").removesuffix(r")\Z").removesuffix(r")\z")
 
 
 def short_run_ids(run_ids: Iterable[str]) -> Mapping[str, str]:

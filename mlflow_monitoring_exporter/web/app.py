@@ -2,7 +2,8 @@
 
 ====================  ======================================================================
 ``/``                 what this is, and links
-``/metrics``          MLflow's gauges (with a ``prometheus`` exporter) and the self metrics
+``/metrics``          MLflow's gauges (with a ``prometheus`` exporter) and the self metrics, as text or
+                      OpenMetrics, compressed if that is accepted
 ``/livez``            200 while the process works, MLflow's and platforms' outages included
 ``/readyz``           200 when MLflow answers and every exporter can deliver, else 503; JSON
 ====================  ======================================================================
@@ -13,13 +14,12 @@ from __future__ import annotations
 import secrets
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -30,7 +30,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.web.metrics_page import MetricsPage
 
 _HOME = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>mlflow-monitoring-exporter</title>
 <h1>mlflow-monitoring-exporter {escape(__version__)}</h1>
@@ -41,13 +43,18 @@ _HOME = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>mlflow-m
 Verify = Callable[[str, str], bool]
 
 
-def build_app(registry: CollectorRegistry, readiness: Readiness, config: WebConfig) -> ASGIApp:
-    """The pages over ``registry`` and ``readiness``, behind basic authentication if it is configured."""
+def build_app(
+    registry: CollectorRegistry, readiness: Readiness, config: WebConfig, scraped: Iterable[ScrapedExporter] = ()
+) -> ASGIApp:
+    """The pages over ``registry``, ``scraped`` and ``readiness``, behind basic authentication if it is configured.
 
-    # Not async: encoding many series takes seconds, and Starlette gives these a thread of their own.
+    ``scraped`` is looked through with every request.
+    """
+    page = MetricsPage(registry, scraped)
+
+    # Not async: compressing many series takes time, and Starlette gives these a thread of their own.
     def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"Content-Type": content_type})
+        return page.answer(request.headers)
 
     def readyz(_request: Request) -> Response:
         report = readiness.report()

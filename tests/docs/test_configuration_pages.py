@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -54,11 +54,14 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Key]]:
 
 def kind_of(field: FieldInfo) -> str:
     plain = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not type(None)]
+    if get_origin(field.annotation) is Mapping:
+        return "mapping"
     if choices(field.annotation):
         return "choice"
     for kind, name in (
         *((Duration, "duration"), (DurationOrZero, "duration"), (Size, "size"), (Words, "patterns"), (HttpUrl, "URL")),
-        *((SecretStr, "secret"), (Path, "path"), (bool, "boolean"), (int, "integer"), (str, "text")),
+        *((SecretStr, "secret"), (Path, "path"), (bool, "boolean"), (int, "integer"), (float, "number")),
+        (str, "text"),
     ):
         if get_origin(kind) is Annotated:
             if any(marker is get_args(kind)[1] or marker == get_args(kind)[1] for marker in field.metadata):
@@ -69,7 +72,7 @@ def kind_of(field: FieldInfo) -> str:
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
-    """The words of a Literal, optional or not."""
+    """The words of a Literal, optional or not, alone, in a list or as the values of a mapping."""
     for kind in (annotation, *get_args(annotation)):
         if get_origin(kind) is Literal:
             return get_args(kind)

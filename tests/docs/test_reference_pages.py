@@ -28,6 +28,8 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.transform.direction import FALLING, RISING
+from mlflow_monitoring_exporter.transform.families import OURS
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
@@ -69,7 +71,10 @@ def test_every_exit_code_is_in_the_reference() -> None:
 
 def test_the_json_of_a_report_has_the_documented_keys() -> None:
     (shown,) = fenced("json", section(COMMANDS, "`export-once`"))
-    poll = PollReport(experiments=0, runs=0, gone=0, series=0, left_out=0, enqueued={}, full=(), seconds=0.0)
+    left_out = {"max_series": 0, "same_labels": 0}
+    poll = PollReport(
+        experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0, shown=0, left_out=left_out
+    )
     real = to_tree(OnceReport("server", None, 0, poll, (DestinationReport("file", "file", "x", "samples"),)))
     assert shape(json.loads(shown)) == shape(real)
 
@@ -107,6 +112,29 @@ def test_every_metric_is_in_the_reference_with_its_type_labels_and_their_words(s
         words = {word for label, word in labelled if label in ("result", "reason", "state")}
         assert [word for word in words if f"`{word}`" not in meaning] == [], name
     assert documented.keys() == seen
+
+
+def test_every_family_of_mlflow_is_in_the_reference_with_its_type_and_labels() -> None:
+    documented = {name: cells for name, cells in rows(METRICS).items() if name.startswith("mlflow_")}
+    documented = {name: cells for name, cells in documented.items() if not name.startswith("mlflow_exporter_")}
+    assert documented.keys() == {spec.name for spec in OURS}
+    for spec in OURS:
+        kind, unit, labels, meaning = documented[spec.name]
+        assert kind == spec.type
+        assert tuple(re.findall(r"`([^`]+)`", labels)) == spec.labels
+        assert unit
+        assert meaning
+
+
+def test_every_family_of_mlflow_is_in_an_example() -> None:
+    used = {name for text in expressions() for name in re.findall(r"\bmlflow_\w+", text)}
+    assert {spec.name for spec in OURS} <= used
+
+
+def test_every_word_that_gives_a_direction_is_in_the_reference() -> None:
+    less, more = section(METRICS, "Which way is better").split("\n\n")[1].split("More is better")
+    assert set(re.findall(r"`([^`]+)`", less)) == FALLING
+    assert set(re.findall(r"`([^`]+)`", more)) == RISING
 
 
 def expressions() -> list[str]:

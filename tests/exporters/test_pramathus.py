@@ -240,7 +240,7 @@ def test_a_key_file_that_rotates_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "able"), [(204, True), (404, True), (405, True), (401, False), (503, False)])
-def test_a_check_reaches_the_sink_and_delivers_nothing(status: int, able: bool) -> None:  # noqa: FBT001
+def test_a_check_reaches_the_sink_and_delivers_nothing(status: int, able: bool) -> None:
     with bad_server(answer(status)) as server:
         made = exporter(server.url)
         if able:

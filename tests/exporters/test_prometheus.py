@@ -1,4 +1,4 @@
-"""The scrape endpoint, through prometheus_client and promtool."""
+"""The scrape endpoint's own part, through prometheus_client's parser and promtool."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.exporters.prometheus import PrometheusConfig, PrometheusExporter
-from mlflow_monitoring_exporter.model import RunGauges
-from mlflow_monitoring_exporter.transform.gauges import build_snapshot
-from tests.exporters.samples import snapshot
+from tests.exporters.samples import Shown, of_runs, snapshot
 from tests.parts.programs import need
 
 
@@ -28,9 +25,7 @@ def exporter() -> Iterator[PrometheusExporter]:
 
 
 def scraped(exporter: PrometheusExporter) -> bytes:
-    registry = CollectorRegistry()
-    registry.register(exporter)
-    return bytes(generate_latest(registry))
+    return exporter.page.plain(openmetrics=False)
 
 
 def lint(text: bytes) -> tuple[int, str]:
@@ -51,8 +46,8 @@ def test_it_shows_the_newest_snapshot_only(exporter: PrometheusExporter) -> None
 
 
 def test_a_family_of_several_experiments_has_its_help_and_type_once(exporter: PrometheusExporter) -> None:
-    runs = [RunGauges(e, f"name {e}", e * 32, "", {"accuracy": v}) for e, v in (("a", 0.5), ("b", math.nan))]
-    exporter.export(build_snapshot(runs), deadline=Deadline.after(1))
+    runs = [Shown(e, f"name {e}", e * 8, "", {"accuracy": v}) for e, v in (("a", 0.5), ("b", math.nan))]
+    exporter.export(of_runs(runs), deadline=Deadline.after(1))
     lines = scraped(exporter).decode().splitlines()
     assert [line.split(" ")[:3] for line in lines if line.startswith("#")] == [
         ["#", "HELP", "mlflow_accuracy"],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Iterator, Mapping
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 
 from mlflow_monitoring_exporter.deadline import Deadline
@@ -16,9 +19,8 @@ from mlflow_monitoring_exporter.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters.pushgateway import PushgatewayConfig, PushgatewayExporter
-from mlflow_monitoring_exporter.model import GaugeFamily, GaugeSeries, RunGauges, Snapshot
-from mlflow_monitoring_exporter.transform.gauges import build_snapshot
-from tests.exporters.samples import any_snapshot, snapshot
+from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot
+from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
 from tests.parts.bad_server import Behaviour, answer, bad_server, hang, redirect
 from tests.parts.pushgateway import Pushgateway, pushgateway
 
@@ -48,7 +50,7 @@ def held(gateway: Pushgateway) -> set[tuple[str, str, float]]:
 
 
 def runs(**experiments: Mapping[str, float]) -> Snapshot:
-    return build_snapshot(RunGauges(e, f"name {e}", e * 32, "", values) for e, values in experiments.items())
+    return of_runs(Shown(e, f"name {e}", e * 8, "", values) for e, values in experiments.items())
 
 
 def test_a_group_per_experiment_with_the_promised_labels(gateway: Pushgateway) -> None:
@@ -68,7 +70,7 @@ def test_a_run_that_is_gone_is_gone_from_the_gateway_too(gateway: Pushgateway) -
     push(made, runs(a={"loss": 0.5, "f1": 1.0}, b={"loss": 1.5}))
     push(made, runs(a={"loss": 0.25}))
     assert held(gateway) == {("a", "loss", 0.25)}
-    push(made, build_snapshot([], empty=["a"]))
+    push(made, of_runs([], empty=["a"]))
     assert gateway.groups() == []
     push(made, runs(a={"loss": 0.125}))
     assert held(gateway) == {("a", "loss", 0.125)}
@@ -83,13 +85,96 @@ def test_groups_of_others_are_left_alone(gateway: Pushgateway) -> None:
     assert held(gateway) == {("a", "loss", 1.0)}
 
 
+def pushes(gateway: Pushgateway) -> dict[str, float]:
+    """When each group was pushed last, by experiment id."""
+    return {group["experiment_id"]: at for group, at in gateway.pushed()}
+
+
+def test_only_a_group_that_changed_is_pushed_again(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    push(made, runs(a={"loss": 0.5}, b={"loss": 1.5}))
+    before = pushes(gateway)
+    push(made, runs(a={"loss": 0.5}, b={"loss": 1.0}))
+    after = pushes(gateway)
+    assert after["a"] == before["a"]
+    assert after["b"] > before["b"]
+    assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.0)}
+
+
+def test_what_the_gateway_lost_is_pushed_again(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    payload = runs(a={"loss": 0.5}, b={"loss": 1.5})
+    push(made, payload)
+    requests.delete(f"{gateway.url}/metrics/job/mlflow_metrics/experiment_id/a", timeout=10)
+    push(made, payload)
+    assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.5)}
+
+
+def test_a_group_that_somebody_else_replaced_is_pushed_again(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    payload = runs(a={"loss": 0.5})
+    push(made, payload)
+    time.sleep(2.5)  # two pushes within two seconds cannot be told apart: an answer's date has no fractions
+    push(exporter(gateway.address), runs(a={"loss": 9.0}))
+    push(made, payload)
+    assert held(gateway) == {("a", "loss", 0.5)}
+
+
+def test_groups_that_an_earlier_process_left_behind_are_deleted_and_only_those(gateway: Pushgateway) -> None:
+    push(exporter(gateway.address), runs(a={"loss": 0.5}, gone={"loss": 1.5}))
+    push(exporter(gateway.address, job_name="somebody"), runs(gone={"loss": 2.0}))
+    for path in ("job/mlflow_metrics", "job/mlflow_metrics/instance/x", "job/mlflow_metrics/experiment_id/a/run/x"):
+        requests.put(f"{gateway.url}/metrics/{path}", data="theirs 1\n", timeout=10)
+    push(exporter(gateway.address), runs(a={"loss": 0.25}))
+    assert held(gateway) == {("a", "loss", 0.25), ("gone", "loss", 2.0)}
+    assert sorted(tuple(sorted(group.items())) for group in gateway.groups()) == [
+        (("experiment_id", "a"), ("job", "mlflow_metrics")),
+        (("experiment_id", "a"), ("job", "mlflow_metrics"), ("run", "x")),
+        (("experiment_id", "gone"), ("job", "somebody")),
+        (("instance", "x"), ("job", "mlflow_metrics")),
+        (("job", "mlflow_metrics"),),
+    ]
+
+
+def test_the_registry_has_a_group_without_an_experiment(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    family = Family("mlflow_model_alias_changes_total", "help", "counter", ("model",), (Series(("m",), 2.0),))
+    push(made, Snapshot({NO_EXPERIMENT: (family,)}))
+    assert [group["experiment_id"] for group in gateway.groups()] == [""]
+    assert "# TYPE mlflow_model_alias_changes_total counter" in gateway.text()
+    push(made, Snapshot({NO_EXPERIMENT: ()}))
+    assert gateway.groups() == []
+
+
+def test_a_gateway_that_does_not_list_its_groups_gets_all_of_them_each_time() -> None:
+    with bad_server() as server:
+        server.judge = lambda request: answer(404 if request.method == "GET" else 200)
+        made = exporter(server.url)
+        for _ in range(2):
+            push(made, runs(a={"loss": 0.5}))
+        push(made, Snapshot({}))
+    sent = [(request.method, request.path.rpartition("/")[2]) for request in server.requests]
+    assert [item for item in sent if item[0] != "GET"] == [("PUT", "a"), ("PUT", "a"), ("DELETE", "a")]
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": [{}]}', b'{"data": [{"labels": {"job": 1}}]}', b"null"])
+def test_something_that_is_no_pushgateway_is_reported(body: bytes) -> None:
+    with bad_server(answer(200, body=body)) as server:
+        made = exporter(server.url)
+        with contextlib.suppress(ExportError):
+            push(made, Snapshot({}))
+        if body != b'{"data": [{"labels": {"job": 1}}]}':  # a group of somebody else
+            with pytest.raises(RetryableExportError, match="does not answer like a Pushgateway"):
+                push(made, snapshot(loss=1.0))
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(any_snapshot)
 def test_whatever_mlflow_holds_arrives_whole(running: Pushgateway, payload: Snapshot) -> None:
     running.clear()
     push(exporter(running.address), payload)
     expected = sorted(
-        (family.name, *sorted(value for _, value in series.labels if value), repr(series.value + 0.0))
+        (family.name, *sorted(value for value in series.labels if value), repr(series.value + 0.0))
         for group in payload.groups.values()
         for family in group
         for series in family.series
@@ -121,7 +206,7 @@ def test_any_job_name_is_kept_whole(gateway: Pushgateway, job: str) -> None:
 @pytest.mark.parametrize("experiment_id", ["1/2", "/", "", ".", "..", "a b?c#d%e"])
 def test_any_experiment_id_is_a_group_of_its_own(gateway: Pushgateway, experiment_id: str) -> None:
     made = exporter(gateway.address)
-    push(made, build_snapshot([RunGauges(experiment_id, "name", "a" * 32, "", {"loss": 1.0})]))
+    push(made, of_runs([Shown(experiment_id, "name", "a" * 8, "", {"loss": 1.0})]))
     assert [group["experiment_id"] for group in gateway.groups()] == [experiment_id]
     push(made, Snapshot({}))
     assert gateway.groups() == []
@@ -129,15 +214,13 @@ def test_any_experiment_id_is_a_group_of_its_own(gateway: Pushgateway, experimen
 
 def test_a_label_may_hold_quotes_line_breaks_and_emoji(gateway: Pushgateway) -> None:
     name = 'he said "no"\nand \\n left 🦊'
-    push(exporter(gateway.address), build_snapshot([RunGauges("1", name, "a" * 32, "stage\t", {"a b": 1.0})]))
+    push(exporter(gateway.address), of_runs([Shown("1", name, "a" * 8, "stage\t", {"a b": 1.0})]))
     ((_, labels, _),) = gateway.series()
     assert (labels["experiment_name"], labels["model_stage"], labels["metric"]) == (name, "stage\t", "a b")
 
 
 def test_one_group_that_is_refused_does_not_keep_the_others_away(gateway: Pushgateway) -> None:
-    twice = GaugeFamily(
-        "mlflow_loss", "help", (GaugeSeries((("metric", "a"),), 1.0), GaugeSeries((("metric", "a"),), 2.0))
-    )
+    twice = Family("mlflow_loss", "help", "gauge", ("metric",), (Series(("a",), 1.0), Series(("a",), 2.0)))
     good = runs(b={"loss": 1.5})
     with pytest.raises(PermanentExportError, match=r"HTTP 400 .* \(experiment a\)"):
         push(exporter(gateway.address), Snapshot({"a": (twice,), **good.groups}))

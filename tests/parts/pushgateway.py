@@ -41,6 +41,11 @@ class Pushgateway:
         answer: Any = requests.get(f"{self.url}/api/v1/metrics", timeout=10).json()
         return [group["labels"] for group in answer["data"]]
 
+    def pushed(self) -> list[tuple[Mapping[str, str], float]]:
+        """The labels of every group, and when it was pushed last, in Unix seconds."""
+        answer: Any = requests.get(f"{self.url}/api/v1/metrics", timeout=10).json()
+        return [(g["labels"], float(g["push_time_seconds"]["metrics"][0]["value"])) for g in answer["data"]]
+
     def clear(self) -> None:
         """Delete every group."""
         assert requests.put(f"{self.url}/api/v1/admin/wipe", timeout=10).status_code == 202

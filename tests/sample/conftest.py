@@ -13,6 +13,7 @@ from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.sample.generate import Generated, generate
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
+from mlflow_monitoring_exporter.transform.registry import stages_by_run
 from tests.parts.mlflow_server import MlflowServer
 
 
@@ -56,6 +57,6 @@ def read(config: MlflowConfig) -> tuple[dict[str, str], list[Run], dict[str, str
     try:
         experiments = {experiment.experiment_id: experiment.name for experiment in source.experiments()}
         runs = [run for page in source.runs(list(experiments)) for run in page.runs]
-        return experiments, runs, dict(source.stages())
+        return experiments, runs, dict(stages_by_run(source.registry()))
     finally:
         source.close()

@@ -12,7 +12,7 @@ import pytest
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig, PatternFilter
 from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
-from mlflow_monitoring_exporter.model import Experiment, Point, Run, RunStatus, Snapshot
+from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Point, Run, RunStatus, Snapshot
 from mlflow_monitoring_exporter.schedule import queueing as module
 from mlflow_monitoring_exporter.schedule.job import PollJob
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
@@ -24,6 +24,7 @@ from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from tests.parts.gauges import metrics, of_family
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Mlflow:
     tails: list[int | None] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
     active: dict[str, int] = field(default_factory=dict)
+    versions: Sequence[ModelVersion] = (ModelVersion("model", 1, "a", "", ("champion",)),)
+    refreshed: list[bool] = field(default_factory=list)
     began: dict[str, int] = field(default_factory=dict)
     ranked: list[list[str]] = field(default_factory=list)
     statuses: dict[str, RunStatus] = field(default_factory=dict)
@@ -109,8 +112,12 @@ class Mlflow:
             self._fail("histories")
             yield HistoryChunk(run_id, key, points[1:], complete=True)
 
-    def stages(self) -> Mapping[str, str]:
-        return {"a": "champion"}
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
+        return (self._run(run_id) for run_id in run_ids if self.homes.get(run_id) in experiment_ids)
+
+    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:
+        self.refreshed.append(refresh)
+        return self.versions
 
     def close(self) -> None: ...
 
@@ -128,7 +135,7 @@ class World:
     sending: list[tuple[int, int]] = field(default_factory=list)
     max_bytes: int = 10**9
     drop_oldest: bool = False
-    max_series: int = 100
+    gauges: GaugesConfig = field(default_factory=GaugesConfig)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -138,7 +145,7 @@ class World:
         return Poller(
             self.mlflow,
             ExportConfig.model_validate(config),
-            gauges=GaugesConfig(max_series=self.max_series),
+            gauges=self.gauges,
             database=self.database,
             queues=[Queue(name, bits[name], 10, self.max_bytes, self.drop_oldest) for name in names],
             events=PollEvents(
@@ -162,11 +169,7 @@ class World:
 
     def shown(self) -> dict[tuple[str, str], float]:
         """``(run, key) -> value`` of the newest snapshot."""
-        return {
-            (dict(series.labels)["run_id"], dict(series.labels)["metric"]): series.value
-            for family in self.snapshots[-1].families()
-            for series in family.series
-        }
+        return {(labels["run_id"], labels["metric"]): value for labels, value in metrics(self.snapshots[-1])}
 
 
 @pytest.fixture
@@ -317,13 +320,15 @@ def test_only_what_is_selected_goes_out(world: World) -> None:
     head = world.outbox.head(world.outbox.register(["sink"])["sink"])
     assert head is not None
     assert [(sample.key, dict(sample.run.tags)) for sample in head.batch.samples] == [("loss", {"stage": "dev"})]
-    (group,) = world.snapshots[-1].groups.values()
-    assert dict(group[0].series[0].labels)["model_stage"] == "champion", "the registry decides before the tag"
+    ((labels, _),) = metrics(world.snapshots[-1])
+    assert labels["model_stage"] == "champion", "the registry decides before the tag"
 
 
 def test_an_experiment_without_runs_is_shown_empty_so_that_its_old_series_go(world: World) -> None:
     world.poller().run(complete=True)
-    assert world.snapshots[-1].groups == {"1": (), "2": ()}
+    assert of_family(world.snapshots[-1], "mlflow_experiment_runs", "experiment_name", "status") == {
+        (name, status.value): 0 for name in ("one", "two") for status in RunStatus
+    }
 
 
 def test_a_daemon_that_stops_interrupts_its_poll(world: World) -> None:
@@ -482,10 +487,12 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     for run_id in "abcd":
         world.mlflow.log(run_id, "loss", 1)
         world.mlflow.log(run_id, "accuracy", 1)
-    world.max_series = 5
+    world.gauges = GaugesConfig(max_series=60)
     poller = world.poller("sink")
     report = poller.run(complete=False)
-    assert (report.series, report.left_out, len(world.shown())) == (8, 3, 5)
+    everything = 2 * 5 + 2 * 6 + 6 + 4 * (7 + 2)  # statuses, aggregates, the registry, runs
+    assert (report.series, report.shown, world.snapshots[-1].series_count) == (8, 60, 60)
+    assert report.left_out == {"max_series": everything - 60, "same_labels": 0}
     assert report.enqueued == {"sink": 8}, "sinks get everything"
     before = world.shown()
     world.mlflow.log("a", "loss", 2)
@@ -495,8 +502,12 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     metrics = SelfMetrics(readiness)
     PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
     value = metrics.registry.get_sample_value
-    assert value("mlflow_exporter_series") == 5
-    assert value("mlflow_exporter_series_dropped", {"reason": "max_series"}) == 3
+    assert value("mlflow_exporter_series") == 60
+    assert value("mlflow_exporter_series_left_out", {"reason": "max_series"}) == everything - 60
+    assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == 0, "of no new snapshot"
+    world.mlflow.log("a", "loss", 3)
+    PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == everything - 60
 
 
 def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.model import Point, Run, RunStatus
+from mlflow_monitoring_exporter.model import ModelVersion, Point, Run, RunStatus
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
 from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
@@ -138,8 +138,21 @@ def test_a_series_without_points_has_one_empty_chunk(source: Source, furnished: 
     assert [(len(c.points), c.complete, c.missing) for c in chunks] == [(0, True, False)]
 
 
-def test_stages_are_aliases_else_the_stage(source: Source, furnished: Furnished) -> None:
-    assert source.stages() == {furnished.runs["FINISHED"]: "blue,champion", furnished.runs["FAILED"]: "Production"}
+def test_the_registry_has_every_version_with_its_aliases_and_its_stage(source: Source, furnished: Furnished) -> None:
+    versions = source.registry()
+    assert list(versions) == [
+        ModelVersion("churn", 1, furnished.runs["FINISHED"], "", ("blue", "champion")),
+        ModelVersion("churn", 2, furnished.runs["FAILED"], "Production", ()),
+        ModelVersion("churn", 3, furnished.runs["KILLED"], "", ()),
+    ]
+    for refresh in (True, False):
+        assert source.registry(refresh=refresh) is versions, "the same object says that nothing changed"
+
+
+def test_runs_can_be_asked_for_by_name(source: Source, furnished: Furnished) -> None:
+    wanted = [furnished.runs["FINISHED"], furnished.runs["deleted"], "f" * 32]
+    assert [run.run_id for run in source.named(furnished.all_ids, wanted)] == wanted[:1]
+    assert list(source.named(furnished.all_ids[1:2], wanted)) == []
 
 
 @pytest.mark.parametrize("limit", range(1, 6))

@@ -270,12 +270,12 @@ def test_a_server_that_repeats_a_page_for_ever_is_not_followed(open_rest: OpenRe
     ],
 )
 def test_without_a_registry_there_are_no_stages(open_rest: OpenRest, behaviour: Behaviour) -> None:
-    assert open_rest(behaviour).stages() == {}
+    assert open_rest(behaviour).registry() == ()
 
 
 def test_a_registry_that_is_only_down_is_unavailable(open_rest: OpenRest) -> None:
     with pytest.raises(SourceUnavailableError):
-        open_rest(answer(503)).stages()
+        open_rest(answer(503)).registry()
 
 
 def test_a_run_that_vanishes_while_its_history_is_read_is_missing(open_rest: OpenRest) -> None:

@@ -108,7 +108,7 @@ def test_nothing_is_ever_written(database: Path, furnished: Furnished) -> None:
     source.check()
     list(source.runs(furnished.all_ids))
     list(source.histories([Wanted(furnished.runs["FINISHED"], "loss", None, 4)]))
-    source.stages()
+    source.registry()
     with source._store.reading() as (connection, _), pytest.raises(Exception, match="readonly database"):
         connection.exec_driver_sql("DELETE FROM runs")
     assert (database.read_bytes(), database.stat().st_mtime_ns) == before
@@ -227,7 +227,7 @@ def test_stores_from_before_workspaces_and_aliases_are_read(database: Path, furn
     )
     source = open_sql(database)
     assert len(source.experiments()) == 1 + len(furnished.experiments)
-    assert source.stages() == {}
+    assert source.registry() == ()
     assert open_sql(database, workspace="default").experiments() == source.experiments()
     assert "has no workspaces: remove mlflow.workspace" in failure(
         open_sql(database, workspace="team"), SourceRefusedError
@@ -245,8 +245,8 @@ def test_only_the_chosen_workspace_is_read(database: Path, furnished: Furnished)
     team, default = open_sql(database, workspace="team"), open_sql(database)
     assert [e.name for e in team.experiments()] == ["bulk"]
     assert "bulk" not in {e.name for e in default.experiments()}
-    assert default.stages() == {}
-    assert furnished.runs["FINISHED"] in team.stages()
+    assert default.registry() == ()
+    assert furnished.runs["FINISHED"] in {version.run_id for version in team.registry()}
 
 
 @pytest.fixture

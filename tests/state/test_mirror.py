@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunStatus
+from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunGauges, RunStatus
 from mlflow_monitoring_exporter.state import standing
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
@@ -54,11 +54,14 @@ class State:
         with self.database.write() as tx:
             gone = self.mirror.settle(tx, ["1"], load.number)
             self.standing.load_ended(tx)
-            return gone
+            return len(gone)
 
     def record(self, *page: Selected) -> int:
         with self.database.write() as tx:
-            return self.mirror.record(tx, page, self.standing.round(tx), count=False)
+            return len(self.mirror.record(tx, page, self.standing.round(tx), count=False))
+
+    def runs(self) -> list[RunGauges]:
+        return list(self.mirror.runs_of(["1"]))
 
     def touch(self, key: str, step: int) -> None:
         with self.database.write() as tx:
@@ -179,9 +182,9 @@ def test_pending_series_come_in_pages(state: State) -> None:
 def test_a_run_that_a_whole_load_did_not_meet_is_gone_with_its_series(state: State) -> None:
     point = Point("loss", 1, 10, 1.0)
     state.load(selected(point), selected(point, run_id=B))
-    assert sorted(run.run_id for run in state.mirror.runs()) == [A, B]
+    assert sorted(run.run_id for run in state.runs()) == [A, B]
     assert state.load(selected(point)) == 1
-    assert [(r.run_id, r.model_stage, dict(r.values)) for r in state.mirror.runs()] == [(A, "champion", {"loss": 1.0})]
+    assert [(r.run_id, r.model_stage, dict(r.values)) for r in state.runs()] == [(A, "champion", {"loss": 1.0})]
     assert state.mirror.counts() == (1, 1)
     assert state.load(selected(point)) == 0, "it is gone once"
 
@@ -191,13 +194,13 @@ def test_a_run_that_comes_back_is_shown_again_and_its_points_are_not_sent_again(
     state.load(selected(point))
     state.queue([point], 0)
     with state.database.write() as tx:
-        assert state.mirror.hide(tx, [A, "unknown"]) == 1
-        assert state.mirror.hide(tx, [A]) == 0
-    assert list(state.mirror.runs()) == []
+        assert state.mirror.hide(tx, [A, "unknown"]) == [A]
+        assert state.mirror.hide(tx, [A]) == []
+    assert state.runs() == []
     assert state.mirror.open_runs(["1"]) == []
     assert state.pending.next(1) == []
     assert state.record(selected(point)) == 1
-    assert len(list(state.mirror.runs())) == 1
+    assert len(state.runs()) == 1
     assert state.queue([point], 0) == {0: []}
 
 
@@ -205,17 +208,17 @@ def test_a_key_that_is_no_longer_selected_is_hidden_and_may_come_back(state: Sta
     loss, accuracy = Point("loss", 1, 10, 1.0), Point("accuracy", 1, 10, 0.5)
     state.load(selected(loss, accuracy))
     state.load(selected(loss))
-    assert [dict(run.values) for run in state.mirror.runs()] == [{"loss": 1.0}]
+    assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0}]
     assert [item.latest.key for item in state.pending.next(1)] == ["loss"]
     state.load(selected(loss, accuracy))
-    assert [dict(run.values) for run in state.mirror.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
+    assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
 
 
 def test_a_load_that_was_cut_short_hides_nothing_and_goes_on_where_it_was(state: State) -> None:
     point = Point("loss", 1, 10, 1.0)
     state.load(selected(point), selected(point, run_id=B))
     state.load(selected(point), cut_short=True)
-    assert len(list(state.mirror.runs())) == 2
+    assert len(state.runs()) == 2
     with state.database.write() as tx:
         again, is_new = state.standing.load(tx, "all", since_ms=2, mark="later")
         assert (again.position, again.since_ms, is_new) == ("here", 1, False)
@@ -270,43 +273,50 @@ def test_nested_runs_know_their_root(state: State) -> None:
     )
     found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.pending.next(1)}
     assert found == {grandchild: (child, A), child: (A, A), A: (None, A), orphan: (B, B), odd: (odd, odd)}
-    assert {run.run_id: run.parent_run_id for run in state.mirror.runs()}[child] == A
+    assert {run.run_id: run.parent_run_id for run in state.runs()}[child] == A
 
 
 def test_the_registry_decides_before_the_tag_and_may_change_its_mind(state: State) -> None:
     state.load(selected(Point("loss", 1, 10, 1.0)))
     for stages, shown in (({A: "blue"}, "blue"), ({B: "green"}, "tagged")):
         with state.database.write() as tx:
-            assert state.mirror.restage(tx, stages) == 1
-            assert state.mirror.restage(tx, stages) == 0
-        assert [run.model_stage for run in state.mirror.runs()] == [shown]
+            assert state.mirror.restage(tx, stages) == [A]
+            assert state.mirror.restage(tx, stages) == []
+        assert [run.model_stage for run in state.runs()] == [shown]
 
 
-def test_open_runs_go_first_then_the_newest_and_no_more_than_asked_for(state: State) -> None:
-    def one(run_id: str, start_ms: int | None, status: str) -> Selected:
-        points = tuple(Point(key, 1, 10, 1.0) for key in ("c", "a", "b"))
-        run = Run(run_id * 32, "1", "run", RunStatus(status), start_ms, None, {}, points)
-        return Selected(run, {}, "", "", points)
+def test_a_run_knows_when_it_logged_last_and_how_often_it_usually_does(state: State) -> None:
+    def logged(*times: tuple[str, int]) -> tuple[int | None, int | None, int | None]:
+        state.record(selected(*(Point(key, when, when, 0.5) for key, when in times)))
+        (run,) = state.runs()
+        return run.last_ms, run.alive_ms, run.gap_ms
 
-    state.load(
-        one("1", 10, "RUNNING"),
-        one("2", 40, "FINISHED"),
-        one("3", None, "FAILED"),
-        one("4", 30, "FINISHED"),
-        one("5", 20, "SCHEDULED"),
-    )
-    found = [(r.run_id[0], sorted(r.values)) for r in state.mirror.runs(limit=11)]
-    assert found == [("5", ["a", "b", "c"]), ("1", ["a", "b", "c"]), ("2", ["a", "b", "c"]), ("4", ["a", "b"])]
-    assert [r.run_id[0] for r in state.mirror.runs()] == ["5", "1", "2", "4", "3"]
-    assert len(list(state.mirror.runs(limit=12))) == 4
+    assert logged() == (None, None, None)
+    assert logged(("system/cpu", 500)) == (None, 500, None), "system metrics are no sign of progress"
+    assert logged(("system/cpu", 900), ("loss", 1000)) == (1000, 1000, None)
+    assert logged(("system/cpu", 5000), ("loss", 2000)) == (2000, 5000, 1000)
+    assert logged(("system/cpu", 6000), ("loss", 2000)) == (2000, 6000, 1000)
+    assert logged(("system/cpu", 6000), ("loss", 5000)) == (5000, 6000, 1600), "the newest gap counts for three tenths"
+    assert logged(("loss", 4000)) == (4000, 4000, 1600), "what goes back in time tells nothing"
+
+
+def test_only_runs_that_differ_are_named(state: State) -> None:
+    point = Point("loss", 1, 10, 1.0)
+    state.load(selected(point), selected(point, run_id=B))
+    with state.database.write() as tx:
+        page = [selected(point), selected(Point("loss", 2, 20, 1.0), run_id=B)]
+        assert state.mirror.record(tx, page, 1, count=True) == [B]
+        page = [selected(point, status="FINISHED"), page[1]]
+        assert state.mirror.record(tx, page, 1, count=True) == [A]
+    assert {run.run_id for run in state.mirror.runs_named([A, "unknown"])} == {A}
 
 
 def test_two_servers_share_a_state_file_without_mixing(database: Database) -> None:
     one, two = State(database, "one"), State(database, "two")
     one.load(selected(Point("loss", 1, 10, 1.0)))
     two.load()
-    assert len(list(one.mirror.runs())) == 1
-    assert list(two.mirror.runs()) == []
+    assert len(one.runs()) == 1
+    assert two.runs() == []
     assert two.pending.next(1) == []
     assert two.pending.count() == 0
 
@@ -374,4 +384,4 @@ def test_a_sweep_that_began_before_a_load_does_not_undo_it(state: State) -> None
         state.mirror.record(tx, [selected(point)], sweep.number, count=True)
         state.mirror.record(tx, [selected(point, status="FINISHED")], sweep.number, count=True)
         load, _ = state.standing.load(tx, "all", since_ms=1, mark="")
-        assert state.mirror.settle(tx, ["1"], load.number) == 0
+        assert state.mirror.settle(tx, ["1"], load.number) == []

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.model import TERMINAL_STATUSES, Experiment, Run
+from mlflow_monitoring_exporter.model import TERMINAL_STATUSES, Experiment, ModelVersion, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
-from mlflow_monitoring_exporter.source.registry import stages_by_run
-from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from mlflow_monitoring_exporter.source.rest.history import RestHistory
+from mlflow_monitoring_exporter.source.rest.registry import RestRegistry
 from mlflow_monitoring_exporter.source.rest.runs import RunSearch, records
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +32,8 @@ class RestSource:
     """A tracking server behind http:// or https://.
 
     ``stop`` ends a wait for the server at once, with SourceUnavailableError. ``on_skipped`` hears
-    of every malformed record. At most ``concurrency`` requests are under way at the same time.
+    of every malformed record. At most ``concurrency`` requests are under way at the same time. Of the
+    parameters of runs only ``params`` are read.
     """
 
     #: No request tells of a point that is logged late.
@@ -46,16 +46,17 @@ class RestSource:
         stop: threading.Event,
         on_skipped: decode.OnSkipped = decode.ignore_skipped,
         concurrency: int = 1,
+        params: frozenset[str] = frozenset(),
         history_page: int = 25_000,
     ) -> None:
         self._apis = [MlflowApi(config, stop) for _ in range(concurrency)]
         self._api = self._apis[0]
         self._server = f"{self._api.url}#{config.workspace}" if config.workspace else self._api.url
-        self._search = RunSearch(self._api, on_skipped)
+        self._search = RunSearch(self._api, on_skipped, params)
+        self._registry = RestRegistry(self._api, self._search)
         self._history = RestHistory(self._apis, on_skipped, page=history_page)
         self._deleted: set[str] = set()
         self._asks_for_deleted = True
-        self._registry_missed = False
 
     @property
     def server(self) -> str:
@@ -100,7 +101,7 @@ class RestSource:
                     self._deleted -= met
                     yield Changes(runs)
         unmet = [run_id for run_id in last.open_runs if run_id not in met]
-        found: list[Run] = list(self._search.named(last.watched, unmet)) if unmet else []
+        found: list[Run] = list(self.named(last.watched, unmet)) if unmet else []
         gone = {*unmet} - {run.run_id for run in found}
         yield Changes(found, [*gone, *self._newly_deleted(last.watched)])
 
@@ -108,16 +109,12 @@ class RestSource:
         """All wanted points of each series; one that is logged meanwhile may make another come twice."""
         return self._history.read(wanted)
 
-    def stages(self) -> Mapping[str, str]:
-        try:
-            return stages_by_run(self._aliases(), self._model_versions())
-        except (RefusalError, MissingItemError) as error:
-            if isinstance(error, RefusalError) and error.status == 401:
-                raise
-            if not self._registry_missed:
-                self._registry_missed = True
-                _log.warning("the model registry cannot be read: stages come from run tags only", reason=str(error))
-            return {}
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
+        return self._search.named(experiment_ids, run_ids)
+
+    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:
+        """One request when nothing changed, unless ``refresh``."""
+        return self._registry.read(refresh=refresh)
 
     def close(self) -> None:
         for api in self._apis:
@@ -133,15 +130,3 @@ class RestSource:
             self._asks_for_deleted = False
             _log.info("there are many deleted runs: further deletions are found by the sweep (export.sweep)")
         return found
-
-    def _aliases(self) -> Iterator[tuple[str, str, str]]:
-        for answer in self._api.pages("GET", "registered-models/search", {"max_results": _PAGE}):
-            for record in records(answer, "registered_models"):
-                with self._search.skipping("registered model", record, "name"):
-                    yield from decode.aliases(record)
-
-    def _model_versions(self) -> Iterator[tuple[str, str, str, str]]:
-        for answer in self._api.pages("GET", "model-versions/search", {"max_results": _PAGE}):
-            for record in records(answer, "model_versions"):
-                with self._search.skipping("model version of", record, "name"):
-                    yield decode.model_version(record)

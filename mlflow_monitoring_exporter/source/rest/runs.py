@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.errors import SourceResponseError
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import RunPage
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 
@@ -27,11 +27,15 @@ _PROBE = 10
 
 
 class RunSearch:
-    """runs/search of one server. ``on_skipped`` hears of every malformed record."""
+    """runs/search of one server. Of the parameters of a run only ``params`` are read.
 
-    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped) -> None:
+    ``on_skipped`` hears of every malformed record.
+    """
+
+    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped, params: frozenset[str]) -> None:
         self._api = api
         self._on_skipped = on_skipped
+        self._params = params
 
     def pages(
         self, experiment_ids: Sequence[str], *, condition: str = "", after: str | None = None, limit: int = 1000
@@ -142,7 +146,7 @@ class RunSearch:
     def _decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
         for record in records(answer, "runs"):
             with self.skipping("run", field(record, "info"), "run_id"):
-                yield decode.run(record)
+                yield decode.run(record, self._params)
 
     @contextmanager
     def skipping(self, kind: str, record: Any, name: str) -> Iterator[None]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 
+from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import Point
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.tables import metrics, runs

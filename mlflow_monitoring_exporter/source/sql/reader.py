@@ -8,10 +8,9 @@ from sqlalchemy import ColumnElement, Table, case, func, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceRefusedError
-from mlflow_monitoring_exporter.model import Experiment
+from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
-from mlflow_monitoring_exporter.source.registry import stages_by_run
 from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
 from mlflow_monitoring_exporter.source.sql.history import SqlHistory
 from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
@@ -32,7 +31,8 @@ _DEFAULT_WORKSPACE = "default"
 class SqlSource:
     """An MLflow store in SQLite, PostgreSQL or MySQL.
 
-    ``on_skipped`` hears of every malformed record. ``history_chunk`` is in points; only tests change it.
+    ``on_skipped`` hears of every malformed record. Of the parameters of runs only ``params`` are read.
+    ``history_chunk`` is in points; only tests change it.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class SqlSource:
         config: MlflowConfig,
         *,
         on_skipped: decode.OnSkipped = decode.ignore_skipped,
+        params: frozenset[str] = frozenset(),
         history_chunk: int = 10_000,
     ) -> None:
         uri = config.tracking_uri
@@ -49,7 +50,9 @@ class SqlSource:
         else:
             self._store = StoreServer(config)
         self._workspace = config.workspace
-        self._runs = SqlRuns(self._store, on_skipped)
+        self._on_skipped = on_skipped
+        self._versions: Sequence[ModelVersion] = ()
+        self._runs = SqlRuns(self._store, on_skipped, params)
         self._changes = SqlChanges(self._store, self._runs)
         self._history = SqlHistory(self._store, on_skipped, chunk=history_chunk)
 
@@ -104,19 +107,30 @@ class SqlSource:
         """All wanted points of each series; neighbours are read together."""
         return self._history.read(wanted)
 
-    def stages(self) -> Mapping[str, str]:
+    def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
+        return (run for page in self._runs.named(experiment_ids, run_ids) for run in page)
+
+    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:  # noqa: ARG002 - it is cheap
+        """Two queries of small tables, every time."""
         with self._store.reading() as (connection, schema):
             if not schema.registry:
-                return {}
+                return ()
             a, v = registered_model_aliases.c, model_versions.c
             aliased = select(a.name, a.version, a.alias).where(*self._in_workspace(registered_model_aliases, schema))
-            staged = select(v.name, v.version, v.run_id, v.current_stage)
+            made = select(v.name, v.version, v.run_id, v.current_stage)
             aliases = raw_rows(connection, aliased)
-            versions = raw_rows(connection, staged.where(*self._in_workspace(model_versions, schema)))
-        return stages_by_run(
-            ((name, str(version), alias) for name, version, alias in aliases),
-            ((name, str(version), run_id or "", stage or "") for name, version, run_id, stage in versions),
-        )
+            rows = raw_rows(connection, made.where(*self._in_workspace(model_versions, schema)))
+        named = decode.by_version((name, str(version), alias) for name, version, alias in aliases)
+        found = []
+        for row in rows:
+            try:
+                found.append(decode.build_model_version(row[0], row[1], row[2], row[3], named))
+            except decode.MalformedError as error:
+                self._on_skipped(f"model version of {row[0]}", str(error))
+        versions = tuple(sorted(found, key=lambda version: (version.model, version.version)))
+        if versions != self._versions:
+            self._versions = versions
+        return self._versions
 
     def close(self) -> None:
         self._store.close()

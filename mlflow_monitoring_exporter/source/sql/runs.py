@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
+from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import Point, Run
 from mlflow_monitoring_exporter.source import decode
-from mlflow_monitoring_exporter.source.batches import batches
 from mlflow_monitoring_exporter.source.protocol import RunPage
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.tables import latest_metrics, runs, tags
+from mlflow_monitoring_exporter.source.sql.tables import params as params_table
 
 ACTIVE = "active"
 #: Values in one IN clause, far below what a database can bind.
@@ -33,8 +34,12 @@ _TAGS = select(tags.c.run_uuid, tags.c.key, tags.c.value)
 class SqlRuns:
     """Reads active runs, page by page; each page is consistent in itself."""
 
-    def __init__(self, store: Store, on_skipped: decode.OnSkipped) -> None:
+    def __init__(self, store: Store, on_skipped: decode.OnSkipped, params: frozenset[str]) -> None:
         self._store = store
+        self._params = select(params_table.c.run_uuid, params_table.c.key, params_table.c.value).where(
+            params_table.c.key.in_(sorted(params))
+        )
+        self._wants_params = bool(params)
         self._on_skipped = on_skipped
         # The row number where there is one: in its order neither runs nor their metrics need looking up far apart.
         self._order: ColumnElement[Any] = runs.c.rowid if store.row_numbers else runs.c.run_uuid
@@ -87,6 +92,7 @@ class SqlRuns:
         # Plain tuples and one pass: these are 28 rows for each run, and most of the work.
         latest: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
         run_tags: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
+        run_params: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
         malformed: dict[str, str] = {}
         if run_ids:
             to_point = decode.stored_point
@@ -97,6 +103,9 @@ class SqlRuns:
                     malformed[run_id] = str(error)
             for run_id, key, value in raw_rows(connection, _of_runs(_TAGS, run_ids)):
                 run_tags[run_id][key] = value or ""
+            wanted = raw_rows(connection, _of_runs(self._params, run_ids)) if self._wants_params else ()
+            for run_id, key, value in wanted:
+                run_params[run_id][key] = value
         page: list[Run] = []
         for run_id, experiment_id, name, status, start, end, _ in rows:
             try:
@@ -109,6 +118,7 @@ class SqlRuns:
                     end=end,
                     tags=run_tags[run_id],
                     latest=tuple(latest[run_id]),
+                    params=run_params[run_id],
                 )
             except decode.MalformedError as error:
                 malformed[run_id] = str(error)

@@ -71,6 +71,7 @@ def _metric_columns() -> tuple[Column[str | float | int | bool], ...]:
 metrics = Table("metrics", _metadata, Column(_ROWID, Integer), *_metric_columns())
 latest_metrics = Table("latest_metrics", _metadata, *_metric_columns())
 tags = Table("tags", _metadata, Column("run_uuid", String), Column("key", String), Column("value", String))
+params = Table("params", _metadata, Column("run_uuid", String), Column("key", String), Column("value", String))
 model_versions = Table(
     "model_versions",
     _metadata,
@@ -89,7 +90,7 @@ registered_model_aliases = Table(
     Column("workspace", String),
 )
 
-_NEEDED = (experiments, runs, metrics, latest_metrics, tags)
+_NEEDED = (experiments, runs, metrics, latest_metrics, tags, params)
 _REGISTRY = (model_versions, registered_model_aliases)
 #: Workspaces came with MLflow 3; older stores have only one. The time of a deletion came with 1.28.
 _OPTIONAL = {_ROWID, "workspace", "deleted_time"}

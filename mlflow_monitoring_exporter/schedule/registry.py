@@ -1,0 +1,79 @@
+"""What the model registry says, read with every poll: a promotion must show at once.
+
+While a registry is empty it is asked only with a step of the sweep, so that whoever does not use one
+does not pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlflow_monitoring_exporter.model import ModelVersion, Run
+from mlflow_monitoring_exporter.source.protocol import Source
+from mlflow_monitoring_exporter.state.aliases import Aliases
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.transform import registry
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The registry as it was read last.
+
+    ``alias_changes`` counts for each ``(model, alias)``. ``elsewhere`` holds the latest values of those
+    runs of models that belong to experiments which are not watched, by run id.
+    """
+
+    versions: Sequence[ModelVersion] = ()
+    alias_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    elsewhere: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+class RegistryReading:
+    """Keeps the stages in the mirror in step with the registry. ``select`` says whether a key is exported."""
+
+    def __init__(self, source: Source, database: Database, mirror: Mirror, select: Callable[[str], bool]) -> None:
+        self._source = source
+        self._database = database
+        self._mirror = mirror
+        self._select = select
+        self._aliases = Aliases(mirror.server)
+        self._read: Sequence[ModelVersion] | None = None
+        self._found: Sequence[ModelVersion] = ()
+        self.stages: Mapping[str, str] = {}
+        self.registry = Registry()
+
+    def update(self, *, refresh: bool, first: bool) -> list[str]:
+        """Read what may have changed, with ``refresh`` everything; the runs whose stage is another now.
+
+        ``first`` says that nobody ever looked before, so that no alias counts as new.
+        """
+        if not (refresh or self._read is None or self._read):
+            return []
+        versions = self._source.registry(refresh=refresh or self._read is None)
+        if versions is self._read:
+            return []
+        stages = registry.stages_by_run(versions)
+        aliases = {name: version.version for name, version in registry.by_alias(versions).items()}
+        with self._database.write() as tx:
+            restaged = self._mirror.restage(tx, stages)
+            changes = self._aliases.follow(tx, aliases, {version.model for version in versions}, first=first)
+        self._read, self.stages = versions, stages
+        self.registry = Registry(versions, changes, self.registry.elsewhere)
+        return restaged
+
+    def look_elsewhere(self, watched: Collection[str], others: Sequence[str], *, refresh: bool) -> None:
+        """Read the runs of models that are not among the watched ones, when there may be other ones than before."""
+        if self._found is self.registry.versions and not refresh:
+            return
+        wanted = registry.runs_of(self.registry.versions)
+        mirrored = {run.run_id for run in self._mirror.runs_named(wanted) if run.experiment_id in watched}
+        missing = sorted(wanted - mirrored)
+        runs: Iterable[Run] = self._source.named(others, missing) if missing and others else ()
+        elsewhere = {
+            run.run_id: {point.key: point.value for point in run.latest if self._select(point.key)} for run in runs
+        }
+        if elsewhere != self.registry.elsewhere:
+            self.registry = Registry(self.registry.versions, self.registry.alias_changes, elsewhere)
+        self._found = self.registry.versions

@@ -1,0 +1,112 @@
+"""From what changed to the snapshot that is shown: only that is read from the mirror again.
+
+::
+
+    moved, gone -> board: aggregates, and which runs are shown one by one
+                     |
+    the shown runs --+--> gauges -> snapshot; the same object when it would be equal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
+from mlflow_monitoring_exporter.model import RunGauges, Snapshot
+from mlflow_monitoring_exporter.schedule.reading import Found
+from mlflow_monitoring_exporter.schedule.registry import Registry
+from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.transform.board import Board, by_importance
+from mlflow_monitoring_exporter.transform.direction import Direction
+from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
+from mlflow_monitoring_exporter.transform.lifecycle import Patience, orphaned, stalled
+from mlflow_monitoring_exporter.transform.registry import runs_of
+
+
+class Showing:
+    """The gauges of one MLflow. Used by one thread at a time."""
+
+    def __init__(self, mirror: Mirror, gauges: GaugesConfig, config: ExportConfig) -> None:
+        self._mirror = mirror
+        self._gauges = Gauges(gauges, config.metrics)
+        self._config = gauges.runs
+        self._patience = Patience.of(gauges, interval=config.interval)
+        self._snapshot = Snapshot({})
+        self._begin()
+
+    def _begin(self) -> None:
+        self._board = Board(self._config, self._gauges.directions)
+        self._names: Mapping[str, str] = {}
+        self._registry = Registry()
+        self._runs: dict[str, RunGauges] = {}
+        self._shown: list[RunGauges] = []
+        self._judged: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self._whole = False
+
+    def update(self, found: Found, now_ms: int) -> Snapshot:
+        """All gauges as they are now. ``now_ms`` is the wall clock, by which silence is measured."""
+        changed = found.anything or found.registry is not self._registry or not self._whole
+        if changed:
+            if not self._whole:  # the first time, or the last time failed: the mirror has everything
+                self._begin()
+            self._whole = False
+            self._take_over(found)
+            self._whole = True
+        judged = self._judge(now_ms)
+        if changed or judged != self._judged:
+            self._judged = judged
+            self._snapshot = self._gauges.build(self._facts(*judged), self._snapshot)
+        return self._snapshot
+
+    def directions(self) -> dict[str, Direction | None]:
+        """Every metric key, with the direction in which it gets better; None where nobody can say."""
+        return self._board.directions()
+
+    def _take_over(self, found: Found) -> None:
+        new = self._board.watch(found.experiments)
+        for run in self._mirror.runs_of(new):
+            self._board.put(run)
+        moved = found.moved | found.gone
+        if len(new) < len(found.experiments):  # else everything was read just now
+            self._reread(moved)
+        self._names, self._registry = found.experiments, found.registry
+        shown = self._board.shown()
+        wanted = shown | runs_of(self._registry.versions)
+        self._runs = {run_id: run for run_id, run in self._runs.items() if run_id in wanted and run_id not in moved}
+        for run in self._mirror.runs_named(wanted - self._runs.keys()):
+            self._runs[run.run_id] = run
+        self._shown = sorted((self._runs[i] for i in shown if i in self._runs), key=by_importance)
+
+    def _reread(self, run_ids: Iterable[str]) -> None:
+        missing = set(run_ids)
+        for run in self._mirror.runs_named(missing):
+            self._board.put(run)
+            missing.discard(run.run_id)
+        for run_id in missing:
+            self._board.drop(run_id)
+
+    def _judge(self, now_ms: int) -> tuple[frozenset[str], frozenset[str]]:
+        """Which runs are stalled, and which are orphaned."""
+        silent = [run for run in self._shown if stalled(run, now_ms, self._patience)]
+        left_behind = frozenset(
+            run.run_id
+            for run in silent
+            if orphaned(
+                run,
+                now_ms,
+                self._patience,
+                parent_ended=run.parent_run_id is not None and self._board.ended(run.parent_run_id),
+            )
+        )
+        return frozenset(run.run_id for run in silent), left_behind
+
+    def _facts(self, silent: frozenset[str], left_behind: frozenset[str]) -> Facts:
+        registry = self._registry
+        mirrored = {run_id: run.values for run_id, run in self._runs.items() if run.experiment_id in self._names}
+        return Facts(
+            self._board.facts(self._names),
+            self._shown,
+            silent,
+            left_behind,
+            RegistryFacts(registry.versions, {**registry.elsewhere, **mirrored}, registry.alias_changes),
+        )

@@ -1,0 +1,57 @@
+"""One number for all runs of an experiment: of each key the latest, best, mean, smallest and largest value ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlflow_monitoring_exporter.transform.columns import Columns
+from mlflow_monitoring_exporter.transform.direction import Direction, Directions
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Of one key in one experiment. What cannot be said is None.
+
+    ``latest`` is the value of the run that started last, whatever it is; ``delta`` by how much the run
+    that finished last is better than the one that finished before it. The others are of finite
+    values only, or a single NaN would hide all the rest.
+    """
+
+    latest: float
+    best: float | None = None
+    mean: float | None = None
+    min: float | None = None
+    max: float | None = None
+    stddev: float | None = None
+    delta: float | None = None
+
+
+class Aggregates:
+    """The aggregates of one experiment, computed again for keys that changed."""
+
+    def __init__(self, columns: Columns, directions: Directions) -> None:
+        self._columns = columns
+        self._directions = directions
+        self._known: dict[str, Aggregate] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Aggregate]]:
+        """Each key with its aggregate, in the order of keys."""
+        changed, self._columns.changed = self._columns.changed, set()
+        self._known = {
+            key: _aggregate(self._columns, key, self._directions)
+            if key in changed or key not in self._known
+            else self._known[key]
+            for key in self._columns
+        }
+        return iter(self._known.items())
+
+
+def _aggregate(columns: Columns, key: str, directions: Directions) -> Aggregate:
+    finished = columns.last_finished(key)
+    delta = directions.improvement(key, *finished) if len(finished) == 2 else None
+    spread = columns.spread(key)
+    if spread is None:
+        return Aggregate(columns.newest(key), delta=delta)
+    best = {Direction.MIN: spread.min, Direction.MAX: spread.max, None: None}[directions.of(key)]
+    return Aggregate(columns.newest(key), best, spread.mean, spread.min, spread.max, spread.stddev, delta)
