@@ -21,7 +21,7 @@ from tests.parts.prometheus_server import Answer, Prometheus
 from tests.parts.pushgateway import Pushgateway
 from tests.parts.strict_peer import StrictPeer
 
-OURS = '{__name__=~"mlflow_.+",__name__!~"mlflow_exporter_.+"}'
+METRICS_OF_RUNS = '{__name__=~"mlflow_.+",run_id!="",metric!=""}'
 
 
 def export_once(here: Path, tracking: Tracking, only: str, **env: str) -> Finished:
@@ -80,7 +80,7 @@ def test_every_value_in_prometheus_is_mlflows(
     total = sum(len(values) for values in truth.values())
     report = json.loads(done.out)
     assert report["mlflow"]["poll"]["series"] == total
-    answers = monitoring.wait_for(OURS, lambda found: len(found) == total)
+    answers = monitoring.wait_for(METRICS_OF_RUNS, lambda found: len(found) == total)
     for name, values in truth.items():
         found = by_run_and_key(answers, name)
         expected = {(run_id[:8], key): value for (run_id, key), value in values.items()}
@@ -207,15 +207,18 @@ def test_check_counts_what_an_export_would_send_and_changes_nothing(
     done = run("check", *arguments, cwd=here, env=env)
     assert done.code == 0, done.err
     counted = {item["name"]: (item["delivered"], item["unit"]) for item in json.loads(done.out)["exporters"]}
+    series = counted["prometheus"][0]
     assert counted == {
-        "prometheus": (1, "series"),
+        "prometheus": (series, "series"),
         "file": (50, "samples"),
-        "pushgateway": (1, "series"),
+        "pushgateway": (series, "series"),
         "pramathus": (50, "samples"),
     }
+    assert json.loads(done.out)["better"] == {"loss": "min"}
     assert list(here.iterdir()) == [], "no state, no file"
     assert (peer.samples, empty_gateway.series()) == ([], [])
     assert run("export-once", *arguments, cwd=here, env=env).code == 0
+    assert empty_gateway.text().count("\nmlflow_") == series
     before = {path.name: path.read_bytes() for path in here.iterdir()}
     done = run("check", *arguments, cwd=here, env={**env, "PRAMATHUS_API_KEY": "wrong"})
     assert done.code == 0, "this sink asks for no key before samples come"

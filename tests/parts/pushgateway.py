@@ -27,13 +27,14 @@ class Pushgateway:
         return requests.get(f"{self.url}/metrics", timeout=10).text
 
     def series(self) -> list[tuple[str, Mapping[str, str], float]]:
-        """Name, labels and value of every MLflow series; the Pushgateway's own are left out."""
+        """Name, labels and value of every metric of a run; aggregates and all else are left out."""
         families = text_string_to_metric_families(self.text())
         return [
             (sample.name, sample.labels, float(sample.value))
             for family in families
             for sample in family.samples
-            if sample.name.startswith("mlflow_")
+            if sample.name.startswith("mlflow_") and not sample.name.startswith(("mlflow_experiment_", "mlflow_model_"))
+            if "metric" in sample.labels
         ]
 
     def groups(self) -> list[Mapping[str, str]]:

@@ -1,0 +1,305 @@
+"""What is shown after any sequence of polls is what somebody who comes anew would see."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
+from mlflow_monitoring_exporter.errors import StateFullError
+from mlflow_monitoring_exporter.model import Family, ModelVersion, RunStatus, Snapshot
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror
+from tests.parts.gauges import all_series, metrics, of_family
+from tests.parts.scripted_mlflow import Mlflow
+
+NOW = 1_790_000_000.0
+HOUR = 3600
+
+
+@dataclass
+class World:
+    """Polls of one scripted MLflow, by a clock that a test sets."""
+
+    directory: Path
+    mlflow: Mlflow = field(default_factory=Mlflow)
+    now: float = NOW
+    gauges: GaugesConfig = field(default_factory=GaugesConfig)
+    shown: list[Snapshot] = field(default_factory=list)
+    opened: list[Database] = field(default_factory=list)
+
+    def poller(self, name: str = "state", **config: object) -> Poller:
+        database = Database(f"sqlite:///{self.directory}/{name}.db")
+        self.opened.append(database)
+        return Poller(
+            self.mlflow,
+            ExportConfig.model_validate({"sweep": {"every": "1d"}, **config}),
+            gauges=self.gauges,
+            database=database,
+            queues=[],
+            events=PollEvents(self.shown.append),
+            stop=threading.Event(),
+            clock=lambda: self.now,
+        )
+
+    def poll(self, poller: Poller) -> Snapshot:
+        poller.run(complete=False)
+        return self.shown[-1]
+
+    def close(self) -> None:
+        for database in self.opened:
+            database.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def at_ms(world: World, hours: float = 0.0) -> int:
+    return round((world.now - hours * HOUR) * 1000)
+
+
+RUNS = [letter * 32 for letter in "abcdefgh"]
+KEYS = ("loss", "accuracy", "val/acc", "val acc", "system/cpu")
+
+
+class PollsAgainstAFreshLook(RuleBasedStateMachine):
+    """Anything may happen between two polls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        config = {"runs": {"last": 2, "best": 1}, "max_series": 150}
+        self.world = World(Path(self.directory.name), gauges=GaugesConfig.model_validate(config))
+        self.mlflow = self.world.mlflow
+        self.mlflow.versions = (ModelVersion("model", 0, RUNS[0], "", ()),)  # an empty one waits for the sweep
+        self.poller = self.world.poller()
+        self.count = 0
+
+    def teardown(self) -> None:
+        self.world.close()
+        self.directory.cleanup()
+
+    @rule(
+        run_id=st.sampled_from(RUNS),
+        key=st.sampled_from(KEYS),
+        value=st.floats() | st.sampled_from([0.25, 0.5, math.nan]),
+        home=st.sampled_from("12"),
+    )
+    def log(self, run_id: str, key: str, value: float, home: str) -> None:
+        self.count += 1
+        self.mlflow.began.setdefault(run_id, self.count * 1000)
+        self.mlflow.put(run_id, key, value, at_ms=at_ms(self.world), experiment=self.mlflow.homes.get(run_id, home))
+        self.mlflow.edited.add(run_id)
+        self.mlflow.deleted.discard(run_id)
+
+    @precondition(lambda self: self.mlflow.homes)
+    @rule(which=st.integers(0, 7), status=st.sampled_from(RunStatus))
+    def change_status(self, which: int, status: RunStatus) -> None:
+        self.count += 1
+        run_id = sorted(self.mlflow.homes)[which % len(self.mlflow.homes)]
+        self.mlflow.statuses[run_id] = status
+        self.mlflow.ended[run_id] = self.count * 1000
+        self.mlflow.edited.add(run_id)
+
+    @precondition(lambda self: self.mlflow.homes)
+    @rule(which=st.integers(0, 7))
+    def delete(self, which: int) -> None:
+        run_id = sorted(self.mlflow.homes)[which % len(self.mlflow.homes)]
+        del self.mlflow.homes[run_id], self.mlflow.points[run_id]
+        self.mlflow.deleted.add(run_id)
+
+    @rule(name=st.sampled_from(["one", "uno", "eins"]))
+    def rename_experiment(self, name: str) -> None:
+        if "1" in self.mlflow.names:
+            self.mlflow.names["1"] = name
+
+    @rule()
+    def delete_or_restore_experiment(self) -> None:
+        if self.mlflow.names.pop("2", None) is None:
+            self.mlflow.names["2"] = "two"
+
+    @rule(champion=st.integers(0, 3), count=st.integers(1, 3))
+    def promote(self, champion: int, count: int) -> None:
+        self.mlflow.versions = tuple(
+            ModelVersion("model", n, RUNS[n], "", ("champion",) if n == champion else ()) for n in range(count)
+        )
+
+    @rule(seconds=st.sampled_from([60, HOUR, 25 * HOUR]))
+    def wait(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @rule()
+    def restart(self) -> None:
+        before = self.world.poll(self.poller)
+        self.poller = self.world.poller()
+        assert self.world.poll(self.poller).groups == before.groups
+
+    @rule()
+    def poll_twice(self) -> None:
+        assert self.world.poll(self.poller) is self.world.poll(self.poller)
+
+    @invariant()
+    def the_snapshot_is_what_a_fresh_look_sees(self) -> None:
+        found = self.world.poll(self.poller)
+        self.count += 1
+        fresh = self.world.poll(self.world.poller(f"fresh-{self.count}"))
+        assert told(found) == told(fresh)
+        assert found.series_count <= 150
+        unique = [(family.name, series.labels) for family in found.families() for series in family.series]
+        assert len(unique) == len(set(unique))
+
+
+def told(snapshot: Snapshot) -> dict[str, list[Family]]:
+    """But for what only those know who were there: how often an alias changed, how often a run usually logs."""
+    unknown = ("mlflow_model_alias_changes_total", "mlflow_run_stalled", "mlflow_run_orphaned")
+    return {group: [f for f in families if f.name not in unknown] for group, families in snapshot.groups.items()}
+
+
+TestPollsAgainstAFreshLook = PollsAgainstAFreshLook.TestCase
+TestPollsAgainstAFreshLook.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+
+
+def test_a_promotion_shows_with_the_next_poll(world: World) -> None:
+    old, new = RUNS[:2]
+    world.mlflow.put(old, "accuracy", 0.5, experiment="1")
+    world.mlflow.put(new, "accuracy", 0.75, experiment="1")
+    world.mlflow.versions = (ModelVersion("m", 1, old, "", ("champion",)), ModelVersion("m", 2, new, "", ()))
+    poller = world.poller()
+    world.poll(poller)
+    world.mlflow.versions = (ModelVersion("m", 1, old, "", ()), ModelVersion("m", 2, new, "", ("champion",)))
+    snapshot = world.poll(poller)
+    assert of_family(snapshot, "mlflow_accuracy", "run_id", "model_stage") == {
+        (old[:8], "dev"): 0.5,
+        (new[:8], "champion"): 0.75,
+    }
+    assert of_family(snapshot, "mlflow_model_alias_metric", "alias") == {("champion",): 0.75}
+    assert of_family(snapshot, "mlflow_model_alias_metric_delta", "alias") == {("champion",): 0.0}
+    assert of_family(snapshot, "mlflow_model_alias_changes_total", "alias") == {("champion",): 1.0}
+
+
+def test_alias_changes_are_counted_over_restarts(world: World) -> None:
+    def promote(*aliases: str) -> dict[tuple[str, ...], float]:
+        world.mlflow.versions = (ModelVersion("m", 1, "", "", aliases), ModelVersion("m", 2, "", "", ()))
+        return of_family(world.poll(world.poller()), "mlflow_model_alias_changes_total", "alias")
+
+    assert promote("champion") == {("champion",): 0.0}, "what was there before is no change"
+    assert promote("champion", "blue") == {("champion",): 0.0, ("blue",): 1.0}
+    assert promote("blue") == {("champion",): 1.0, ("blue",): 1.0}
+    assert promote("champion", "blue") == {("champion",): 2.0, ("blue",): 1.0}
+    world.mlflow.versions = (ModelVersion("other", 1, "", "", ()),)
+    assert of_family(world.poll(world.poller()), "mlflow_model_alias_changes_total", "alias") == {}
+
+
+def test_an_empty_registry_is_asked_only_by_the_sweep(world: World) -> None:
+    world.mlflow.versions = ()
+    poller = world.poller()
+    for _ in range(3):
+        world.poll(poller)
+    assert world.mlflow.refreshed == [True]
+    world.mlflow.versions = (ModelVersion("m", 1, "", "", ()),)
+    poller.run(complete=True)
+    world.poll(poller)
+    assert world.mlflow.refreshed == [True, True, False]
+
+
+def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(world: World) -> None:
+    world.mlflow.active = {"1": 10, "2": 5}
+    world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
+    world.mlflow.put(RUNS[1], "accuracy", 0.75, experiment="2")
+    world.mlflow.versions = (ModelVersion("m", 1, RUNS[1], "", ("champion",)),)
+    snapshot = world.poll(world.poller(max_experiments=1))
+    assert of_family(snapshot, "mlflow_accuracy", "run_id") == {(RUNS[0][:8],): 0.5}
+    assert of_family(snapshot, "mlflow_model_alias_metric", "alias", "metric") == {("champion", "accuracy"): 0.75}
+    excluded = world.poll(world.poller("other", experiments={"exclude": ["two"]}))
+    assert of_family(excluded, "mlflow_model_alias_metric", "alias", "metric") == {}
+
+
+def test_a_run_that_falls_silent_is_stalled_without_any_news_from_mlflow(world: World) -> None:
+    run_id = RUNS[0]
+    poller = world.poller()
+    for _ in range(4):
+        world.now += 60
+        world.mlflow.put(run_id, "loss", 0.5, at_ms=at_ms(world), experiment="1")
+        snapshot = world.poll(poller)
+    assert of_family(snapshot, "mlflow_run_stalled", "run_id") == {(run_id[:8],): 0.0}
+    world.now += 9 * 60
+    assert world.poll(poller) is snapshot
+    world.now += 2 * 60
+    stalled = world.poll(poller)
+    assert of_family(stalled, "mlflow_run_stalled", "run_id") == {(run_id[:8],): 1.0}, "ten of its usual gaps"
+    restarted = world.poll(world.poller())
+    assert of_family(restarted, "mlflow_run_stalled", "run_id") == {(run_id[:8],): 1.0}, "and this is remembered"
+    world.now += 25 * HOUR
+    assert of_family(world.poll(poller), "mlflow_run_orphaned", "run_id") == {(run_id[:8],): 1.0}
+    world.mlflow.put(run_id, "loss", 0.5, at_ms=at_ms(world))
+    assert of_family(world.poll(poller), "mlflow_run_stalled", "run_id") == {(run_id[:8],): 0.0}
+
+
+def test_a_stalled_child_of_a_parent_that_ended_is_orphaned(world: World) -> None:
+    child, parent = RUNS[:2]
+    world.mlflow.tags[child] = {"mlflow.parentRunId": parent}
+    world.mlflow.put(child, "loss", 0.5, at_ms=at_ms(world, hours=2), experiment="1")
+    world.mlflow.put(parent, "loss", 0.5, at_ms=at_ms(world), experiment="1")
+    poller = world.poller()
+    found = of_family(world.poll(poller), "mlflow_run_orphaned", "run_id")
+    assert found == {(child[:8],): 0.0, (parent[:8],): 0.0}
+    world.mlflow.statuses[parent] = RunStatus.FAILED
+    world.mlflow.edited.add(parent)
+    assert of_family(world.poll(poller), "mlflow_run_orphaned", "run_id") == {(child[:8],): 1.0}
+
+
+def test_labels_come_from_tags_and_parameters_and_appear_once_they_are_configured(world: World) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    world.mlflow.statuses[RUNS[0]] = RunStatus.FINISHED
+    world.mlflow.tags[RUNS[0]] = {"team": "vision"}
+    world.mlflow.params[RUNS[0]] = {"learning rate": "0.1"}
+    ((labels, _),) = metrics(world.poll(world.poller()))
+    assert "team" not in labels
+    add = {"team": "tag.team", "lr": "param.learning rate", "absent": "tag.absent"}
+    world.gauges = GaugesConfig.model_validate({"labels": {"add": add}})
+    ((labels, _),) = metrics(world.poll(world.poller()))
+    assert (labels["team"], labels["lr"], labels["absent"]) == ("vision", "0.1", "")
+
+
+def test_what_could_not_be_read_back_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    poller = world.poller()
+    world.poll(poller)
+    world.mlflow.put(RUNS[0], "loss", 0.25, experiment="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "runs_named", _full)
+        with pytest.raises(StateFullError):
+            world.poll(poller)
+    assert [value for _, value in metrics(world.poll(poller))] == [0.25]
+
+
+def _full(*_: object) -> Iterator[None]:
+    raise StateFullError("disk full")
+
+
+def test_a_report_says_whether_anything_new_is_shown(world: World) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    poller = world.poller()
+
+    def run() -> PollReport:
+        return poller.run(complete=False)
+
+    first = run()
+    assert (first.renewed, first.shown) == (True, len(list(all_series(world.shown[-1]))))
+    assert not run().renewed
+    world.mlflow.put(RUNS[0], "loss", 0.25)
+    assert run().renewed
