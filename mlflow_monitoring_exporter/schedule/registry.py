@@ -1,11 +1,12 @@
 """What the model registry says, read with every poll: a promotion must show at once.
 
-While a registry is empty it is asked only with a step of the sweep, so that whoever does not use one
-does not pay for it.
+While a registry is empty it is asked every few seconds at most, so that short intervals cost nothing where
+nobody uses one.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from mlflow_monitoring_exporter.state.aliases import Aliases
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.transform import registry
+
+#: Seconds after which an empty registry is asked again.
+_EMPTY_FOR = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class RegistryReading:
         self._select = select
         self._aliases = Aliases(mirror.server)
         self._read: Sequence[ModelVersion] | None = None
+        self._ask_again = 0.0
         self._found: Sequence[ModelVersion] = ()
         self.stages: Mapping[str, str] = {}
         self.registry = Registry()
@@ -49,9 +54,10 @@ class RegistryReading:
 
         ``first`` says that nobody ever looked before, so that no alias counts as new.
         """
-        if not (refresh or self._read is None or self._read):
+        if not (refresh or self._read or time.monotonic() >= self._ask_again):
             return []
         versions = self._source.registry(refresh=refresh or self._read is None)
+        self._ask_again = time.monotonic() + _EMPTY_FOR
         if versions is self._read:
             return []
         stages = registry.stages_by_run(versions)

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.errors import StateFullError
 from mlflow_monitoring_exporter.model import Family, ModelVersion, RunStatus, Snapshot
+from mlflow_monitoring_exporter.schedule import registry
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
@@ -204,7 +205,7 @@ def test_alias_changes_are_counted_over_restarts(world: World) -> None:
     assert of_family(world.poll(world.poller()), "mlflow_model_alias_changes_total", "alias") == {}
 
 
-def test_an_empty_registry_is_asked_only_by_the_sweep(world: World) -> None:
+def test_an_empty_registry_is_asked_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.mlflow.versions = ()
     poller = world.poller()
     for _ in range(3):
@@ -214,6 +215,11 @@ def test_an_empty_registry_is_asked_only_by_the_sweep(world: World) -> None:
     poller.run(complete=True)
     world.poll(poller)
     assert world.mlflow.refreshed == [True, True, False]
+    world.mlflow.versions = ()
+    monkeypatch.setattr(registry, "_EMPTY_FOR", 0.0)
+    for _ in range(3):
+        world.poll(poller)
+    assert world.mlflow.refreshed == [True, True, False, False, False, False]
 
 
 def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(world: World) -> None:
