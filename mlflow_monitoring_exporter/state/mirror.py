@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run, RunGauges, RunStatus
-from mlflow_monitoring_exporter.state.bulk import execute_many
+from mlflow_monitoring_exporter.state.bulk import execute_many, raw_rows
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
 from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
@@ -280,7 +280,7 @@ def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float
     """The latest values of each of these runs, by key."""
     found: dict[int, dict[str, float]] = {}
     query = select(series.c.run, series.c.key, series.c.value).where(series.c.run.in_(run_pks), series.c.shown)
-    for pk, key, value in tx.execute(query):
+    for pk, key, value in raw_rows(tx, query):
         found.setdefault(pk, {})[key] = loaded(value)
     return found
 

@@ -35,11 +35,8 @@ class Board:
 
     def put(self, run: RunGauges) -> None:
         """A run as it is now; one of an experiment that is not watched is passed over."""
-        for experiment_id, columns in self._columns.items():
-            if experiment_id == run.experiment_id:
-                columns.put(run)
-            else:
-                columns.drop(run.run_id)
+        if columns := self._columns.get(run.experiment_id):  # MLflow never moves a run to another one
+            columns.put(run)
 
     def drop(self, run_id: str) -> None:
         """A run is gone."""

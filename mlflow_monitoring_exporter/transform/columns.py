@@ -45,8 +45,12 @@ class _Column:
 
     def put(self, place: int, value: float) -> bool:
         """Whether the place had no value before."""
+        if not self.places or place > self.places[-1]:  # as nearly all come
+            self.places.append(place)
+            self.values.append(value)
+            return True
         at = bisect_left(self.places, place)
-        if at < len(self.places) and self.places[at] == place:
+        if self.places[at] == place:
             self.values[at] = value
             return False
         self.places.insert(at, place)
