@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, polls
+from bench import backlog, first_load, polls, surface
 
-_BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog}
+_BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog, "surface": surface}
 
 
 def main() -> None:

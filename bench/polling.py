@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ def first_poll(uri: str, state: Path, *, queue: bool) -> None:
     """Make a state file that has seen all runs; with ``queue`` all points wait in it."""
     with polling(uri, state, queue=queue) as poller:
         poller.run(complete=False)
+
+
+def readdress(state: Path, uri: str) -> None:
+    """Make a state file that belongs to one address belong to another one of the same MLflow."""
+    with closing(sqlite3.connect(state)) as connection, connection:
+        connection.execute("UPDATE server SET identity = ?", (uri,))
 
 
 @contextmanager

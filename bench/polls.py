@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import contest, report
-from bench.polling import first_poll
+from bench.polling import first_poll, readdress
 from bench.store import Size, store
 from bench.tails import KEYS, STEPS
 from tests.parts.mlflow_server import MlflowServer
@@ -41,7 +41,7 @@ def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[s
             state = _stood(directory, path)
             if over_rest:
                 uri = stack.enter_context(MlflowServer(directory / f"server-{runs}", database=path)).url
-                _readdress(state, uri)
+                readdress(state, uri)
             contenders[f"{runs} runs"] = ("bench.polling:idle", uri, str(state))
         results = contest(contenders)
     where = "over REST" if over_rest else "from the database"
@@ -54,7 +54,7 @@ def _tails(directory: Path, runs: int) -> dict[str, Any]:
     live = Path(shutil.copy(path, directory / "tails.db")).resolve()
     state = _stood(directory, path, queued=True)
     with MlflowServer(directory / "server-tails", database=live) as server:
-        _readdress(state, server.url)
+        readdress(state, server.url)
         results = contest(
             {
                 "the cheapest correct requests": ("bench.tails:bare_requests", server.url, str(live)),
@@ -82,11 +82,6 @@ def _stood(directory: Path, path: Path, *, queued: bool = False) -> Path:
         connection.execute("UPDATE series SET mask = 1, pending = 0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return state
-
-
-def _readdress(state: Path, url: str) -> None:
-    with closing(sqlite3.connect(state)) as connection, connection:
-        connection.execute("UPDATE server SET identity = ?", (url,))
 
 
 def _remove(state: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -32,6 +33,9 @@ from mlflow_monitoring_exporter.web.server import WebServer
 
 _log = structlog.get_logger(__name__)
 
+#: Seconds until a thread that computes lets another one go on: a scrape changes threads several times, and must not
+#: wait for a poll each time.
+_SWITCH = 0.001
 #: Polls that may fail or be late before MLflow counts as silent.
 _PATIENCE = 3
 #: On a reload, how long a request that is under way may still take.
@@ -63,6 +67,7 @@ class Daemon:
 
         Raises ConfigError or StateError when it cannot start. Call it on the main thread.
         """
+        sys.setswitchinterval(_SWITCH)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
