@@ -26,6 +26,7 @@ from mlflow_monitoring_exporter.schedule.reading import Reading
 from mlflow_monitoring_exporter.schedule.showing import Showing
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.transform.direction import Direction
@@ -105,7 +106,7 @@ class Poller:
         gauges = gauges or GaugesConfig()
         self._mirror = Mirror(database, source.server)
         self._events = events
-        self._showing = Showing(self._mirror, gauges, config)
+        self._showing = Showing(Latest(database, self._mirror.server), gauges, config)
         self._clock = clock
         self._published: Snapshot | None = None
         pending = Pending(database, self._mirror)

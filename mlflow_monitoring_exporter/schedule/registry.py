@@ -14,6 +14,7 @@ from mlflow_monitoring_exporter.model import ModelVersion, Run
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.aliases import Aliases
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.transform import registry
 
@@ -41,6 +42,7 @@ class RegistryReading:
         self._source = source
         self._database = database
         self._mirror = mirror
+        self._latest = Latest(database, mirror.server)
         self._select = select
         self._aliases = Aliases(mirror.server)
         self._read: Sequence[ModelVersion] | None = None
@@ -74,7 +76,7 @@ class RegistryReading:
         if self._found is self.registry.versions and not refresh:
             return
         wanted = registry.runs_of(self.registry.versions)
-        mirrored = {run.run_id for run in self._mirror.runs_named(wanted) if run.experiment_id in watched}
+        mirrored = {run.run_id for run in self._latest.named(wanted) if run.experiment_id in watched}
         missing = sorted(wanted - mirrored)
         runs: Iterable[Run] = self._source.named(others, missing) if missing and others else ()
         elsewhere = {

@@ -15,7 +15,7 @@ from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import RunGauges, Snapshot
 from mlflow_monitoring_exporter.schedule.reading import Found
 from mlflow_monitoring_exporter.schedule.registry import Registry
-from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.transform.board import Board, by_importance
 from mlflow_monitoring_exporter.transform.direction import Direction
 from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
@@ -26,8 +26,8 @@ from mlflow_monitoring_exporter.transform.registry import runs_of
 class Showing:
     """The gauges of one MLflow. Used by one thread at a time."""
 
-    def __init__(self, mirror: Mirror, gauges: GaugesConfig, config: ExportConfig) -> None:
-        self._mirror = mirror
+    def __init__(self, latest: Latest, gauges: GaugesConfig, config: ExportConfig) -> None:
+        self._latest = latest
         self._gauges = Gauges(gauges, config.metrics)
         self._config = gauges.runs
         self._patience = Patience.of(gauges, interval=config.interval)
@@ -64,7 +64,7 @@ class Showing:
 
     def _take_over(self, found: Found) -> None:
         new = self._board.watch(found.experiments)
-        for run in self._mirror.runs_of(new):
+        for run in self._latest.of(new):
             self._board.put(run)
         moved = found.moved | found.gone
         if len(new) < len(found.experiments):  # else everything was read just now
@@ -73,13 +73,13 @@ class Showing:
         shown = self._board.shown()
         wanted = shown | runs_of(self._registry.versions)
         self._runs = {run_id: run for run_id, run in self._runs.items() if run_id in wanted and run_id not in moved}
-        for run in self._mirror.runs_named(wanted - self._runs.keys()):
+        for run in self._latest.named(wanted - self._runs.keys()):
             self._runs[run.run_id] = run
         self._shown = sorted((self._runs[i] for i in shown if i in self._runs), key=by_importance)
 
     def _reread(self, run_ids: Iterable[str]) -> None:
         missing = set(run_ids)
-        for run in self._mirror.runs_named(missing):
+        for run in self._latest.named(missing):
             self._board.put(run)
             missing.discard(run.run_id)
         for run_id in missing:

@@ -7,7 +7,7 @@ a kill before its history was queued costs nothing: the next poll reads it again
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +16,14 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select,
 from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run, RunGauges, RunStatus
-from mlflow_monitoring_exporter.state.bulk import execute_many, raw_rows
+from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run
+from mlflow_monitoring_exporter.state.bulk import execute_many
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
 from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
 
 #: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
 BINDS = 10_000
-#: Runs whose values are read together.
-_RUNS = 500
 
 #: MLflow logs these keys by itself, from a thread of its own.
 _SYSTEM = "system/"
@@ -37,11 +35,8 @@ _CHANGING = (
     *(run.c.tags, run.c.labels, run.c.tagged_stage, run.c.registry_stage, run.c.present),
     *(run.c.last_ms, run.c.alive_ms),
 )
-_SHOWN = (
-    *(run.c.id, run.c.experiment_id, run.c.run_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms),
-    *(run.c.registry_stage, run.c.tagged_stage, run.c.parent_run_id, run.c.last_ms, run.c.alive_ms, run.c.gap_ms),
-    run.c.labels,
-)
+#: Where these begin among the columns that are read of a known run.
+_FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,30 +166,6 @@ class Mirror:
             values = select(func.count()).select_from(with_series).where(self._mine, run.c.present, series.c.shown)
             return runs, tx.execute(values.where(experiment.c.watched)).scalar_one()
 
-    def runs_of(self, experiment_ids: Collection[str]) -> Iterator[RunGauges]:
-        """Every run that is there in these experiments, with its latest values."""
-        for some in batches(sorted(experiment_ids), BINDS):
-            yield from self._runs(run.c.experiment_id.in_(some))
-
-    def runs_named(self, run_ids: Iterable[str]) -> Iterator[RunGauges]:
-        """Those of these runs that are there, with their latest values."""
-        for some in batches(sorted(run_ids), BINDS):
-            yield from self._runs(run.c.run_id.in_(some))
-
-    def _runs(self, which: ColumnElement[bool]) -> Iterator[RunGauges]:
-        with self._database.read() as tx:
-            found = tx.execute(select(*_SHOWN).where(self._mine, run.c.present, which).order_by(run.c.id))
-            for rows in found.yield_per(_RUNS).partitions():
-                values = _values(tx, [row.id for row in rows])
-                for row in rows:
-                    yield RunGauges(
-                        *(row.experiment_id, row.run_id, row.name, RunStatus(row.status), row.start_ms, row.end_ms),
-                        row.registry_stage or row.tagged_stage,
-                        values.get(row.id, {}),
-                        *(row.parent_run_id, row.last_ms, row.alive_ms, row.gap_ms),
-                        orjson.loads(row.labels),
-                    )
-
     @property
     def _mine(self) -> ColumnElement[bool]:
         return run.c.server == self.server
@@ -275,18 +246,6 @@ def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
     """A sweep may meet what a load, which began after it, has met already."""
     return case((run.c.round < met_in, met_in), else_=run.c.round)
 
-
-def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float]]:
-    """The latest values of each of these runs, by key."""
-    found: dict[int, dict[str, float]] = {}
-    query = select(series.c.run, series.c.key, series.c.value).where(series.c.run.in_(run_pks), series.c.shown)
-    for pk, key, value in raw_rows(tx, query):
-        found.setdefault(pk, {})[key] = loaded(value)
-    return found
-
-
-#: Where the columns that are compared begin among those that are read of a known run.
-_FIRST = 3
 
 of_run = (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id)
 

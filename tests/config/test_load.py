@@ -270,3 +270,39 @@ def test_a_database_without_its_driver_says_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(fields, "find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'mlflow-monitoring-exporter[postgresql]'")):
         load_config(None, exporter_types=TYPES, environ={"MLFLOW_TRACKING_URI": "postgresql://db.example/mlflow"})
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("gauges: {labels: {add: {job: tag.x}}}", "gauges.labels.add.job", "is a label already"),
+        ("gauges: {labels: {add: {1x: tag.x}}}", "gauges.labels.add.1x", "is not a label"),
+        ("gauges: {labels: {add: {team: x}}}", "gauges.labels.add.team", "neither tag.<name> nor param.<name>"),
+        ("gauges: {labels: {drop: [job]}}", "gauges.labels.drop.0", "experiment_name"),
+        ("gauges: {labels: {max_values: 0}}", "gauges.labels.max_values", "greater than or equal to 1"),
+        ("gauges: {runs: {lats: 3}}", "gauges.runs.lats", "did you mean last?"),
+        ("gauges: {naming: natural}", "gauges.naming", "families"),
+        ("gauges: {stalled_after: soon}", "gauges.stalled_after", "is not a duration"),
+        ('export: {metrics: {rename: {"val/*": "a/*"}}}', "export.metrics.rename.val/*", "is not a name"),
+        ('export: {metrics: {rename: {"val": "a_*"}}}', "export.metrics.rename", "more * than"),
+        ("export: {metrics: {direction: {loss: down}}}", "export.metrics.direction.loss", "min"),
+        ("export: {metrics: {direction: [loss]}}", "export.metrics.direction", "mapping"),
+    ],
+)
+def test_a_wrong_wish_for_gauges_is_named_with_its_place(text: str, key: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, exporter_types=TYPES, environ={})
+    (problem,) = caught.value.problems
+    assert problem.where == f"{file}:1"
+    assert problem.key == key
+    assert said in problem.message
+
+
+def test_wishes_for_gauges_may_come_from_flags_and_variables() -> None:
+    flags = [("--set", "gauges.labels.add.team", "tag.team"), ("--set", "gauges.labels.drop", "run_id,metric")]
+    environ = {"MLFLOW_EXPORTER_GAUGES__RUNS__BY": "val/acc,loss", "MLFLOW_EXPORTER_GAUGES__RUNS__LAST": "7"}
+    gauges = load_config(None, exporter_types=TYPES, environ=environ, flags=flags).gauges
+    assert (gauges.labels.add, gauges.labels.drop) == ({"team": "tag.team"}, ("run_id", "metric"))
+    assert (gauges.runs.by, gauges.runs.last) == (("val/acc", "loss"), 7)

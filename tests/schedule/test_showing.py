@@ -20,7 +20,7 @@ from mlflow_monitoring_exporter.model import Family, ModelVersion, RunStatus, Sn
 from mlflow_monitoring_exporter.schedule import registry
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.state.latest import Latest
 from tests.parts.gauges import all_series, metrics, of_family
 from tests.parts.scripted_mlflow import Mlflow
 
@@ -287,7 +287,7 @@ def test_what_could_not_be_read_back_is_read_again(world: World, monkeypatch: py
     world.poll(poller)
     world.mlflow.put(RUNS[0], "loss", 0.25, experiment="1")
     with monkeypatch.context() as patch:
-        patch.setattr(Mirror, "runs_named", _full)
+        patch.setattr(Latest, "named", _full)
         with pytest.raises(StateFullError):
             world.poll(poller)
     assert [value for _, value in metrics(world.poll(poller))] == [0.25]

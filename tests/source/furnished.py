@@ -52,6 +52,8 @@ def furnish(server: MlflowServer) -> Furnished:
         store.experiments[name] = server.post("experiments/create", {"name": name})["experiment_id"]
     _main_runs(server, store)
     _registry(server, store)
+    for key, value in (("learning rate", "0.1 ü"), ("layers", "3"), ("empty", "")):
+        server.post("runs/log-parameter", {"run_id": store.runs["FINISHED"], "key": key, "value": value})
     server.post("experiments/delete", {"experiment_id": store.experiments.pop("gone")})
     add_bulk_runs(server.database, store.bulk, BULK_RUNS)
     _activity(server.database, store)

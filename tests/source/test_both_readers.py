@@ -11,6 +11,7 @@ import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.model import ModelVersion, Point, Run, RunStatus
+from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
 from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
@@ -147,6 +148,20 @@ def test_the_registry_has_every_version_with_its_aliases_and_its_stage(source: S
     ]
     for refresh in (True, False):
         assert source.registry(refresh=refresh) is versions, "the same object says that nothing changed"
+
+
+@pytest.mark.parametrize("reader", ["server", "store"])
+def test_only_parameters_that_are_asked_for_are_read(
+    tracking_server: MlflowServer, furnished: Furnished, reader: str
+) -> None:
+    uri = tracking_server.url if reader == "server" else tracking_server.store_uri
+    source = open_source(
+        MlflowConfig(tracking_uri=uri), stop=threading.Event(), params=frozenset(["learning rate", "empty", "absent"])
+    )
+    found = runs_by_id(source, [furnished.experiments["main"]])
+    source.close()
+    assert found[furnished.runs["FINISHED"]].params == {"learning rate": "0.1 ü", "empty": ""}
+    assert found[furnished.runs["FAILED"]].params == {}
 
 
 def test_runs_can_be_asked_for_by_name(source: Source, furnished: Furnished) -> None:

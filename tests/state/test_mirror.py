@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunGauges, RunStatus
 from mlflow_monitoring_exporter.state import standing
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
 from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
 from mlflow_monitoring_exporter.state.standing import KnownExperiment, Standing
@@ -34,6 +35,7 @@ class State:
     def __init__(self, database: Database, identity: str = "server") -> None:
         self.database = database
         self.mirror = Mirror(database, identity)
+        self.latest = Latest(database, self.mirror.server)
         self.pending = Pending(database, self.mirror)
         self.standing = Standing(database, self.mirror.server)
         with database.write() as tx:
@@ -61,7 +63,7 @@ class State:
             return len(self.mirror.record(tx, page, self.standing.round(tx), count=False))
 
     def runs(self) -> list[RunGauges]:
-        return list(self.mirror.runs_of(["1"]))
+        return list(self.latest.of(["1"]))
 
     def touch(self, key: str, step: int) -> None:
         with self.database.write() as tx:
@@ -308,7 +310,7 @@ def test_only_runs_that_differ_are_named(state: State) -> None:
         assert state.mirror.record(tx, page, 1, count=True) == [B]
         page = [selected(point, status="FINISHED"), page[1]]
         assert state.mirror.record(tx, page, 1, count=True) == [A]
-    assert {run.run_id for run in state.mirror.runs_named([A, "unknown"])} == {A}
+    assert {run.run_id for run in state.latest.named([A, "unknown"])} == {A}
 
 
 def test_two_servers_share_a_state_file_without_mixing(database: Database) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
+from mlflow_monitoring_exporter.exporters.exposition import Encoder
 from mlflow_monitoring_exporter.model import ModelVersion, RunGauges, RunStatus, Snapshot
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.families import OURS
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges, RegistryFacts
 from mlflow_monitoring_exporter.transform.registry import stages_by_run, tagged_stage
 from tests.parts.gauges import all_series, metrics, of_family
+from tests.parts.programs import need
 
 EXPERIMENTS = {"1": ExperimentFacts("one", {RunStatus.FINISHED: 3}), "2": ExperimentFacts("two")}
 
@@ -217,6 +220,23 @@ def test_every_family_of_ours_keeps_its_word() -> None:
             spec = specs.pop(family.name)
             assert (family.help, family.type, family.labels) == (spec.help, spec.type, spec.labels)
     assert specs == {}, "every family is shown here"
+
+
+def lint(text: bytes) -> str:
+    """What promtool says."""
+    done = subprocess.run([need("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
+    return (done.stdout + done.stderr).decode()
+
+
+def test_promtool_has_nothing_to_say_of_our_families() -> None:
+    assert lint(Encoder().text(everything_there_is().families())) == ""
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), st.floats(), max_size=8))
+def test_promtool_has_nothing_to_say_of_any_key_with_generic_naming(values: dict[str, float]) -> None:
+    snapshot = gauges(naming="generic").build(Facts(EXPERIMENTS, [run("a" * 32, {**values, "latency_ms": 1.0})]))
+    assert lint(Encoder().text(snapshot.families())) == ""
 
 
 def everything_there_is() -> Snapshot:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 import trustme
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from mlflow_monitoring_exporter.config.schema import WebConfig
+from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
+from mlflow_monitoring_exporter.exporters.prometheus import PrometheusConfig, PrometheusExporter
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
+from tests.exporters.samples import snapshot
 
 
 @contextmanager
-def serving(readiness: Readiness | None = None, **config: object) -> Iterator[str]:
+def serving(
+    readiness: Readiness | None = None, scraped: Iterable[ScrapedExporter] = (), **config: object
+) -> Iterator[str]:
     web = WebConfig.model_validate({"listen": "127.0.0.1:0", **config})
     registry = CollectorRegistry()
     Gauge("answer", "Of everything.", registry=registry).set(42)
-    server = WebServer(web, build_app(registry, readiness or Readiness(), web))
+    server = WebServer(web, build_app(registry, readiness or Readiness(), web, scraped))
     server.start()
     try:
         yield server.url
@@ -53,6 +61,36 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it() -> None:
         families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
         assert [family.name for family in families] == ["answer"]
         assert get(f"{url}/metrics").headers["Content-Type"].startswith("text/plain; version=")
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_scraped_exporters_are_on_the_page_in_the_same_format_and_compressed_if_wanted(accept: str) -> None:
+    exporter = PrometheusExporter(PrometheusConfig(type="prometheus"))
+    exporter.export(snapshot(loss=0.5), deadline=Deadline.after(1))
+    with serving(scraped=[exporter]) as url:
+        plain = get(f"{url}/metrics", headers={"Accept": accept, "Accept-Encoding": "identity"})
+        squeezed = get(f"{url}/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
+    assert ("Content-Encoding" in plain.headers, squeezed.headers["Content-Encoding"]) == (False, "gzip")
+    assert squeezed.text == plain.text, "several gzip members are one text"
+    assert plain.text.endswith("# EOF\n") == bool(accept)
+    assert plain.text.count("# EOF") == bool(accept)
+    parse: Any = text_string_to_metric_families if accept else plain_families
+    assert sorted(family.name for family in parse(plain.text)) == ["answer", "mlflow_loss"]
+    assert plain.headers["Vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        *((accepted, True) for accepted in ("gzip", "deflate, gzip;q=0.5", "GZIP", "*", "x;q=1, gzip ; q=1.0")),
+        *((accepted, False) for accepted in ("", "identity", "gzip;q=0", "gzip; q=0.0, *", "*;q=0", "gzipped", "br")),
+    ],
+)
+def test_what_accept_encoding_says_is_obeyed(accepted: str, compressed: bool) -> None:
+    with serving() as url:
+        answer = get(f"{url}/metrics", headers={"Accept-Encoding": accepted})
+    assert ("Content-Encoding" in answer.headers) is compressed
+    assert "answer 42.0" in answer.text
 
 
 def test_readiness_says_which_part_is_not_ready_and_why() -> None:
