@@ -123,7 +123,8 @@ class Reading:
                 self._sweep([i for i, known in new.experiments.items() if known.watched], result)
         result.experiments = {i: known.name for i, known in new.experiments.items() if known.watched}
         others = [i for i in found if i not in result.experiments]
-        self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete)
+        elsewhere = {i for i, known in old.experiments.items() if known.watched} != result.experiments.keys()
+        self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)
         result.registry = self._registry.registry
         with self._database.write() as tx:
             result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))

@@ -6,9 +6,11 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import requests
+import trustme
 from hypothesis import HealthCheck, given, settings
 
 from mlflow_monitoring_exporter.deadline import Deadline
@@ -22,7 +24,7 @@ from mlflow_monitoring_exporter.exporters.pushgateway import PushgatewayConfig, 
 from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot
 from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
 from tests.parts.bad_server import Behaviour, answer, bad_server, hang, redirect
-from tests.parts.pushgateway import Pushgateway, pushgateway
+from tests.parts.pushgateway import PASSWORD, USER, Pushgateway, guarded_pushgateway, pushgateway
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +270,24 @@ def test_a_check_reaches_the_gateway_and_pushes_nothing(gateway: Pushgateway) ->
     assert gateway.groups() == []
     with pytest.raises(RetryableExportError, match="connection refused"):
         exporter("127.0.0.1:1").check()
+
+
+def test_a_gateway_behind_tls_and_a_password(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    trusted: dict[str, object] = {"ca_file": tmp_path / "ca.pem", "username": USER}
+    with guarded_pushgateway(tmp_path, authority.issue_cert("127.0.0.1")) as url:
+        made = exporter(url, **trusted, password_file=tmp_path / "password")
+        made.check()
+        push(made, runs(a={"loss": 0.5}, b={"loss": 1.5}))
+        push(made, runs(a={"loss": 0.25}))
+        held = requests.get(f"{url}/metrics", auth=(USER, PASSWORD), verify=str(tmp_path / "ca.pem"), timeout=10).text
+        assert [line.rpartition(" ")[2] for line in held.splitlines() if line.startswith("mlflow_loss{")] == ["0.25"]
+        wrong = exporter(url, **trusted, password="wrong-password")
+        for attempt in (wrong.check, lambda: push(wrong, snapshot(loss=1.0))):
+            with pytest.raises(UnauthorizedExportError) as caught:
+                attempt()
+            assert "wrong-password" not in str(caught.value)
+        with pytest.raises(RetryableExportError, match="certificate verify failed"):
+            exporter(url, username=USER, password=PASSWORD).check()

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 import requests
+import urllib3
+
+# Whether a program is ready does not depend on whether its certificate is to be trusted.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
 def need(program: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.parts.programs import free_port, need, running
+
+USER, PASSWORD = "pusher", "gateway-password"
+_PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuuI0EVCxk/RrYgEz8Sv5UwNgivC34N6Z2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,27 @@ def pushgateway(directory: Path) -> Iterator[Pushgateway]:
 def pushgateway_at(port: int, directory: Path) -> Iterator[Pushgateway]:
     """On this port; it begins empty."""
     url = f"http://127.0.0.1:{port}"
-    command = [need("prometheus-pushgateway"), f"--web.listen-address=127.0.0.1:{port}", "--web.enable-admin-api"]
-    with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):
+    with _started(url, directory):
         yield Pushgateway(url)
+
+
+@contextmanager
+def guarded_pushgateway(directory: Path, certificate: trustme.LeafCert) -> Iterator[str]:
+    """The URL of one that speaks TLS, and lets only USER with PASSWORD in."""
+    chain, key, settings = (directory / name for name in ("chain.pem", "key.pem", "web.yml"))
+    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    tls = {"cert_file": str(chain), "key_file": str(key)}
+    # JSON is YAML.
+    settings.write_text(json.dumps({"tls_server_config": tls, "basic_auth_users": {USER: _PASSWORD_HASH}}))
+    url = f"https://127.0.0.1:{free_port()}"
+    with _started(url, directory, f"--web.config.file={settings}"):
+        yield url
+
+
+@contextmanager
+def _started(url: str, directory: Path, *arguments: str) -> Iterator[None]:
+    address = url.partition("//")[2]
+    command = [need("prometheus-pushgateway"), f"--web.listen-address={address}", "--web.enable-admin-api", *arguments]
+    with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):
+        yield

@@ -230,6 +230,8 @@ def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(wo
     snapshot = world.poll(world.poller(max_experiments=1))
     assert of_family(snapshot, "mlflow_accuracy", "run_id") == {(RUNS[0][:8],): 0.5}
     assert of_family(snapshot, "mlflow_model_alias_metric", "alias", "metric") == {("champion", "accuracy"): 0.75}
+    watched = of_family(world.poll(world.poller()), "mlflow_model_alias_metric", "alias", "metric")
+    assert watched == {("champion", "accuracy"): 0.75}
     excluded = world.poll(world.poller("other", experiments={"exclude": ["two"]}))
     assert of_family(excluded, "mlflow_model_alias_metric", "alias", "metric") == {}
 
