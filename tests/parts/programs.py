@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,6 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
-
-# Whether a program is ready does not depend on whether its certificate is to be trusted.
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
 def need(program: str) -> str:
@@ -61,8 +59,10 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, wit
     end = time.monotonic() + within
     while time.monotonic() < end and process.poll() is None:
         try:
-            if requests.get(url, timeout=2, verify=False).status_code < 500:
-                return
+            # Whether a program is ready does not depend on whether its certificate is to be trusted.
+            with warnings.catch_warnings(category=urllib3.exceptions.InsecureRequestWarning, action="ignore"):
+                if requests.get(url, timeout=2, verify=False).status_code < 500:
+                    return
         except requests.RequestException:
             pass
         time.sleep(0.05)
