@@ -10,9 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
-from mlflow_monitoring_exporter.exporters.exposition import gzipped
-
-_END = b"# EOF\n"
+from mlflow_monitoring_exporter.exporters.exposition import Page
 
 
 class MetricsPage:
@@ -26,16 +24,14 @@ class MetricsPage:
         """For a request with these headers."""
         encode, content_type = choose_encoder(headers.get("accept", ""))
         openmetrics = content_type.startswith("application/openmetrics-text")
-        head = bytes(encode(self._registry))
-        tail = _END if openmetrics else b""
-        head = head.removesuffix(tail)
-        pages = [exporter.page for exporter in self._scraped]
+        first, *others = [exporter.page for exporter in self._scraped] or [Page()]
+        # The self metrics come last, and with them OpenMetrics' end mark.
+        rest = b"".join([*(page.plain(openmetrics=openmetrics) for page in others), encode(self._registry)])
         answer = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if not _takes_gzip(headers.get("accept-encoding", "")):
-            return Response(b"".join([head, *(p.plain(openmetrics=openmetrics) for p in pages), tail]), headers=answer)
-        # Members after each other are one gzip file, so that only what changed since last time is compressed.
-        parts = [gzipped([head]), *(p.gzipped(openmetrics=openmetrics) for p in pages), gzipped([tail])]
-        return Response(b"".join(parts), headers={**answer, "Content-Encoding": "gzip"})
+            return Response(first.plain(openmetrics=openmetrics) + rest, headers=answer)
+        body = first.gzipped(rest, openmetrics=openmetrics)
+        return Response(body, headers={**answer, "Content-Encoding": "gzip"})
 
 
 def _takes_gzip(accepted: str) -> bool:

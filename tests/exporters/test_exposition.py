@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,7 +77,12 @@ def test_openmetrics_says_the_same(payload: Snapshot) -> None:
 def test_a_page_is_the_same_compressed(payload: Snapshot) -> None:
     page = Encoder().page(payload)
     for openmetrics in (False, True):
-        assert gzip.decompress(page.gzipped(openmetrics=openmetrics)) == page.plain(openmetrics=openmetrics)
+        for rest in (b"", b"more 1\n"):
+            squeezed = page.gzipped(rest, openmetrics=openmetrics)
+            assert gzip.decompress(squeezed) == page.plain(openmetrics=openmetrics) + rest
+            reader = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            reader.decompress(squeezed)
+            assert (reader.eof, reader.unused_data) == (True, b""), "it is one member: curl reads no second one"
 
 
 def test_a_counter_has_the_name_that_each_format_wants() -> None:

@@ -71,7 +71,7 @@ def test_scraped_exporters_are_on_the_page_in_the_same_format_and_compressed_if_
         plain = get(f"{url}/metrics", headers={"Accept": accept, "Accept-Encoding": "identity"})
         squeezed = get(f"{url}/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
     assert ("Content-Encoding" in plain.headers, squeezed.headers["Content-Encoding"]) == (False, "gzip")
-    assert squeezed.text == plain.text, "several gzip members are one text"
+    assert squeezed.text == plain.text, "the same text"
     assert plain.text.endswith("# EOF\n") == bool(accept)
     assert plain.text.count("# EOF") == bool(accept)
     parse: Any = text_string_to_metric_families if accept else plain_families
