@@ -23,20 +23,8 @@ FALLING = frozenset(
 RISING = frozenset(
     (
         *("accuracy", "acc", "f1", "auc", "auroc", "auprc", "ndcg", "precision", "recall", "map", "mrr", "r2"),
-        *(
-            "iou",
-            "dice",
-            "bleu",
-            "rouge",
-            "meteor",
-            "score",
-            "reward",
-            "hit",
-            "hits",
-            "sensitivity",
-            "specificity",
-            "mcc",
-        ),
+        *("iou", "dice", "bleu", "rouge", "meteor", "score", "reward", "hit", "hits", "mcc"),
+        *("sensitivity", "specificity"),
     )
 )
 
