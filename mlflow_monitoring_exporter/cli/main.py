@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import signal
 import sys
 import traceback
 
@@ -95,10 +95,15 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every error is a line for people, and an exit code."""
-    # A closed pipe (| head) ends us as it ends any other command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us (| head) has enough. Not by SIGPIPE: a peer that hangs up must not end a daemon.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
+        sys.exit(EXIT_FAILED)
     except ConfigError as error:
         print_error(error)
         sys.exit(EXIT_CONFIG)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.parts.bad_server import answer, bad_server, html
 from tests.parts.command import continuous, run
@@ -131,3 +137,44 @@ def test_a_file_sink_that_cannot_be_written(here: Path) -> None:
     done = run("export-once", "--set", "exporters.file.path=/proc/nothing/here.jsonl", cwd=here)
     assert done.code == 78
     assert "/proc/nothing/here.jsonl" in one_line(done.err)
+
+
+def test_a_reader_that_has_enough(here: Path) -> None:
+    command = [sys.executable, "-m", "mlflow_monitoring_exporter", "config", "schema"]
+    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(30)) == (b"", 1)
+
+
+def test_nobody_who_hangs_up_ends_the_daemon(here: Path) -> None:
+    """A peer that closes its socket while something is sent to it, or whoever read the log."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow_monitoring_exporter", "continuous", "--log-level", "debug"]
+    wishes = ["--tracking-uri", "http://127.0.0.1:1", "--interval", "0.2s", "--set", f"web.listen=127.0.0.1:{port}"]
+    process = subprocess.Popen([*command, *wishes], cwd=here, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        process.stderr.close()
+        end = time.monotonic() + 30
+        while not polls(port):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        (ignored,) = re.findall(r"^SigIgn:\s+([0-9a-f]+)$", status, re.MULTILINE)
+        assert int(ignored, 16) >> (signal.SIGPIPE - 1) & 1
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
+def polls(port: int) -> bool:
+    """Whether a daemon says that it tried to read MLflow."""
+    try:
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    except requests.ConnectionError:
+        return False
+    return 'mlflow_exporter_polls_total{result="failed"} 0.0' not in text
