@@ -108,8 +108,9 @@ def test_what_the_gateway_lost_is_pushed_again(gateway: Pushgateway) -> None:
     payload = runs(a={"loss": 0.5}, b={"loss": 1.5})
     push(made, payload)
     requests.delete(f"{gateway.url}/metrics/job/mlflow_metrics/experiment_id/a", timeout=10)
+    push(exporter(gateway.address, job_name="somebody"), runs(a={"loss": 9.0}))
     push(made, payload)
-    assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.5)}
+    assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.5), ("a", "loss", 9.0)}
 
 
 def test_a_group_that_somebody_else_replaced_is_pushed_again(gateway: Pushgateway) -> None:

@@ -132,6 +132,14 @@ class AnythingHappensToRuns(RuleBasedStateMachine):
 TestAnythingHappensToRuns = AnythingHappensToRuns.TestCase
 
 
+def test_the_place_of_a_run_that_is_gone_is_taken_by_another() -> None:
+    columns = Columns()
+    for n in range(1000):
+        columns.put(run(f"{n}", {"loss": 1.0}))
+        columns.drop(f"{n}")
+    assert len(columns._run_ids) == 1, "or memory would grow with every run that ever was"
+
+
 def test_only_keys_that_changed_are_computed_again() -> None:
     columns = Columns()
     aggregates = Aggregates(columns, Directions({}))

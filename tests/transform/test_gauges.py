@@ -188,12 +188,13 @@ def test_what_stays_the_same_stays_the_same_object() -> None:
 
 
 def test_labels_are_added_and_dropped_and_never_hold_more_values_than_allowed() -> None:
-    runs = [run(f"{n}" * 32, {"loss": float(n)}, labels={"team": f"t{n}"} if n else {}, start_ms=n) for n in range(4)]
+    teams: list[dict[str, str]] = [{}, {"team": "t1"}, {"team": "t2"}, {"team": "t3"}]
+    runs = [run(f"{n}" * 32, {"loss": float(n)}, labels=teams[n], start_ms=9 - n) for n in range(4)]
     labels = {"add": {"team": "tag.team"}, "drop": ["experiment_name"], "max_values": 2}
     snapshot = gauges(labels=labels).build(Facts(EXPERIMENTS, list(reversed(runs))))
     found = [found for found, _ in metrics(snapshot)]
     assert all(set(labels) == {"run_id", "model_stage", "metric", "team"} for labels in found)
-    assert [labels["team"] for labels in sorted(found, key=lambda f: f["run_id"])] == ["", "t1", "t2", "other"]
+    assert [labels["team"] for labels in sorted(found, key=lambda f: f["run_id"])] == ["", "other", "t2", "t3"]
     info = of_family(snapshot, "mlflow_run_info", "run_id", "team", "experiment_name")
     assert ("22222222", "t2", "one") in info
 
