@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
-from mlflow_monitoring_exporter.errors import StateFullError
+from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
 from mlflow_monitoring_exporter.model import Family, ModelVersion, RunStatus, Snapshot
 from mlflow_monitoring_exporter.schedule import registry
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest import Latest
+from mlflow_monitoring_exporter.transform.gauges import Gauges
 from tests.parts.gauges import all_series, metrics, of_family
 from tests.parts.scripted_mlflow import Mlflow
 
@@ -234,6 +235,39 @@ def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(wo
     assert watched == {("champion", "accuracy"): 0.75}
     excluded = world.poll(world.poller("other", experiments={"exclude": ["two"]}))
     assert of_family(excluded, "mlflow_model_alias_metric", "alias", "metric") == {}
+
+
+def test_a_champion_whose_experiment_is_not_watched_any_more_stays(world: World) -> None:
+    world.mlflow.active = {"1": 10, "3": 20}
+    world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
+    world.mlflow.versions = (ModelVersion("m", 1, RUNS[0], "", ("champion",)),)
+    poller = world.poller(max_experiments=1)
+    world.poll(poller)
+    world.mlflow.names["3"] = "three"
+    world.mlflow.put(RUNS[1], "accuracy", 0.75, experiment="3")
+    snapshot = world.poll(poller)
+    assert of_family(snapshot, "mlflow_accuracy", "experiment_name") == {("three",): 0.75}
+    assert of_family(snapshot, "mlflow_model_alias_metric", "alias") == {("champion",): 0.5}
+
+
+def test_what_a_poll_recorded_before_it_failed_is_shown_by_the_next(world: World) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    poller = world.poller()
+    world.poll(poller)
+    world.mlflow.put(RUNS[0], "loss", 0.25)
+    world.mlflow.broken = "changes"
+    with pytest.raises(SourceUnavailableError):
+        world.poll(poller)
+    world.mlflow.broken = ""
+    assert [value for _, value in metrics(world.poll(poller))] == [0.25]
+
+
+def test_nothing_is_built_when_nothing_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    poller = world.poller()
+    before = world.poll(poller)
+    monkeypatch.setattr(Gauges, "build", _full)
+    assert world.poll(poller) is before
 
 
 def test_a_run_that_falls_silent_is_stalled_without_any_news_from_mlflow(world: World) -> None:
