@@ -61,8 +61,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, wit
         try:
             # Whether a program is ready does not depend on whether its certificate is to be trusted.
             with warnings.catch_warnings(category=urllib3.exceptions.InsecureRequestWarning, action="ignore"):
-                if requests.get(url, timeout=2, verify=False).status_code < 500:
-                    return
+                if requests.get(url, timeout=2, verify=False).status_code < 500 and process.poll() is None:
+                    return  # alive, so it was not somebody else on its port who answered
         except requests.RequestException:
             pass
         time.sleep(0.05)

@@ -13,8 +13,10 @@ import requests
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
+from mlflow_monitoring_exporter.transform.families import OURS
 from tests.parts.programs import free_port, need, running
 
+_OURS = {spec.name for spec in OURS}
 USER, PASSWORD = "pusher", "gateway-password"
 _PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuuI0EVCxk/RrYgEz8Sv5UwNgivC34N6Z2"
 
@@ -38,8 +40,7 @@ class Pushgateway:
             (sample.name, sample.labels, float(sample.value))
             for family in families
             for sample in family.samples
-            if sample.name.startswith("mlflow_") and not sample.name.startswith(("mlflow_experiment_", "mlflow_model_"))
-            if "metric" in sample.labels
+            if sample.name.startswith("mlflow_") and "metric" in sample.labels and sample.name not in _OURS
         ]
 
     def groups(self) -> list[Mapping[str, str]]:
