@@ -7,7 +7,6 @@ scrape; docs/speed.md has the ratio.
 
 from __future__ import annotations
 
-import math
 import struct
 import threading
 import zlib
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mlflow_monitoring_exporter.model import Family, Snapshot
+from mlflow_monitoring_exporter.model import Family, Snapshot, nonfinite_name
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -117,11 +116,7 @@ def _lines(family: Family) -> bytes:
 
 
 def _number(value: float) -> str:
-    if math.isfinite(value):
-        return repr(value)
-    if value != value:  # noqa: PLR0124 - what NaN does
-        return "NaN"
-    return "+Inf" if value > 0 else "-Inf"
+    return nonfinite_name(value) or repr(value)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -168,14 +168,10 @@ class PushgatewayExporter:
             raise RetryableExportError(f"{self._where}{_LISTING} does not answer like a Pushgateway") from None
 
     def _put(self, experiment_id: str, families: tuple[Family, ...], deadline: Deadline) -> None:
-        headers = {"Content-Type": TEXT}
         self._pushed.pop(experiment_id, None)
-        answer = self._send(
-            *("PUT", self._path(experiment_id), deadline),
-            what=f"experiment {experiment_id}" if experiment_id else "the model registry",
-            body=self._encoder.text(families),
-            headers=headers,
-        )
+        what = f"experiment {experiment_id}" if experiment_id else "the model registry"
+        body = self._encoder.text(families)
+        answer = self._send("PUT", self._path(experiment_id), deadline, what=what, body=body)
         self._pushed[experiment_id] = _Pushed(families, _date(answer))
 
     def _delete(self, experiment_id: str, deadline: Deadline) -> None:
@@ -186,35 +182,20 @@ class PushgatewayExporter:
         return f"/metrics{_grouping('job', self._config.job_name)}{_grouping('experiment_id', experiment_id)}"
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        *,
-        what: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
+        self, method: str, path: str, deadline: Deadline, *, what: str, body: bytes | None = None
     ) -> HttpResponse:
-        answer = self._request(method, path, deadline, body=body, headers=headers)
+        answer = self._request(method, path, deadline, body)
         self._raise_unless_ok(answer, what)
         return answer
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        *,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> HttpResponse:
+    def _request(self, method: str, path: str, deadline: Deadline, body: bytes | None = None) -> HttpResponse:
         try:
             return self._client.request(
                 method,
                 self._config.gateway + path,
                 deadline=deadline.earlier(self._config.timeout),
                 body=body,
-                headers=headers,
+                headers=None if body is None else {"Content-Type": TEXT},
             )
         except HttpFailedError as error:
             raise RetryableExportError(f"{self._where}: {error}") from None

@@ -63,12 +63,12 @@ class Showing:
         return self._board.directions()
 
     def _take_over(self, found: Found) -> None:
-        new = self._board.watch(found.experiments)
-        for run in self._latest.of(new):
-            self._board.put(run)
         moved = found.moved | found.gone
-        if len(new) < len(found.experiments):  # else everything was read just now
-            self._reread(moved)
+        read = set()
+        for run in self._latest.of(self._board.watch(found.experiments)):
+            self._board.put(run)
+            read.add(run.run_id)
+        self._reread(moved - read)
         self._names, self._registry = found.experiments, found.registry
         shown = self._board.shown()
         wanted = shown | runs_of(self._registry.versions)

@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.transform.direction import Direction
 _STATUSES = tuple(RunStatus)
 _FINISHED = _STATUSES.index(RunStatus.FINISHED)
 _OPEN = frozenset(at for at, status in enumerate(_STATUSES) if not status.terminal)
+_ENDED = frozenset(range(len(_STATUSES))) - _OPEN
 #: The status of a place that no run has.
 _NOBODY = len(_STATUSES)
 
@@ -40,7 +41,7 @@ class _Column:
     __slots__ = ("places", "values")
 
     def __init__(self) -> None:
-        self.places = array("q")
+        self.places = array("i")
         self.values = array("d")
 
     def put(self, place: int, value: float) -> bool:
@@ -124,8 +125,7 @@ class Columns:
 
     def last_ended(self, count: int) -> list[str]:
         """The ``count`` runs that ended last, whichever way; one without an end counts by its start."""
-        ended = self._chosen(frozenset(range(_NOBODY)) - _OPEN)
-        return [self._run_ids[place] for place in nlargest(count, ended, key=self._by_end)]
+        return [self._run_ids[place] for place in nlargest(count, self._chosen(_ENDED), key=self._by_end)]
 
     def best(self, count: int, key: str, direction: Direction) -> list[str]:
         """The ``count`` runs with the best finite value of ``key``; of equal ones the newest."""

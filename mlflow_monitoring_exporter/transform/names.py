@@ -11,18 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from fnmatch import translate
 
-_ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
+from mlflow_monitoring_exporter.transform.families import OURS
 
-#: Families of ours without their ``mlflow_``; a user's key must not land in one.
-RESERVED = re.compile(
-    r"exporter_.*|experiment_metric_.*|experiment_runs"
-    r"|run_(info|metric|start_timestamp_seconds|duration_seconds|last_metric_timestamp_seconds"
-    r"|stalled|orphaned|nonfinite_metrics)"
-    r"|model_(version_info|alias_metric|alias_metric_delta|alias_changes|alias_changes_total)"
-)
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 
 #: The family of every key with ``gauges.naming: generic``.
 GENERIC = "mlflow_run_metric"
+
+_FIXED = {name.removeprefix("mlflow_") for name in (GENERIC, *(spec.name for spec in OURS))}
+#: Families of ours without their ``mlflow_``; a user's key must not land in one. In OpenMetrics a counter's
+#: family goes without its ``_total``.
+RESERVED = re.compile(
+    "|".join(
+        ["exporter_.*", "experiment_metric_.*", *sorted(_FIXED | {name.removesuffix("_total") for name in _FIXED})]
+    )
+)
 
 #: Characters of a run id in a label, as MLflow's own pages shorten it.
 SHORT = 8
