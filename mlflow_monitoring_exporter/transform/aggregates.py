@@ -13,12 +13,13 @@ from mlflow_monitoring_exporter.transform.direction import Direction, Directions
 class Aggregate:
     """Of one key in one experiment. What cannot be said is None.
 
-    ``latest`` is the value of the run that started last, whatever it is; ``delta`` by how much the run
-    that finished last is better than the one that finished before it. The others are of finite
-    values only, or a single NaN would hide all the rest.
+    ``latest`` is the value of the run that started last and ``finished`` that of the run that finished
+    last, whatever they are; ``delta`` by how much the latter is better than the one that finished before
+    it. The others are of finite values only, or a single NaN would hide all the rest.
     """
 
     latest: float
+    finished: float | None = None
     best: float | None = None
     mean: float | None = None
     min: float | None = None
@@ -48,10 +49,11 @@ class Aggregates:
 
 
 def _aggregate(columns: Columns, key: str, directions: Directions) -> Aggregate:
-    finished = columns.last_finished(key)
-    delta = directions.improvement(key, *finished) if len(finished) == 2 else None
+    ended = columns.last_finished(key)
+    finished = ended[0] if ended else None
+    delta = directions.improvement(key, *ended) if len(ended) == 2 else None
     spread = columns.spread(key)
     if spread is None:
-        return Aggregate(columns.newest(key), delta=delta)
+        return Aggregate(columns.newest(key), finished, delta=delta)
     best = {Direction.MIN: spread.min, Direction.MAX: spread.max, None: None}[directions.of(key)]
-    return Aggregate(columns.newest(key), best, spread.mean, spread.min, spread.max, spread.stddev, delta)
+    return Aggregate(columns.newest(key), finished, best, spread.mean, spread.min, spread.max, spread.stddev, delta)

@@ -51,7 +51,9 @@ class Board:
     def facts(self, names: Mapping[str, str]) -> dict[str, ExperimentFacts]:
         """Of each experiment, which is called so."""
         return {
-            experiment_id: ExperimentFacts(names[experiment_id], columns.counts(), self._aggregates[experiment_id])
+            experiment_id: ExperimentFacts(
+                names[experiment_id], columns.counts(), self._aggregates[experiment_id], columns.last_start_ms()
+            )
             for experiment_id, columns in self._columns.items()
         }
 

@@ -80,6 +80,7 @@ class Columns:
         self._status = bytearray()
         self._start = array("q")
         self._end = array("q")
+        self._last_start: int | None = 0  # None when it has to be looked for
         self._keys = array("q")  # how many the run has
         self._free: list[int] = []
         self._columns: dict[str, _Column] = {}
@@ -87,6 +88,7 @@ class Columns:
     def put(self, run: RunGauges) -> None:
         """Take over a run as it is now."""
         place = self._place(run.run_id)
+        self._restart(place, run.start_ms or 0)
         facts = (_STATUSES.index(run.status), run.start_ms or 0, run.end_ms or run.start_ms or 0)
         self._status[place], self._start[place], self._end[place] = facts
         for key, value in run.values.items():
@@ -102,7 +104,8 @@ class Columns:
         if place is None:
             return False
         self._clear(place, keep=())
-        self._status[place] = _NOBODY
+        self._restart(place, 0)
+        self._status[place], self._start[place] = _NOBODY, 0
         self._free.append(place)
         return True
 
@@ -118,6 +121,12 @@ class Columns:
         """None for a run that is not here."""
         place = self._places.get(run_id)
         return None if place is None else _STATUSES[self._status[place]]
+
+    def last_start_ms(self) -> int:
+        """When the run that started last did so; 0 when none says."""
+        if self._last_start is None:
+            self._last_start = max(self._start)
+        return self._last_start
 
     def open_runs(self) -> list[str]:
         """The runs that have not ended."""
@@ -156,6 +165,13 @@ class Columns:
         """None when no run has a finite value."""
         values = list(filter(math.isfinite, self._columns[key].values))
         return spread_of(values) if values else None
+
+    def _restart(self, place: int, start_ms: int) -> None:
+        """Before a start is written: what becomes of the last one."""
+        if self._last_start is not None and start_ms >= self._last_start:
+            self._last_start = start_ms
+        elif self._start[place] == self._last_start:
+            self._last_start = None
 
     def _by_end(self, place: int) -> tuple[int, str]:
         return self._end[place], self._run_ids[place]

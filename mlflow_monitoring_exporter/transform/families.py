@@ -21,9 +21,18 @@ _OF_ALIAS = ("model", "alias", "metric")
 
 EXPERIMENT_RUNS = Spec("mlflow_experiment_runs", "Runs of an experiment by status.", ("experiment_name", "status"))
 
+EXPERIMENT_LAST_START = Spec(
+    "mlflow_experiment_last_run_start_timestamp_seconds",
+    "When the run of an experiment that started last did so, in Unix time.",
+    ("experiment_name",),
+)
+
 #: By the field of an Aggregate that each shows.
 AGGREGATES = {
     "latest": Spec("mlflow_experiment_metric_latest", "Value of a metric in the run that started last.", _OF_KEY),
+    "finished": Spec(
+        "mlflow_experiment_metric_finished", "Value of a metric in the run that finished last.", _OF_KEY
+    ),
     "best": Spec("mlflow_experiment_metric_best", "Best value of a metric in any run.", _OF_KEY),
     "mean": Spec("mlflow_experiment_metric_mean", "Mean of a metric's finite values in all runs.", _OF_KEY),
     "min": Spec("mlflow_experiment_metric_min", "Smallest finite value of a metric in any run.", _OF_KEY),
@@ -80,7 +89,7 @@ MODEL_ALIAS_CHANGES = Spec(
 )
 
 OURS = (
-    *(EXPERIMENT_RUNS, *AGGREGATES.values()),
+    *(EXPERIMENT_RUNS, EXPERIMENT_LAST_START, *AGGREGATES.values()),
     *(RUN_INFO, RUN_START, RUN_DURATION, RUN_LAST_METRIC, RUN_NONFINITE, RUN_STALLED, RUN_ORPHANED),
     *(MODEL_VERSION_INFO, MODEL_ALIAS_METRIC, MODEL_ALIAS_DELTA, MODEL_ALIAS_CHANGES),
 )

@@ -30,11 +30,12 @@ RUN_LABELS = ("experiment_name", "run_id", "model_stage", "metric")
 
 @dataclass(frozen=True, slots=True)
 class ExperimentFacts:
-    """One experiment as its aggregates show it."""
+    """One experiment as its aggregates show it. ``last_start_ms`` is 0 while no run says when it started."""
 
     name: str
     runs: Mapping[RunStatus, int] = field(default_factory=dict)
     metrics: Iterable[tuple[str, Aggregate]] = ()
+    last_start_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ def _enter_experiment(book: Book, experiment_id: str, facts: ExperimentFacts) ->
     for status in RunStatus:
         labels = (facts.name, status.value)
         book.enter(experiment_id, families.EXPERIMENT_RUNS, labels, float(facts.runs.get(status, 0)))
+    if facts.last_start_ms:
+        book.enter(experiment_id, families.EXPERIMENT_LAST_START, (facts.name,), facts.last_start_ms / 1000)
     for key, aggregate in facts.metrics:
         for what, spec in families.AGGREGATES.items():
             value: float | None = getattr(aggregate, what)

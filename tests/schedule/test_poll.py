@@ -395,7 +395,7 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     world.gauges = GaugesConfig(max_series=60)
     poller = world.poller("sink")
     report = poller.run(complete=False)
-    everything = 2 * 5 + 2 * 6 + 6 + 4 * (7 + 2)  # statuses, aggregates, the registry, runs
+    everything = 2 * 5 + 1 + 2 * 6 + 6 + 4 * (7 + 2)  # statuses, last start, aggregates, the registry, runs
     assert (report.series, report.shown, world.snapshots[-1].series_count) == (8, 60, 60)
     assert report.left_out == {"max_series": everything - 60, "same_labels": 0}
     assert report.enqueued == {"sink": 8}, "sinks get everything"

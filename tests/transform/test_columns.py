@@ -92,6 +92,7 @@ class AnythingHappensToRuns(RuleBasedStateMachine):
             reverse=True,
         )
         assert self.columns.last_ended(2) == [one.run_id for one in by_end[:2]]
+        assert self.columns.last_start_ms() == max((one.start_ms or 0 for one in self.runs.values()), default=0)
         assert set(self.columns.open_runs()) == {i for i, one in self.runs.items() if not one.status.terminal}
         for key in self.columns:
             ranked = sorted(
@@ -122,6 +123,7 @@ class AnythingHappensToRuns(RuleBasedStateMachine):
                 (one for one in having if one.status is RunStatus.FINISHED),
                 key=lambda one: (one.end_ms or one.start_ms or 0, one.run_id),
             )
+            assert repr(aggregate.finished) == repr(finished[-1].values[key] if finished else None)
             if len(finished) < 2:
                 assert aggregate.delta is None
             else:

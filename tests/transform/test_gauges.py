@@ -105,13 +105,15 @@ def test_a_run_that_has_ended_is_not_judged() -> None:
 
 
 def test_an_experiment_shows_its_aggregates_and_every_status() -> None:
-    facts = ExperimentFacts("one", {RunStatus.FAILED: 2}, [("loss", Aggregate(0.5, best=0.25, delta=-1.0))])
+    facts = ExperimentFacts("one", {RunStatus.FAILED: 2}, [("loss", Aggregate(0.5, 0.75, 0.25, delta=-1.0))], 5500)
     snapshot = gauges().build(Facts({"1": facts}))
     found = of_family(snapshot, "mlflow_experiment_runs", "status")
     assert found == {(status.value,): 2.0 if status is RunStatus.FAILED else 0.0 for status in RunStatus}
     rest = {(name, tuple(labels.values()), v) for name, labels, v in all_series(snapshot) if "status" not in labels}
     assert rest == {
+        ("mlflow_experiment_last_run_start_timestamp_seconds", ("one",), 5.5),
         ("mlflow_experiment_metric_latest", ("one", "loss"), 0.5),
+        ("mlflow_experiment_metric_finished", ("one", "loss"), 0.75),
         ("mlflow_experiment_metric_best", ("one", "loss"), 0.25),
         ("mlflow_experiment_metric_delta", ("one", "loss"), -1.0),
     }
@@ -243,6 +245,6 @@ def test_promtool_has_nothing_to_say_of_any_key_with_generic_naming(values: dict
 def everything_there_is() -> Snapshot:
     versions = [ModelVersion("m", 1, "a" * 32, "", ("champion",))]
     registry = RegistryFacts(versions, {"a" * 32: {"loss": 0.5}}, {("m", "champion"): 1})
-    aggregate = Aggregate(1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.5)
+    aggregate = Aggregate(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.5)
     one = run("b" * 32, {"loss": 0.5, "f1": 0.5}, status="RUNNING", last_ms=2000)
-    return gauges().build(Facts({"1": ExperimentFacts("one", {}, [("loss", aggregate)])}, [one], registry=registry))
+    return gauges().build(Facts({"1": ExperimentFacts("one", {}, [("loss", aggregate)], 1000)}, [one], registry=registry))
