@@ -25,6 +25,7 @@ from mlflow_monitoring_exporter.cli.output import (
     redactor,
 )
 from mlflow_monitoring_exporter.cli.progress import progress_bar
+from mlflow_monitoring_exporter.cli.prometheus import prometheus_commands
 from mlflow_monitoring_exporter.cli.queue import queue_commands
 from mlflow_monitoring_exporter.daemon import Daemon
 from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(config_commands, name="config")
 app.add_typer(queue_commands, name="queue")
+app.add_typer(prometheus_commands, name="prometheus")
 
 
 @app.command("export-once")

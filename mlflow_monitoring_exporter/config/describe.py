@@ -19,7 +19,7 @@ def show(config: Config) -> str:
     """The effective configuration as YAML that could be loaded again, but for its secrets."""
     redactor = Redactor()
     redactor.learn(config)
-    tree = {name: getattr(config, name).model_dump(mode="json") for name in Settings.model_fields}
+    tree = config.model_dump(mode="json", by_alias=True, exclude={"exporters"})
     tree["exporters"] = {name: block.model_dump(mode="json") for name, block in config.exporters.items()}
     text: str = yaml.safe_dump(redactor.value(_without_none(tree)), sort_keys=False, allow_unicode=True)
     return text

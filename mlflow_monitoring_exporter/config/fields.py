@@ -197,8 +197,49 @@ Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Since = Annotated[str, BeforeValidator(check_since), WithJsonSchema({"type": "string"})]
 """How far back: ``all``, ``now``, a duration or a date."""
 
+
+def parse_fraction(value: Any) -> Any:
+    """``0.1`` from itself or from ``"10%"``."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip().removesuffix("%")) / 100
+        except ValueError:
+            raise ValueError(f"{value!r} is not a share: write 0.1 or 10%") from None
+    return value
+
+
+def check_key(value: str) -> str:
+    """A metric key as MLflow takes it: letters, digits and ``_ - . space : /``."""
+    if any(c in value for c in "*?["):
+        raise ValueError(f"{value!r} is a pattern; name one metric")
+    if not re.fullmatch(r"[\w\-. :/]{1,250}", value):
+        raise ValueError(f"{value!r} is not the key of a metric in MLflow")
+    return value
+
+
+def check_alert_name(value: str) -> str:
+    """What becomes the label ``alertname``, and stands in messages as it is."""
+    if not re.fullmatch(r"\w([\w .-]*\w)?", value):
+        raise ValueError(f"{value!r} is not a name: letters, digits, _ and, not at its ends, - . or spaces")
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 """An http(s) URL, kept as written but for a trailing slash."""
 
 Listen = Annotated[str, AfterValidator(check_listen)]
 """An address to listen on."""
+
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^.*%\s*$"}]}),
+]
+"""A positive share: ``0.1`` or ``10%``."""
+
+MetricKey = Annotated[str, AfterValidator(check_key)]
+"""One metric, as it was logged."""
+
+AlertName = Annotated[str, AfterValidator(check_alert_name)]
+"""The name of an alert."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -68,10 +69,13 @@ def load_config(
     exporters = _validate_exporters(layer, exporter_types, problems)
     if settings is not None:
         for name in Settings.model_fields:
-            _read_secrets(getattr(settings, name), (name,), layer, problems)
-    for name, block in exporters.items():
-        if block.enabled:
-            _read_secrets(block, ("exporters", name), layer, problems)
+            block = getattr(settings, name)
+            if isinstance(block, Section):
+                _read_secrets(block, (name,), layer, problems)
+        _check_alerts(settings, layer, problems)
+    for name, exporter in exporters.items():
+        if exporter.enabled:
+            _read_secrets(exporter, ("exporters", name), layer, problems)
     if problems or settings is None:
         raise ConfigError(problems)
     return Config(**{name: getattr(settings, name) for name in Settings.model_fields}, exporters=exporters)
@@ -104,6 +108,19 @@ def _expand_shorthands(layer: Layer, problems: list[ConfigProblem]) -> None:
         for path, where in list(layer.places.items()):
             if path[0] == short:
                 layer.places.setdefault(("exporters", name, *path[1:]), where)
+
+
+def _check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
+    """An alert on what is not exported would never fire, and nobody would know."""
+    metrics = settings.export.metrics
+    for name, alert in settings.alerts.items():
+        of_include, of_exclude = (
+            any(fnmatchcase(alert.metric, pattern) for pattern in patterns)
+            for patterns in (metrics.include, metrics.exclude)
+        )
+        if not of_include or of_exclude:
+            text = f"{alert.metric} is not exported: export.metrics leaves it out, so this alert would never fire"
+            problems.append(_problem(layer, ("alerts", name, "metric"), text))
 
 
 def _validate_exporters(
@@ -177,7 +194,7 @@ def _say(detail: ErrorDetails, model: type[BaseModel], loc: Path) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         owner = _model_at(model, loc[:-1])
-        known = owner.model_fields if owner else ()
+        known = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
         return _unknown(loc[-1], [*known, "exporters", *SHORTHANDS] if owner is Settings else known, "key")
     if kind == "missing":
         return "is required"
@@ -198,8 +215,11 @@ def _unknown(word: str, known: Iterable[str], what: str) -> str:
 
 def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
     """The section that a location lies in, so that its keys can be suggested."""
-    for part in loc:
+    parts = iter(loc)
+    for part in parts:
         field = model.model_fields.get(part)
+        if field and get_origin(field.annotation) is Mapping:
+            next(parts, None)  # the name that the operator gave
         candidates = (field.annotation, *get_args(field.annotation)) if field else ()
         inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
         if inner is None:

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from mlflow_monitoring_exporter.config.alerts import AlertConfig
 from mlflow_monitoring_exporter.config.fields import (
+    AlertName,
     Duration,
     DurationOrZero,
     FamilyName,
@@ -215,6 +217,7 @@ class Settings(Section):
     state: StateConfig = StateConfig()
     web: WebConfig = WebConfig()
     logging: LoggingConfig = LoggingConfig()
+    alerts: Mapping[AlertName, AlertConfig] = Field({}, description="name: a threshold, for prometheus rules generate")
 
 
 class Config(Settings):

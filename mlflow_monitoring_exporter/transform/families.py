@@ -30,9 +30,7 @@ EXPERIMENT_LAST_START = Spec(
 #: By the field of an Aggregate that each shows.
 AGGREGATES = {
     "latest": Spec("mlflow_experiment_metric_latest", "Value of a metric in the run that started last.", _OF_KEY),
-    "finished": Spec(
-        "mlflow_experiment_metric_finished", "Value of a metric in the run that finished last.", _OF_KEY
-    ),
+    "finished": Spec("mlflow_experiment_metric_finished", "Value of a metric in the run that finished last.", _OF_KEY),
     "best": Spec("mlflow_experiment_metric_best", "Best value of a metric in any run.", _OF_KEY),
     "mean": Spec("mlflow_experiment_metric_mean", "Mean of a metric's finite values in all runs.", _OF_KEY),
     "min": Spec("mlflow_experiment_metric_min", "Smallest finite value of a metric in any run.", _OF_KEY),

@@ -187,7 +187,7 @@ def test_show_prints_no_secret_and_can_be_loaded_again(tmp_path: Path) -> None:
 def test_the_json_schema_knows_every_block(tmp_path: Path) -> None:
     schema = json_schema(TYPES)
     assert set(schema["properties"]) == {
-        "mlflow", "export",
+        "mlflow", "export", "alerts",
         "gauges", "exporters", "state", "web", "logging", "pramathus", "prometheus",
     }  # fmt: skip
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -164,9 +166,8 @@ def test_every_metric_of_ours_in_an_expression_exists() -> None:
     assert used <= rows(METRICS).keys()
 
 
-def test_readyz_looks_as_documented_and_docker_can_ask_it() -> None:
+def test_readyz_looks_as_documented_and_the_probes_can_ask_it() -> None:
     (shown,) = fenced("json", HEALTH)
-    (instruction,) = fenced("dockerfile", HEALTH)
     readiness = Readiness()
     for name, condition in json.loads(shown)["components"].items():
         state = condition.get("state", "")
@@ -177,21 +178,33 @@ def test_readyz_looks_as_documented_and_docker_can_ask_it() -> None:
     config = WebConfig(listen="127.0.0.1:0")
     server = WebServer(config, build_app(SelfMetrics(readiness).registry, readiness, config))
     server.start()
-    python, *arguments = [
-        word.replace("http://127.0.0.1:9797", server.url) for word in json.loads(instruction.partition("CMD")[2])
-    ]
-    assert python == "python"
-
-    def healthy() -> bool:
-        return subprocess.run([sys.executable, *arguments], capture_output=True, check=False).returncode == 0
-
+    asked = {"MLFLOW_EXPORTER_WEB__LISTEN": server.url.removeprefix("http://")}
     try:
         assert shape(requests.get(f"{server.url}/readyz", timeout=10).json()) == shape(json.loads(shown))
-        assert not healthy()
+        reason = json.loads(shown)["components"]["exporters.pramathus"]["reason"]
+        assert probe("ready", asked) == (1, f"exporters.pramathus: {reason}\n")
+        assert probe("alive", asked) == (0, "ok\n")
         readiness.good("exporters.pramathus")
-        assert healthy()
+        assert probe("ready", asked) == (0, "ready\n")
     finally:
         server.stop()
+    assert probe("alive", asked) == (1, f"error: nothing listens on {asked['MLFLOW_EXPORTER_WEB__LISTEN']}\n")
+
+
+def test_every_probe_is_in_the_reference_and_in_the_instruction() -> None:
+    scripts = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+    probes = {name for name in rows(HEALTH) if name.startswith("mlflow-")}
+    assert scripts == probes | {"mlflow-monitoring-exporter"}
+    (instruction,) = fenced("dockerfile", HEALTH)
+    assert set(json.loads(instruction.partition("CMD")[2])) <= probes
+
+
+def probe(which: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code and output of a health check."""
+    code = f"from mlflow_monitoring_exporter.cli import probes; probes.{which}()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env={**os.environ, **environment})
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_record_that_is_shown_keeps_the_contract() -> None:

@@ -247,4 +247,6 @@ def everything_there_is() -> Snapshot:
     registry = RegistryFacts(versions, {"a" * 32: {"loss": 0.5}}, {("m", "champion"): 1})
     aggregate = Aggregate(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.5)
     one = run("b" * 32, {"loss": 0.5, "f1": 0.5}, status="RUNNING", last_ms=2000)
-    return gauges().build(Facts({"1": ExperimentFacts("one", {}, [("loss", aggregate)], 1000)}, [one], registry=registry))
+    return gauges().build(
+        Facts({"1": ExperimentFacts("one", {}, [("loss", aggregate)], 1000)}, [one], registry=registry)
+    )
