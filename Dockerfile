@@ -1,0 +1,41 @@
+# mlflow-monitoring-exporter: no compiler, no pip, runs as user 10001, and on a read-only root.
+#   docker build -t mlflow-monitoring-exporter .
+#   docker run -v exporter:/data -e MLFLOW_TRACKING_URI=http://mlflow:5000 mlflow-monitoring-exporter
+
+FROM python:3.12.11-slim-bookworm AS build
+WORKDIR /src
+COPY requirements.txt requirements-build.txt ./
+RUN python -m venv /opt/build && python -m venv --without-pip /opt/exporter \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt \
+    && /opt/build/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --require-hashes \
+        -r requirements.txt
+COPY . .
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+    && /opt/build/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --no-deps \
+        /tmp/wheel/*.whl
+# What a start imports is compiled now, for later the root is read-only. All of it would be 55 MB more.
+RUN mkdir /tmp/start && cd /tmp/start && unset PYTHONDONTWRITEBYTECODE \
+    && /opt/exporter/bin/mlflow-monitoring-exporter config validate \
+    && timeout --preserve-status 10 /opt/exporter/bin/mlflow-monitoring-exporter continuous \
+        --log-level error --set web.listen=127.0.0.1:0
+
+FROM python:3.12.11-slim-bookworm
+LABEL org.opencontainers.image.title="mlflow-monitoring-exporter" \
+    org.opencontainers.image.description="Keeps Prometheus, Pushgateway and JSON sinks in step with MLflow" \
+    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/exporter /opt/exporter
+# /data: state and files, to be a volume. /rules: what `prometheus rules generate` writes for Prometheus.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin exporter \
+    && install -d -o exporter -g exporter /data /rules
+ENV PATH=/opt/exporter/bin:$PATH \
+    HOME=/data \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    MLFLOW_EXPORTER_WEB__LISTEN=:9797
+WORKDIR /data
+USER 10001:10001
+EXPOSE 9797
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["mlflow-monitoring-exporter-alive"]
+ENTRYPOINT ["mlflow-monitoring-exporter"]
+CMD ["continuous"]
