@@ -14,7 +14,8 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
     && /opt/build/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --no-deps \
         /tmp/wheel/*.whl
 # What a start imports is compiled now, for later the root is read-only. All of it would be 55 MB more.
-RUN mkdir /tmp/start && cd /tmp/start && unset PYTHONDONTWRITEBYTECODE \
+WORKDIR /tmp/start
+RUN unset PYTHONDONTWRITEBYTECODE \
     && /opt/exporter/bin/mlflow-monitoring-exporter config validate \
     && timeout --preserve-status 10 /opt/exporter/bin/mlflow-monitoring-exporter continuous \
         --log-level error --set web.listen=127.0.0.1:0
