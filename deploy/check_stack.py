@@ -5,7 +5,7 @@
 
     up -> everything healthy -> generate-sample -> Prometheus answers with MLflow's values, by both ways
 
-Needs nothing but Docker with Compose v2 and Python 3.9. Another program that takes the same arguments is named
+Needs nothing but Docker with Compose v2 and Python 3.11. Another program that takes the same arguments is named
 in the variable COMPOSE (COMPOSE="podman-compose"). The stack stays up; `docker compose down -v` ends it.
 """
 
@@ -21,7 +21,9 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = shlex.split(os.environ.get("COMPOSE", "docker compose"))
@@ -68,7 +70,7 @@ def wrong_values() -> list[str]:
     truth = {run["info"]["run_id"]: run["data"].get("metrics", []) for run in runs()}
     uuids = {e["metric"]["run_id"]: e["metric"]["run_uuid"] for e in query("mlflow_run_info")}
     for way, job in WAYS.items():
-        series = [e for e in query(f'{{__name__=~"mlflow_.+",metric!="",run_id!="",job="{job}"}}')]
+        series = query(f'{{__name__=~"mlflow_.+",metric!="",run_id!="",job="{job}"}}')
         if not series:
             found.append(f"nothing by {way} yet")
         for element in series:
@@ -98,12 +100,12 @@ def failing_rules() -> list[str]:
     )
 
 
-def runs() -> list[dict]:
+def runs() -> list[Any]:
     body = {"max_results": 1000}
     experiments = ask(f"{MLFLOW}/api/2.0/mlflow/experiments/search", body)["experiments"]
     ids = [experiment["experiment_id"] for experiment in experiments]
     found = ask(f"{MLFLOW}/api/2.0/mlflow/runs/search", {**body, "experiment_ids": ids})
-    return found.get("runs", [])
+    return list(found.get("runs", []))
 
 
 def same(logged: object, value: float) -> bool:
@@ -116,14 +118,14 @@ def same(logged: object, value: float) -> bool:
     return number == value or (math.isinf(value) and abs(number) > 1.79e308 and number * value > 0)
 
 
-def query(promql: str) -> list[dict]:
-    return ask(f"{PROMETHEUS}/api/v1/query?{urllib.parse.urlencode({'query': promql})}")["data"]["result"]
+def query(promql: str) -> list[Any]:
+    return list(ask(f"{PROMETHEUS}/api/v1/query?{urllib.parse.urlencode({'query': promql})}")["data"]["result"])
 
 
-def ask(url: str, body: object = None) -> dict:
+def ask(url: str, body: object = None) -> Any:
     request = urllib.request.Request(url, headers={"Content-Type": "application/json"})
     if body is not None:
-        request.data = json.dumps(body).encode()
+        request.data = json.dumps(body).encode()  # urllib makes it a POST
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)
 
@@ -145,7 +147,7 @@ def compose(*arguments: str, capture: bool = False) -> str:
     return (done.stdout or "").strip()
 
 
-def wait_for(what: str, within: float, wrong: object) -> None:
+def wait_for(what: str, within: float, wrong: Callable[[], list[str]]) -> None:
     """Until ``wrong()`` finds nothing any more; exits with what it still finds."""
     begin = time.monotonic()
     while True:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -37,13 +44,14 @@ class _ReadyGauge(Collector):
 
 
 class SelfMetrics:
-    """The metrics ``mlflow_exporter_*``; one object per process, so that a reload keeps counting."""
+    """The metrics ``mlflow_exporter_*`` and the usual ``process_*``; one object, so that a reload keeps counting."""
 
     def __init__(self, readiness: Readiness) -> None:
         # Or every counter is two series, of which nobody graphs the second.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self.registry.register(_ReadyGauge(readiness))
+        ProcessCollector(registry=registry)
         Gauge(
             "mlflow_exporter_build_info",
             "Always 1; the labels say which release runs.",

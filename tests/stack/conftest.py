@@ -1,0 +1,176 @@
+"""The stack of docker-compose.yml as processes: the shipped files, with addresses and intervals of this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.docs.pages import ROOT
+from tests.parts.command import Daemon, continuous, run
+from tests.parts.programs import free_port, need, running
+from tests.parts.prometheus_server import Prometheus
+from tests.parts.pushgateway import Pushgateway, pushgateway
+
+#: Instead of 15 s: tests wait for several scrapes. Everything else is as shipped.
+INTERVAL = "2s"
+CONFIG = """
+gauges: {stalled_after: 4s}
+exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %s}}
+alerts:
+  sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: critical, action: webhook}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    path: str
+    authorization: str
+    body: Any
+
+
+@dataclass
+class Inbox:
+    """What webhooks were sent."""
+
+    url: str = ""
+    messages: list[Message] = field(default_factory=list)
+
+    def alerts(self, path: str, name: str) -> list[Any]:
+        """The alerts of this name that Alertmanager sent to ``path`` in its own format."""
+        sent = [message.body for message in list(self.messages) if message.path == path]
+        return [alert for body in sent for alert in body["alerts"] if alert["labels"]["alertname"] == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    store: str
+    daemon: Daemon
+    pushgateway: Pushgateway
+    prometheus: Prometheus
+    inbox: Inbox
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything is up, and Prometheus has scraped it several times over the sample data."""
+    here = tmp_path_factory.mktemp("stack")
+    need("prometheus")
+    need("prometheus-alertmanager")
+    with pushgateway(here) as gateway, inbox() as mail, alertmanager(here / "alertmanager", mail) as alerting:
+        (here / "config.yaml").write_text(CONFIG % gateway.url)
+        assert run("generate-sample", cwd=here).code == 0
+        assert run("prometheus", "rules", "generate", "--to", "alerts.yml", cwd=here).code == 0
+        with continuous("--interval", "1s", cwd=here) as daemon:
+            targets = {
+                "mlflow-exporter": daemon.url.removeprefix("http://"),
+                "pushgateway": gateway.address,
+                "alertmanager": alerting,
+            }
+            with prometheus_as_shipped(here / "prometheus", targets, here / "alerts.yml") as prometheus:
+                started = Stack(f"sqlite:///{here}/mlflow.db", daemon, gateway, prometheus, mail)
+                for job in ("mlflow-exporter", "mlflow_metrics"):
+                    often = f'count_over_time(mlflow_experiment_runs{{job="{job}",status="RUNNING"}}[1m]) > 4'
+                    prometheus.wait_for(often, bool, within=60)
+                prometheus.wait_for('ALERTS{alertname="MlflowRunStalled"}', bool)
+                yield started
+
+
+def shipped(name: str, change: Callable[[Any], None], to: Path) -> Path:
+    """A shipped YAML file with changes, written to ``to``."""
+    tree = yaml.safe_load((ROOT / name).read_text())
+    change(tree)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(tree))  # JSON is YAML
+    return to
+
+
+@contextmanager
+def prometheus_as_shipped(directory: Path, targets: Mapping[str, str], rules: Path) -> Iterator[Prometheus]:
+    """prometheus/prometheus.yml and prometheus/rules, with the targets of this machine by job."""
+    address = f"127.0.0.1:{free_port()}"
+    targets = {**targets, "prometheus": address}
+
+    def change(tree: Any) -> None:
+        tree["global"] = {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL}
+        tree["rule_files"] = [str(ROOT / "prometheus" / "rules" / "*.yml"), str(rules)]
+        tree["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [targets["alertmanager"]]}]}]
+        assert {job["job_name"] for job in tree["scrape_configs"]} == targets.keys()
+        for job in tree["scrape_configs"]:
+            job.pop("dns_sd_configs", None)
+            job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+
+    settings = shipped("prometheus/prometheus.yml", change, directory / "prometheus.yml")
+    arguments = [f"--config.file={settings}", f"--storage.tsdb.path={directory}", f"--web.listen-address={address}"]
+    command = [need("prometheus"), *arguments]
+    with running(command, log=directory / "prometheus.log", ready_url=f"http://{address}/-/ready"):
+        yield Prometheus(f"http://{address}")
+
+
+@contextmanager
+def alertmanager(directory: Path, mail: Inbox) -> Iterator[str]:
+    """alertmanager/alertmanager.yml, with receivers that lead to ``mail``; what Slack is told, /warnings is told."""
+    secrets = directory / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "slack_url").write_text(f"{mail.url}/slack")
+    (secrets / "webhook_token").write_text("planted-secret")
+
+    def change(tree: Any) -> None:
+        for receiver in tree["receivers"]:
+            receiver.pop("email_configs", None)  # there is no mail server here
+            for slack in receiver.get("slack_configs", ()):
+                slack["api_url_file"] = str(secrets / "slack_url")
+            for webhook in receiver.get("webhook_configs", ()):
+                webhook["url"] = f"{mail.url}/webhook"
+                webhook["http_config"]["authorization"]["credentials_file"] = str(secrets / "webhook_token")
+            if receiver["name"] == "slack":
+                receiver["webhook_configs"] = [{"url": f"{mail.url}/warnings"}]
+
+    settings = shipped("alertmanager/alertmanager.yml", change, directory / "alertmanager.yml")
+    address = f"127.0.0.1:{free_port()}"
+    arguments = [f"--config.file={settings}", f"--storage.path={directory / 'data'}", "--cluster.listen-address="]
+    command = [need("prometheus-alertmanager"), *arguments, f"--web.listen-address={address}"]
+    with running(command, log=directory / "alertmanager.log", ready_url=f"http://{address}/-/ready"):
+        yield address
+
+
+@contextmanager
+def inbox() -> Iterator[Inbox]:
+    """A server that keeps every JSON document that is posted to it."""
+    kept = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kept.messages.append(Message(self.path, self.headers.get("Authorization", ""), json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield kept
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def api(prometheus: Prometheus, path: str, **params: str) -> Any:
+    """The data of one answer of Prometheus' API."""
+    answer = requests.get(f"{prometheus.url}/api/v1/{path}", params=params, timeout=20).json()
+    assert answer["status"] == "success", (params, answer)
+    return answer["data"]
