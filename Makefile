@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo test test-reliability lint bench stack lock clean
+.PHONY: demo test test-reliability lint bench stack check-stack dashboards grafana-schema lock clean
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -22,6 +22,21 @@ bench: .venv/dev
 stack: .venv/dev
 	$(BIN)/python examples/local_stack.py stack
 
+# The Compose stack, from nothing to MLflow's values in Prometheus. Needs Docker; the stack stays up.
+check-stack:
+	$(PYTHON) deploy/check_stack.py
+
+# grafana/dashboards from grafana/build.
+dashboards: .venv/dev
+	$(BIN)/python -m grafana.build
+
+# What Grafana publishes of the shape of dashboards, as a JSON Schema. Needs npm.
+grafana-schema:
+	d=$$(mktemp -d) && cd $$d && npm init -y >/dev/null && npm install --silent @grafana/schema@13.2.3 typescript-json-schema@0.68.0 \
+		&& echo "import type { Dashboard } from '@grafana/schema'; export type TheDashboard = Dashboard;" > dashboard.ts \
+		&& npx typescript-json-schema dashboard.ts TheDashboard --required --noExtraProps --ignoreErrors --skipLibCheck \
+			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
+
 test: .venv/dev lint
 	$(BIN)/pytest
 
@@ -34,6 +49,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+	$(BIN)/hadolint Dockerfile deploy/mlflow/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.prod.yml
 
 .venv/run: requirements.txt requirements-build.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -54,6 +72,8 @@ lock:
 		--python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--python-version 3.11 --group build -c requirements-dev.txt -o requirements-build.txt
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		--python-version 3.12 deploy/mlflow/requirements.in -o deploy/mlflow/requirements.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

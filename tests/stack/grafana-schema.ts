@@ -1,2 +1,0 @@
-import type { Dashboard } from '@grafana/schema';
-export type TheDashboard = Dashboard;

@@ -1,0 +1,302 @@
+"""Images, Compose files and Kubernetes manifests: valid, in step with each other, and without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.config.load import load_config
+from tests.docs.pages import PLUGINS, ROOT, with_files
+from tests.parts.programs import need
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PRODUCTION: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.prod.yml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+CHART = ROOT / "deploy" / "helm" / "mlflow-monitoring-exporter"
+#: Passwords for a laptop, which the documentation tells; everything is on loopback.
+DOCUMENTED = {"POSTGRES_PASSWORD": "mlflow", "GRAFANA_PASSWORD": "admin123"}
+#: Values of the chart that switch on what is off.
+EVERYTHING = {
+    "existingSecret": "mlflow-exporter",
+    "serviceMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prometheus"}},
+    "networkPolicy": {"enabled": True, "prometheusNamespace": "monitoring", "egressPorts": [443, 5000]},
+    "persistence": {"enabled": True, "size": "5Gi", "storageClass": "fast", "existingClaim": ""},
+    "env": [{"name": "MAX_EXPERIMENTS", "value": "0"}],
+    "imagePullSecrets": [{"name": "registry"}],
+    "podAnnotations": {"team": "ml"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "service": {"port": 80, "annotations": {"a": "b"}},
+}
+
+
+# Compose
+
+
+def test_every_image_is_pinned_and_every_port_is_on_loopback() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", service["image"]), name
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE + (ROOT / "deploy/mlflow/Dockerfile").read_text(), re.MULTILINE)
+    assert all(re.search(r":\d+\.\d+\.\d+-\w+-\w+$", base) for base in bases)
+
+
+def test_every_service_that_stays_has_a_health_check_and_comes_back() -> None:
+    for name, service in COMPOSE["services"].items():
+        if name == "alert-rules":
+            assert service["restart"] == "no"
+            continue
+        assert service["restart"] == "unless-stopped", name
+        if "demo" not in service.get("profiles", ()):
+            assert all(" " not in part for part in service["healthcheck"]["test"]), name
+
+
+def test_whoever_waits_waits_for_health() -> None:
+    conditions = {
+        (name, other): condition["condition"]
+        for name, service in COMPOSE["services"].items()
+        for other, condition in service.get("depends_on", {}).items()
+    }
+    assert conditions.pop(("prometheus", "alert-rules")) == "service_completed_successfully"
+    assert set(conditions.values()) == {"service_healthy"}
+    assert {other for _, other in conditions} >= {"postgres", "mlflow", "prometheus"}
+
+
+def test_the_exporter_is_limited_and_cannot_write_but_to_its_volume() -> None:
+    exporter = COMPOSE["services"]["mlflow-exporter"]
+    assert exporter["deploy"]["resources"]["limits"] == {"memory": "512M", "cpus": "0.5"}
+    assert exporter["read_only"] is True
+    assert (exporter["cap_drop"], exporter["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert all(":" not in str(port).removeprefix("127.0.0.1::") for port in exporter["ports"]), "or there is only one"
+
+
+def test_versions_agree() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert COMPOSE["services"]["mlflow-exporter"]["image"] == f"mlflow-monitoring-exporter:{__version__}"
+    assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    assert image["newTag"] == __version__
+
+
+def test_files_that_are_mounted_exist() -> None:
+    for composed in (COMPOSE, PRODUCTION):
+        for service in composed["services"].values():
+            for volume in service.get("volumes", ()):
+                source, target, *_ = volume.split(":")
+                assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], target
+
+
+def test_prometheus_in_production_differs_only_in_how_it_asks_the_exporter() -> None:
+    plain, production = (
+        yaml.safe_load((ROOT / "prometheus" / name).read_text()) for name in ("prometheus.yml", "prometheus.prod.yml")
+    )
+    (job,) = (job for job in production["scrape_configs"] if job["job_name"] == "mlflow-exporter")
+    added = {key: job.pop(key) for key in ("scheme", "tls_config", "basic_auth")}
+    assert plain == production
+    named = {added["tls_config"]["ca_file"], added["basic_auth"]["password_file"]}
+    assert named == {f"/run/secrets/{name}" for name in PRODUCTION["services"]["prometheus"]["secrets"]}
+
+
+def test_prometheus_and_alertmanager_accept_their_files(tmp_path: Path) -> None:
+    for name in ("prometheus.yml", "prometheus.prod.yml"):
+        file = tmp_path / name
+        file.write_text(with_files((ROOT / "prometheus" / name).read_text(), tmp_path))
+        subprocess.run([need("promtool"), "check", "config", "--syntax-only", file], check=True)
+    subprocess.run([need("amtool"), "check-config", ROOT / "alertmanager" / "alertmanager.yml"], check=True)
+
+
+# Secrets
+
+
+def environments(composed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for service in composed["services"].values():
+        yield from ((name, str(value)) for name, value in service.get("environment", {}).items())
+
+
+def test_no_compose_file_holds_a_secret() -> None:
+    for name, value in [*environments(COMPOSE), *environments(PRODUCTION)]:
+        for variable, default in re.findall(r"\$\{(\w+):-([^}]*)\}", value):
+            assert not secret(variable) or default == DOCUMENTED.get(variable, default[:0]) or not default, name
+        rest = re.sub(r"\$\{[^}]*\}", "", value)
+        assert not secret(name) or not rest or rest.startswith("/run/secrets/"), name
+        assert not re.search(r"//[^/@:]+:[^@$]+@", rest), name
+
+
+def test_production_has_no_password_of_a_laptop() -> None:
+    for name, value in environments(PRODUCTION):
+        defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", value))
+        assert not any(secret(variable) and default for variable, default in defaults.items()), name
+    laptop = {
+        name for name, value in environments(COMPOSE) if any(known in value for known in ("admin123", ":-mlflow"))
+    }
+    assert laptop <= {name for name, _ in environments(PRODUCTION)}, "a documented password that production keeps"
+
+
+def secret(name: str) -> bool:
+    return bool(re.search(r"PASSWORD|SECRET|TOKEN|KEY", name)) and not name.endswith(("_FILE", "_CERT_KEY"))
+
+
+def test_documented_passwords_are_documented() -> None:
+    text = (ROOT / "docs" / "how-to" / "stack.md").read_text()
+    assert [word for pair in DOCUMENTED.items() for word in pair if f"`{word}`" not in text] == []
+
+
+def test_images_are_built_from_chosen_files_and_hold_no_secret() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    assert ignored[1] == "*"
+    chosen = {line[1:] for line in ignored if line.startswith("!")}
+    assert chosen == {
+        *("mlflow_monitoring_exporter", "pyproject.toml", "README.md", "LICENSE"),
+        *("requirements.txt", "requirements-build.txt"),
+    }
+    for file in (ROOT / "Dockerfile", ROOT / "deploy" / "mlflow" / "Dockerfile"):
+        instructions = re.findall(r"^(?:ENV|ARG)\b((?:.*\\\n)*.*)", file.read_text(), re.MULTILINE)
+        assert not [word for text in instructions for word in re.findall(r"(\w+)=", text) if secret(word)]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "grafana").rglob("*.*ml")) + sorted((ROOT / "grafana").rglob("*.json")))
+def test_no_dashboard_or_data_source_holds_a_secret(file: Path) -> None:
+    assert not re.search(r"password|secureJsonData|basicAuth|bearer|api_?key", file.read_text(), re.IGNORECASE)
+
+
+# Kubernetes
+
+
+@pytest.fixture(scope="session")
+def kustomized() -> str:
+    command = [need("kubectl"), "kustomize", KUBERNETES]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def rendered(values: Mapping[str, Any], directory: Path) -> str:
+    """The chart with these values over its own, by Helm itself or, without it, by its templates' own engine."""
+    whole = {**yaml.safe_load((CHART / "values.yaml").read_text()), **values}
+    file = directory / "values.json"
+    file.write_text(json.dumps(whole))
+    if helm := shutil.which("helm"):
+        command = [helm, "template", "mlflow-exporter", CHART, "--namespace", "monitoring", "--values", file]
+    else:
+        renderer = Path(__file__).parent / "helm" / "main.go"
+        command = [need("go"), "run", renderer, CHART, "mlflow-exporter", file]
+    environment = {
+        **os.environ,
+        "GOPATH": "/usr/share/gocode",
+        "GO111MODULE": "off",
+        "GOFLAGS": "",
+        "GOCACHE": "/tmp/go",
+    }
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def validate(manifests: str, directory: Path) -> list[Any]:
+    """The documents, each strictly valid for the newest Kubernetes known, but for those of the operator."""
+    file = directory / "manifests.yaml"
+    file.write_text(manifests)
+    command = [Path(sys.executable).with_name("kubernetes-validate"), "--strict", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    documents = [document for document in yaml.safe_load_all(manifests) if document]
+    unknown = {document["kind"] for document in documents if document["apiVersion"].startswith("monitoring.coreos.com")}
+    assert set(re.findall(r"find schema for kind (\w+)", done.stdout + done.stderr)) == unknown <= {"ServiceMonitor"}
+    return documents
+
+
+def kinds(documents: list[Any]) -> set[str]:
+    return {document["kind"] for document in documents}
+
+
+def of_kind(documents: list[Any], kind: str) -> Any:
+    (found,) = (document for document in documents if document["kind"] == kind)
+    return found
+
+
+ALL = {
+    *("Deployment", "Service", "ServiceAccount", "ServiceMonitor", "ConfigMap"),
+    *("NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"),
+}
+
+
+def check(documents: list[Any], tmp_path: Path) -> None:
+    """What holds for both ways to install it."""
+    pod = of_kind(documents, "Deployment")["spec"]["template"]
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert str(spec["securityContext"]["runAsUser"]) in DOCKERFILE
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert spec["enableServiceLinks"] is False
+    pages = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert pages == {"/livez", "/readyz"}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    labels = pod["metadata"]["labels"].items()
+    for selector in (
+        of_kind(documents, "Deployment")["spec"]["selector"]["matchLabels"],
+        of_kind(documents, "Service")["spec"]["selector"],
+        of_kind(documents, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        of_kind(documents, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels
+    monitored = of_kind(documents, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert monitored.items() <= of_kind(documents, "Service")["metadata"]["labels"].items()
+    claims = {
+        volume["persistentVolumeClaim"]["claimName"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume
+    }
+    assert claims == {of_kind(documents, "PersistentVolumeClaim")["metadata"]["name"]}
+    config_map = of_kind(documents, "ConfigMap")
+    assert {v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v} == {config_map["metadata"]["name"]}
+    file = tmp_path / "config.yaml"
+    file.write_text(config_map["data"]["config.yaml"])
+    load_config(file, exporter_types=PLUGINS.config_types, environ={"MLFLOW_EXPORTER_PORT": "tcp://10.0.0.1:9797"})
+
+
+def test_the_manifests_are_strictly_valid_and_fit_together(kustomized: str, tmp_path: Path) -> None:
+    documents = validate(kustomized, tmp_path)
+    assert kinds(documents) == ALL
+    check(documents, tmp_path)
+    assert of_kind(documents, "Service")["metadata"]["name"] == "mlflow-exporter", "or rules find no such job"
+
+
+def test_the_chart_is_strictly_valid_with_everything_switched_on(tmp_path: Path) -> None:
+    documents = validate(rendered(EVERYTHING, tmp_path), tmp_path)
+    assert kinds(documents) == ALL
+    check(documents, tmp_path)
+    service, monitor = (of_kind(documents, kind) for kind in ("Service", "ServiceMonitor"))
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "mlflow-exporter", "or rules find no such job"
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_chart_is_strictly_valid_as_it_comes(tmp_path: Path) -> None:
+    documents = validate(rendered({}, tmp_path), tmp_path)
+    assert kinds(documents) == ALL - {"ServiceMonitor", "NetworkPolicy"}
+
+
+def test_the_chart_without_a_volume_keeps_its_state_in_the_pod(tmp_path: Path) -> None:
+    without = {"enabled": False, "size": "2Gi", "storageClass": "", "existingClaim": ""}
+    documents = validate(rendered({"persistence": without}, tmp_path), tmp_path)
+    assert "PersistentVolumeClaim" not in kinds(documents)
+    volumes = {
+        volume["name"]: volume for volume in of_kind(documents, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    }
+    assert volumes["data"] == {"name": "data", "emptyDir": {}}
+
+
+def test_every_value_of_the_chart_is_used() -> None:
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert [name for name in values if f".Values.{name}" not in templates] == []
+    assert set(re.findall(r"\.Values\.(\w+)", templates)) == values.keys()
