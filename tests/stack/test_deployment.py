@@ -178,7 +178,7 @@ def test_no_dashboard_or_data_source_holds_a_secret(file: Path) -> None:
 
 @pytest.fixture(scope="session")
 def kustomized() -> str:
-    command = [need("kubectl"), "kustomize", KUBERNETES]
+    command = [need("kubectl"), "kustomize", str(KUBERNETES)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -188,25 +188,21 @@ def rendered(values: Mapping[str, Any], directory: Path) -> str:
     file = directory / "values.json"
     file.write_text(json.dumps(whole))
     if helm := shutil.which("helm"):
-        command = [helm, "template", "mlflow-exporter", CHART, "--namespace", "monitoring", "--values", file]
+        command = [helm, "template", "mlflow-exporter", str(CHART), "--namespace", "monitoring", "--values", str(file)]
     else:
         renderer = Path(__file__).parent / "helm" / "main.go"
-        command = [need("go"), "run", renderer, CHART, "mlflow-exporter", file]
-    environment = {
-        **os.environ,
-        "GOPATH": "/usr/share/gocode",
-        "GO111MODULE": "off",
-        "GOFLAGS": "",
-        "GOCACHE": "/tmp/go",
-    }
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        command = [need("go"), "run", str(renderer), str(CHART), "mlflow-exporter", str(file)]
+    debian = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOCACHE": str(directory / "go")}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **debian})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def validate(manifests: str, directory: Path) -> list[Any]:
     """The documents, each strictly valid for the newest Kubernetes known, but for those of the operator."""
     file = directory / "manifests.yaml"
     file.write_text(manifests)
-    command = [Path(sys.executable).with_name("kubernetes-validate"), "--strict", file]
+    command = [str(Path(sys.executable).with_name("kubernetes-validate")), "--strict", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     documents = [document for document in yaml.safe_load_all(manifests) if document]
