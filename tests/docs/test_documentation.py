@@ -137,7 +137,7 @@ def test_the_example_exporter_runs_as_the_page_says(demo: tuple[Path, str], tmp_
         env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
     )
     assert done.code == 0, done.err
-    assert sum(line.startswith("mlflow: ") for line in done.out.splitlines()) == 3893
+    assert sum(line.startswith("mlflow: ") for line in done.out.splitlines()) == 4397
 
 
 def test_the_example_exporter_keeps_the_contract(capsys: pytest.CaptureFixture[str]) -> None:

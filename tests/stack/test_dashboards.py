@@ -138,7 +138,7 @@ def test_links_lead_to_dashboards_and_variables_that_exist(name: str) -> None:
 def substituted(expression: str, way: str) -> str:
     """With what the variables are when a dashboard is opened: one way, and all of everything else."""
     values = {"job": way, "by": "experiment_name", "__rate_interval": "10s"}
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], ".*"), expression)
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda match: values.get(match[1] or match[2], ".*"), expression)
 
 
 @pytest.mark.parametrize("name", PANELS)

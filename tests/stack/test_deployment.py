@@ -192,7 +192,7 @@ def rendered(values: Mapping[str, Any], directory: Path) -> str:
     else:
         renderer = Path(__file__).parent / "helm" / "main.go"
         command = [need("go"), "run", str(renderer), str(CHART), "mlflow-exporter", str(file)]
-    debian = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOCACHE": str(directory / "go")}
+    debian = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **debian})
     assert done.returncode == 0, done.stderr
     return done.stdout
