@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, polls, surface
+from bench import backlog, first_load, freshness, polls, surface
 
-_BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog, "surface": surface}
+_BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog, "surface": surface, "freshness": freshness}
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[s
         for runs in (small, large):
             path = store(directory, Size(runs))
             uri = f"sqlite:///{path.resolve()}"
-            state = _stood(directory, path)
+            state = stood(directory, path)
             if over_rest:
                 uri = stack.enter_context(MlflowServer(directory / f"server-{runs}", database=path)).url
                 readdress(state, uri)
@@ -52,7 +52,7 @@ def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[s
 def _tails(directory: Path, runs: int) -> dict[str, Any]:
     path = store(directory, Size(runs, running=_RUNNING))
     live = Path(shutil.copy(path, directory / "tails.db")).resolve()
-    state = _stood(directory, path, queued=True)
+    state = stood(directory, path, queued=True)
     with MlflowServer(directory / "server-tails", database=live) as server:
         readdress(state, server.url)
         results = contest(
@@ -73,7 +73,7 @@ def _memory(directory: Path, runs: int) -> dict[str, Any]:
     return report(f"export-once to a file, {runs} runs x 20 metrics", results, "export-once", amount="samples")
 
 
-def _stood(directory: Path, path: Path, *, queued: bool = False) -> Path:
+def stood(directory: Path, path: Path, *, queued: bool = False) -> Path:
     """A state file that has read everything in a store, and queued it or believes that it has."""
     state = directory / f"state-{path.stem}.db"
     _remove(state)

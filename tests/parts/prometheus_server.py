@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what a test names, every second."""
+"""A real Prometheus that scrapes what a test names."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, targets: Mapping[str, str], *, honor_labels: bool = True) -> Iterator[Prometheus]:
-    """``targets`` maps job names to ``host:port``."""
+def prometheus(
+    directory: Path, targets: Mapping[str, str], *, honor_labels: bool = True, scrape: str = "1s"
+) -> Iterator[Prometheus]:
+    """``targets`` maps job names to ``host:port``; each is scraped every ``scrape``."""
     jobs = [
         {"job_name": job, "honor_labels": honor_labels, "static_configs": [{"targets": [target]}]}
         for job, target in targets.items()
@@ -48,7 +50,7 @@ def prometheus(directory: Path, targets: Mapping[str, str], *, honor_labels: boo
     directory.mkdir(parents=True, exist_ok=True)
     # JSON is YAML.
     settings.write_text(
-        json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs})
+        json.dumps({"global": {"scrape_interval": scrape, "scrape_timeout": scrape}, "scrape_configs": jobs})
     )
     port = free_port()
     url = f"http://127.0.0.1:{port}"
