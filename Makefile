@@ -26,9 +26,9 @@ stack: .venv/dev
 check-stack:
 	$(PYTHON) deploy/check_stack.py
 
-# grafana/dashboards from grafana/build.
+# grafana/dashboards from grafana/source.
 dashboards: .venv/dev
-	$(BIN)/python -m grafana.build
+	$(BIN)/python -m grafana.source
 
 # What Grafana publishes of the shape of dashboards, as a JSON Schema. Needs npm.
 grafana-schema:

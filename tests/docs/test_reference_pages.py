@@ -162,6 +162,19 @@ def test_every_expression_is_valid(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_rate_is_only_taken_of_counters() -> None:
+    """In what pages, dashboards and rules show: of a gauge it would take every fall for a restart."""
+    shown = expressions()
+    for board in (ROOT / "grafana" / "dashboards").glob("*.json"):
+        panels = json.loads(board.read_text())["panels"]
+        shown += [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    for file in (ROOT / "prometheus" / "rules").glob("*.yml"):
+        shown += [rule["expr"] for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+    taken = [of for text in shown for of in re.findall(r"\b(?:i?rate|increase)\((\w*)", text)]
+    assert len(taken) >= 10
+    assert [of for of in taken if not of.endswith(("_total", "_bucket", "_sum", "_count"))] == []
+
+
 def test_every_metric_of_ours_in_an_expression_exists() -> None:
     used = {name for text in expressions() for name in re.findall(r"\bmlflow_exporter_\w+", text)}
     assert used

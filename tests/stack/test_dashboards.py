@@ -18,7 +18,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from jsonschema import Draft7Validator
 
-from grafana.build.__main__ import encode
+from grafana.source.__main__ import encode
 from tests.docs.pages import ROOT
 from tests.stack.conftest import Stack, api
 
@@ -50,7 +50,7 @@ def test_the_dashboards_are_those_that_the_product_promises() -> None:
 
 
 def test_the_files_are_what_their_source_makes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "grafana.build", tmp_path], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "grafana.source", tmp_path], cwd=ROOT, check=True)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         path.name: path.read_text() for path in DIRECTORY.iterdir()
     }, "run `make dashboards`"

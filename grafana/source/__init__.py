@@ -1,0 +1,1 @@
+"""The source of grafana/dashboards: `make dashboards` writes the files, which are what Grafana reads."""

@@ -1,0 +1,310 @@
+"""What the dashboards have in common: panels of a few kinds, variables, links.
+
+Every panel has a description and a unit, and asks the data source that the variable ``datasource`` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import prometheus as queries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as choices
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import prometheus as formats
+
+SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+#: Which way the values came: MLflow's series may be there by scrape and by Pushgateway. Every query picks one.
+WAY = 'job="$job"'
+OF_EXPERIMENT = f'{WAY},experiment_name=~"$experiment"'
+OF_METRIC = f'{OF_EXPERIMENT},metric=~"$metric"'
+#: The latest value of a metric in each shown run, whatever its family is called.
+OF_RUN = f'{{__name__=~"mlflow_.+",metric!="",run_id!="",run_id=~"$run",model_stage=~"$stage",{OF_METRIC}}}'
+SELF = 'job="mlflow-exporter"'
+
+GREEN, YELLOW, RED = "green", "#EAB839", "red"
+
+#: Name of the legend or column -> query.
+Queries = Mapping[str, str]
+PanelBuilder = Builder[models.Panel]
+
+
+class _Common(Protocol):
+    """What the builders of all kinds of panels can do."""
+
+    def title(self, title: str) -> Self: ...
+    def description(self, description: str) -> Self: ...
+    def datasource(self, datasource: models.DataSourceRef) -> Self: ...
+    def unit(self, unit: str) -> Self: ...
+    def span(self, w: int) -> Self: ...
+    def height(self, h: int) -> Self: ...
+
+
+P = TypeVar("P", bound=_Common)
+
+
+def number(
+    title: str, description: str, query: str, *, unit: str = "short", bad_from: float | None = None, span: int = 3
+) -> PanelBuilder:
+    """One large number; red from ``bad_from`` on."""
+    steps = [models.Threshold(value=None, color=GREEN)]
+    if bad_from is not None:
+        steps.append(models.Threshold(value=bad_from, color=RED))
+    panel = _told(stat.Panel(), title, description, unit, span, 4)
+    return (
+        panel.with_target(_query("A", query, "").instant())
+        .graph_mode(choices.BigValueGraphMode.NONE)
+        .color_mode(choices.BigValueColorMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps))
+    )
+
+
+def curves(
+    title: str,
+    description: str,
+    wanted: Queries,
+    *,
+    unit: str = "short",
+    span: int = 12,
+    stacked: bool = False,
+    colors: Mapping[str, str] | None = None,
+) -> PanelBuilder:
+    """Values over time; the key of each query is its legend. ``colors`` are by what legends become."""
+    panel = _told(timeseries.Panel(), title, description, unit, span, 8)
+    for ref, (legend, query) in zip("ABCDEFGH", wanted.items(), strict=False):
+        panel = panel.with_target(_query(ref, query, legend).range())
+    panel = (
+        panel.legend(
+            common.VizLegendOptions()
+            .display_mode(choices.LegendDisplayMode.TABLE)
+            .placement(choices.LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+            .calcs(["lastNotNull"])
+        )
+        .tooltip(common.VizTooltipOptions().mode(choices.TooltipDisplayMode.MULTI).sort(choices.SortOrder.DESCENDING))
+        .line_interpolation(choices.LineInterpolation.STEP_AFTER)
+        .show_points(choices.VisibilityMode.AUTO)
+        .fill_opacity(40 if stacked else 0)
+    )
+    for name, color in (colors or {}).items():
+        fixed = {"mode": "fixed", "fixedColor": color}
+        panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="color", value=fixed)])
+    return panel.stacking(common.StackingConfig().mode(choices.StackingMode.NORMAL)) if stacked else panel
+
+
+def bars(title: str, description: str, query: str, legend: str, *, unit: str = "short", span: int = 12) -> PanelBuilder:
+    """The present values side by side."""
+    panel = _told(bargauge.Panel(), title, description, unit, span, 8)
+    return (
+        panel.with_target(_query("A", query, legend).instant())
+        .orientation(choices.VizOrientation.HORIZONTAL)
+        .display_mode(choices.BarGaugeDisplayMode.BASIC)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    )
+
+
+def states(title: str, description: str, query: str, legend: str, *, span: int = 12) -> PanelBuilder:
+    """What works (1) and what does not (0), over time."""
+    words = {
+        "0": models.ValueMappingResult(text="no", color=RED),
+        "1": models.ValueMappingResult(text="yes", color=GREEN),
+    }
+    panel = _told(statetimeline.Panel(), title, description, "bool_yes_no", span, 8)
+    panel = panel.fill_opacity(70).line_width(0).mappings([models.ValueMap(options=words)])
+    return panel.with_target(_query("A", query, legend).range())
+
+
+def rows(
+    title: str,
+    description: str,
+    wanted: Queries,
+    columns: Mapping[str, str],
+    *,
+    units: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+    hidden: Sequence[str] = (),
+    unit: str = "short",
+    span: int = 24,
+    height: int = 8,
+) -> PanelBuilder:
+    """A table: queries joined by their common labels.
+
+    ``columns`` are the fields that stay, in order, with the names that they get; the value of the query named N is
+    the field ``Value #N``. ``links`` are targets of a column, by its new name; ``hidden`` ones are for links only.
+    """
+    panel = _told(table.Panel(), title, description, unit, span, height)
+    for ref, query in wanted.items():
+        panel = panel.with_target(_query(ref, query, "").format(formats.PromQueryFormat.TABLE).instant())
+    fields = dict(columns)
+    if len(wanted) == 1:
+        fields = {name.replace(f"Value #{next(iter(wanted))}", "Value"): new for name, new in fields.items()}
+    order = {name: at for at, name in enumerate(fields)}
+    panel = (
+        panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            models.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(fields)}})
+        )
+        .with_transformation(
+            models.DataTransformerConfig(
+                id_val="organize",
+                options={"excludeByName": {}, "indexByName": order, "renameByName": fields},
+            )
+        )
+        .filterable(filterable=True)
+    )
+    for name, its in (units or {}).items():
+        panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=its)])
+    for name, url in (links or {}).items():
+        target = {"title": "Show", "url": url, "targetBlank": url.startswith("${mlflow}")}
+        panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="links", value=[target])])
+    for name in hidden:
+        panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="custom.hidden", value=True)])
+    return panel
+
+
+def board(
+    title: str, uid: str, description: str, variables: Sequence[Builder[models.VariableModel]], content: Any
+) -> models.Dashboard:
+    """A whole dashboard. ``content`` is row title -> panels."""
+    made = (
+        builders.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["mlflow"])
+        .refresh("30s")
+        .time("now-6h", "now")
+        .timezone("browser")
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .link(
+            builders.DashboardLink("Dashboards")
+            .type(models.DashboardLinkType.DASHBOARDS)
+            .tags(["mlflow"])
+            .include_vars(include_vars=True)
+            .keep_time(keep_time=True)
+        )
+        .link(
+            builders.DashboardLink("MLflow")
+            .type(models.DashboardLinkType.LINK)
+            .icon("external link")
+            .url("${mlflow}")
+            .target_blank(target_blank=True)
+        )
+        .variables([_source_variable(), *variables, _mlflow_variable()])
+    )
+    for row, panels in content.items():
+        made = made.with_row(builders.Row(row))
+        for panel in panels:
+            made = made.with_panel(panel)
+    return made.build()
+
+
+def choice(
+    name: str, label: str, description: str, query: str, *, several: bool = True, every: bool = True
+) -> builders.QueryVariable:
+    """A variable whose values are those of a label: ``several`` at a time, at first ``every`` one or else the first."""
+    made = (
+        builders.QueryVariable(name)
+        .label(label)
+        .description(description)
+        .datasource(SOURCE)
+        .query({"query": query, "refId": f"variable-{name}", "qryType": 1})
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .multi(several)
+    )
+    if several and every:
+        current = models.VariableOption(selected=True, text=["All"], value=["$__all"])
+        made = made.include_all(include_all=True).all_value(".*").current(current)
+    return made
+
+
+def way() -> Builder[models.VariableModel]:
+    """By scrape (mlflow-exporter), or through the Pushgateway."""
+    return choice(
+        "job",
+        "Way",
+        "By scrape (mlflow-exporter) or through the Pushgateway (mlflow_metrics): both show the same.",
+        "label_values(mlflow_experiment_runs, job)",
+        several=False,
+    )
+
+
+def experiment() -> Builder[models.VariableModel]:
+    return choice(
+        "experiment",
+        "Experiment",
+        "Which experiments.",
+        f"label_values(mlflow_experiment_runs{{{WAY}}}, experiment_name)",
+    )
+
+
+def metric() -> Builder[models.VariableModel]:
+    """One at first, for different metrics have different scales."""
+    return choice(
+        "metric",
+        "Metric",
+        "Which metrics, as they were logged.",
+        f'label_values(mlflow_experiment_metric_latest{{metric!~"system/.+",{OF_EXPERIMENT}}}, metric)',
+        every=False,
+    )
+
+
+def stage() -> Builder[models.VariableModel]:
+    return choice(
+        "stage",
+        "Stage",
+        "Alias or stage of the model that a run made.",
+        f"label_values(mlflow_run_info{{{OF_EXPERIMENT}}}, model_stage)",
+    )
+
+
+def run() -> Builder[models.VariableModel]:
+    return choice(
+        "run",
+        "Run",
+        "Which runs, by the beginning of their id.",
+        f'label_values(mlflow_run_info{{{OF_EXPERIMENT},model_stage=~"$stage"}}, run_id)',
+    )
+
+
+def custom(name: str, label: str, description: str, values: Sequence[str]) -> Builder[models.VariableModel]:
+    """A variable with these values; the first is chosen."""
+    options = [models.VariableOption(selected=value == values[0], text=value, value=value) for value in values]
+    return (
+        builders.CustomVariable(name)
+        .label(label)
+        .description(description)
+        .values(",".join(values))
+        .current(options[0])
+        .options(options)
+    )
+
+
+def _source_variable() -> Builder[models.VariableModel]:
+    return builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
+
+
+def _mlflow_variable() -> Builder[models.VariableModel]:
+    address = "http://localhost:5000"
+    return (
+        builders.TextBoxVariable("mlflow")
+        .label("MLflow")
+        .description("Where links to runs lead.")
+        .default_value(address)
+        .current(models.VariableOption(selected=True, text=address, value=address))
+    )
+
+
+def _query(ref: str, expression: str, legend: str) -> queries.Dataquery:
+    made = queries.Dataquery().ref_id(ref).expr(expression).datasource(SOURCE)
+    return made.legend_format(legend) if legend else made
+
+
+def _told(panel: P, title: str, description: str, unit: str, span: int, height: int) -> P:
+    return panel.title(title).description(description).datasource(SOURCE).unit(unit).span(span).height(height)
