@@ -54,7 +54,7 @@ def number(
     steps = [models.Threshold(value=None, color=GREEN)]
     if bad_from is not None:
         steps.append(models.Threshold(value=bad_from, color=RED))
-    panel = _told(stat.Panel(), title, description, unit, span, 4)
+    panel = _told(stat.Panel(), title, description, unit, (span, 4))
     return (
         panel.with_target(_query("A", query, "").instant())
         .graph_mode(choices.BigValueGraphMode.NONE)
@@ -75,7 +75,7 @@ def curves(
     colors: Mapping[str, str] | None = None,
 ) -> PanelBuilder:
     """Values over time; the key of each query is its legend. ``colors`` are by what legends become."""
-    panel = _told(timeseries.Panel(), title, description, unit, span, 8)
+    panel = _told(timeseries.Panel(), title, description, unit, (span, 8))
     for ref, (legend, query) in zip("ABCDEFGH", wanted.items(), strict=False):
         panel = panel.with_target(_query(ref, query, legend).range())
     panel = (
@@ -99,7 +99,7 @@ def curves(
 
 def bars(title: str, description: str, query: str, legend: str, *, unit: str = "short", span: int = 12) -> PanelBuilder:
     """The present values side by side."""
-    panel = _told(bargauge.Panel(), title, description, unit, span, 8)
+    panel = _told(bargauge.Panel(), title, description, unit, (span, 8))
     return (
         panel.with_target(_query("A", query, legend).instant())
         .orientation(choices.VizOrientation.HORIZONTAL)
@@ -115,7 +115,7 @@ def states(title: str, description: str, query: str, legend: str, *, span: int =
         "0": models.ValueMappingResult(text="no", color=RED),
         "1": models.ValueMappingResult(text="yes", color=GREEN),
     }
-    panel = _told(statetimeline.Panel(), title, description, "bool_yes_no", span, 8)
+    panel = _told(statetimeline.Panel(), title, description, "bool_yes_no", (span, 8))
     panel = panel.fill_opacity(70).line_width(0).mappings([models.ValueMap(options=words)])
     return panel.with_target(_query("A", query, legend).range())
 
@@ -138,7 +138,7 @@ def rows(
     ``columns`` are the fields that stay, in order, with the names that they get; the value of the query named N is
     the field ``Value #N``. ``links`` are targets of a column, by its new name; ``hidden`` ones are for links only.
     """
-    panel = _told(table.Panel(), title, description, unit, span, height)
+    panel = _told(table.Panel(), title, description, unit, (span, height))
     for ref, query in wanted.items():
         panel = panel.with_target(_query(ref, query, "").format(formats.PromQueryFormat.TABLE).instant())
     fields = dict(columns)
@@ -306,5 +306,6 @@ def _query(ref: str, expression: str, legend: str) -> queries.Dataquery:
     return made.legend_format(legend) if legend else made
 
 
-def _told(panel: P, title: str, description: str, unit: str, span: int, height: int) -> P:
+def _told(panel: P, title: str, description: str, unit: str, size: tuple[int, int]) -> P:
+    span, height = size
     return panel.title(title).description(description).datasource(SOURCE).unit(unit).span(span).height(height)

@@ -10,6 +10,7 @@ Numbers, curves, bars and tables stand where the dashboard's file puts them. It 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -89,7 +90,7 @@ def _curves(panel: Any, url: str, w: float, h: float) -> Iterator[str]:
             points = [(t, v + below.get(t, 0.0)) for t, v in points]  # noqa: PLW2901
             below |= dict(points)
         lines.append((legend, points))
-    finite = [v for _, points in lines for _, v in points if v == v and abs(v) != float("inf")]
+    finite = [v for _, points in lines for _, v in points if math.isfinite(v)]
     low, high = (0.0 if stacked else min(finite, default=0.0)), max(finite, default=1.0)
     high = high if high > low else low + 1
     times = [t for _, points in lines for t, _ in points]
@@ -107,7 +108,7 @@ def _curves(panel: Any, url: str, w: float, h: float) -> Iterator[str]:
         yield f'<text class="dim end" x="{left - 6:g}" y="{float(level) + 4:g}">{_text(value, _unit(panel))}</text>'
     for number, (legend, points) in reversed(list(enumerate(lines))):
         color = _color(panel, legend, number)
-        drawn = [at(t, v) for t, v in points if v == v and abs(v) != float("inf")]
+        drawn = [at(t, v) for t, v in points if math.isfinite(v)]
         if stacked and drawn:
             area = " ".join([*drawn, at(points[-1][0], low), at(points[0][0], low)])
             yield f'<polygon points="{area}" fill="{color}" fill-opacity="0.35"/>'
@@ -209,7 +210,7 @@ def _unit(panel: Any) -> str:
 
 
 def _text(value: float, unit: str) -> str:
-    if value != value or abs(value) == float("inf"):
+    if not math.isfinite(value):
         return str(value).replace("nan", "NaN").replace("inf", "∞")
     if unit == "dateTimeFromNow":
         return f"{_text(time.time() - value / 1000, 'dtdurations')} ago"
