@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.source import parts
+from grafana.source import parts, variables
 
 _RATE = "[$__rate_interval]"
 #: Ours all have a severity.
@@ -18,7 +18,7 @@ def dashboard() -> models.Dashboard:
         "MLflow: alerts",
         "mlflow-alerts",
         "Alerts of prometheus/rules and of `alerts` in config.yaml, and their way to people.",
-        [parts.choice("severity", "Severity", "Which severities.", "label_values(ALERTS{severity!=''}, severity)")],
+        [variables.choice("severity", "Severity", "Which severities.", "label_values(ALERTS{severity!=''}, severity)")],
         {"Alerts": _alerts(), "Notification": _notification()},
     )
 

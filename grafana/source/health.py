@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts
-from grafana.source.parts import SELF
+from grafana.source.variables import SELF
 
 _RATE = "[$__rate_interval]"
 

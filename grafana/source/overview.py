@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.source import parts
-from grafana.source.parts import OF_EXPERIMENT, OF_METRIC, SELF, WAY
+from grafana.source import parts, variables
+from grafana.source.variables import OF_EXPERIMENT, OF_METRIC, SELF, WAY
 
 _RUN = "${mlflow}/#/experiments/${__data.fields.experiment_id}/runs/${__data.fields.run_uuid}"
 _TRAINING = "/d/mlflow-training?var-experiment=${__value.raw}&${datasource:queryparam}&${job:queryparam}"
@@ -16,7 +16,7 @@ def dashboard() -> models.Dashboard:
         "MLflow: overview",
         "mlflow-overview",
         "Experiments, runs and metrics of MLflow at a glance, and how fresh what is shown here is.",
-        [parts.way(), parts.experiment(), parts.metric()],
+        [variables.way(), variables.experiment(), variables.metric()],
         {"Fleet": _fleet(), "Runs": _runs(), "Metrics": _metrics(), "Freshness": _freshness()},
     )
 

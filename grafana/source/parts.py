@@ -1,4 +1,4 @@
-"""What the dashboards have in common: panels of a few kinds, variables, links.
+"""What the dashboards have in common: panels of a few kinds, and links.
 
 Every panel has a description and a unit, and asks the data source that the variable ``datasource`` names.
 """
@@ -16,15 +16,11 @@ from grafana_foundation_sdk.models import common as choices
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as formats
 
-SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+from grafana.source import variables
+from grafana.source.variables import OF_METRIC, SOURCE
 
-#: Which way the values came: MLflow's series may be there by scrape and by Pushgateway. Every query picks one.
-WAY = 'job="$job"'
-OF_EXPERIMENT = f'{WAY},experiment_name=~"$experiment"'
-OF_METRIC = f'{OF_EXPERIMENT},metric=~"$metric"'
 #: The latest value of a metric in each shown run, whatever its family is called.
 OF_RUN = f'{{__name__=~"mlflow_.+",metric!="",run_id!="",run_id=~"$run",model_stage=~"$stage",{OF_METRIC}}}'
-SELF = 'job="mlflow-exporter"'
 
 GREEN, YELLOW, RED = "green", "#EAB839", "red"
 
@@ -169,7 +165,7 @@ def rows(
 
 
 def board(
-    title: str, uid: str, description: str, variables: Sequence[Builder[models.VariableModel]], content: Any
+    title: str, uid: str, description: str, chosen: Sequence[Builder[models.VariableModel]], content: Any
 ) -> models.Dashboard:
     """A whole dashboard. ``content`` is row title -> panels."""
     made = (
@@ -195,110 +191,13 @@ def board(
             .url("${mlflow}")
             .target_blank(target_blank=True)
         )
-        .variables([_source_variable(), *variables, _mlflow_variable()])
+        .variables([variables.source(), *chosen, variables.mlflow()])
     )
     for row, panels in content.items():
         made = made.with_row(builders.Row(row))
         for panel in panels:
             made = made.with_panel(panel)
     return made.build()
-
-
-def choice(
-    name: str, label: str, description: str, query: str, *, several: bool = True, every: bool = True
-) -> builders.QueryVariable:
-    """A variable whose values are those of a label: ``several`` at a time, at first ``every`` one or else the first."""
-    made = (
-        builders.QueryVariable(name)
-        .label(label)
-        .description(description)
-        .datasource(SOURCE)
-        .query({"query": query, "refId": f"variable-{name}", "qryType": 1})
-        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(several)
-    )
-    if several and every:
-        current = models.VariableOption(selected=True, text=["All"], value=["$__all"])
-        made = made.include_all(include_all=True).all_value(".*").current(current)
-    return made
-
-
-def way() -> Builder[models.VariableModel]:
-    """By scrape (mlflow-exporter), or through the Pushgateway."""
-    return choice(
-        "job",
-        "Way",
-        "By scrape (mlflow-exporter) or through the Pushgateway (mlflow_metrics): both show the same.",
-        "label_values(mlflow_experiment_runs, job)",
-        several=False,
-    )
-
-
-def experiment() -> Builder[models.VariableModel]:
-    return choice(
-        "experiment",
-        "Experiment",
-        "Which experiments.",
-        f"label_values(mlflow_experiment_runs{{{WAY}}}, experiment_name)",
-    )
-
-
-def metric() -> Builder[models.VariableModel]:
-    """One at first, for different metrics have different scales."""
-    return choice(
-        "metric",
-        "Metric",
-        "Which metrics, as they were logged.",
-        f'label_values(mlflow_experiment_metric_latest{{metric!~"system/.+",{OF_EXPERIMENT}}}, metric)',
-        every=False,
-    )
-
-
-def stage() -> Builder[models.VariableModel]:
-    return choice(
-        "stage",
-        "Stage",
-        "Alias or stage of the model that a run made.",
-        f"label_values(mlflow_run_info{{{OF_EXPERIMENT}}}, model_stage)",
-    )
-
-
-def run() -> Builder[models.VariableModel]:
-    return choice(
-        "run",
-        "Run",
-        "Which runs, by the beginning of their id.",
-        f'label_values(mlflow_run_info{{{OF_EXPERIMENT},model_stage=~"$stage"}}, run_id)',
-    )
-
-
-def custom(name: str, label: str, description: str, values: Sequence[str]) -> Builder[models.VariableModel]:
-    """A variable with these values; the first is chosen."""
-    options = [models.VariableOption(selected=value == values[0], text=value, value=value) for value in values]
-    return (
-        builders.CustomVariable(name)
-        .label(label)
-        .description(description)
-        .values(",".join(values))
-        .current(options[0])
-        .options(options)
-    )
-
-
-def _source_variable() -> Builder[models.VariableModel]:
-    return builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
-
-
-def _mlflow_variable() -> Builder[models.VariableModel]:
-    address = "http://localhost:5000"
-    return (
-        builders.TextBoxVariable("mlflow")
-        .label("MLflow")
-        .description("Where links to runs lead.")
-        .default_value(address)
-        .current(models.VariableOption(selected=True, text=address, value=address))
-    )
 
 
 def _query(ref: str, expression: str, legend: str) -> queries.Dataquery:

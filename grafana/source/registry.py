@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.source import parts
-from grafana.source.parts import WAY
+from grafana.source import parts, variables
+from grafana.source.variables import WAY
 
 _VERSION = "${mlflow}/#/models/${__data.fields.Model}/versions/${__value.raw}"
 _OF_MODEL = f'model=~"$model",metric=~"$metric",{WAY}'
@@ -17,11 +17,11 @@ def dashboard() -> models.Dashboard:
         "mlflow-registry",
         "Registered models: who stands under which alias, how good that is, and what changed.",
         [
-            parts.way(),
-            parts.choice(
+            variables.way(),
+            variables.choice(
                 "model", "Model", "Which registered models.", f"label_values(mlflow_model_version_info{{{WAY}}}, model)"
             ),
-            parts.choice(
+            variables.choice(
                 "metric",
                 "Metric",
                 "Which metrics, as they were logged.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.source import parts
-from grafana.source.parts import OF_EXPERIMENT, SELF
+from grafana.source import parts, variables
+from grafana.source.variables import OF_EXPERIMENT, SELF
 
 
 def dashboard() -> models.Dashboard:
@@ -13,7 +13,7 @@ def dashboard() -> models.Dashboard:
         "MLflow: resources",
         "mlflow-resources",
         "System metrics that MLflow logs beside a run (mlflow.enable_system_metrics_logging), and the exporter's own needs.",
-        [parts.way(), parts.experiment(), parts.stage(), parts.run()],
+        [variables.way(), variables.experiment(), variables.stage(), variables.run()],
         {
             "Processor and memory": _machine(),
             "Accelerators": _gpus(),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.source import parts
-from grafana.source.parts import OF_EXPERIMENT, OF_METRIC, OF_RUN
+from grafana.source import parts, variables
+from grafana.source.parts import OF_RUN
+from grafana.source.variables import OF_EXPERIMENT, OF_METRIC
 
 
 def dashboard() -> models.Dashboard:
@@ -14,8 +15,8 @@ def dashboard() -> models.Dashboard:
         "mlflow-training",
         "Learning curves of runs as they were seen, and runs compared with each other.",
         [
-            *(parts.way(), parts.experiment(), parts.metric(), parts.stage(), parts.run()),
-            parts.custom(
+            *(variables.way(), variables.experiment(), variables.metric(), variables.stage(), variables.run()),
+            variables.custom(
                 "by",
                 "Compare by",
                 "What runs are put together by.",
