@@ -22,7 +22,7 @@ from grafana.source.variables import OF_METRIC, SOURCE
 #: The latest value of a metric in each shown run, whatever its family is called.
 OF_RUN = f'{{__name__=~"mlflow_.+",metric!="",run_id!="",run_id=~"$run",model_stage=~"$stage",{OF_METRIC}}}'
 
-GREEN, YELLOW, RED = "green", "#EAB839", "red"
+GREEN, RED = "green", "red"
 
 #: Name of the legend or column -> query.
 Queries = Mapping[str, str]

@@ -39,7 +39,7 @@ def _probe(page: str) -> None:
         plugins = load_plugins()
         web = load_config(find_config_file(None, os.environ), exporter_types=plugins.config_types).web
         status, body = _get(web, page)
-    except (MonitoringExporterError, OSError, http.client.HTTPException) as error:
+    except MonitoringExporterError as error:
         sys.exit(f"error: {error}")
     sys.stdout.write(f"{_say(body)}\n")
     sys.exit(status != 200)
@@ -65,6 +65,8 @@ def _get(web: WebConfig, page: str) -> tuple[int, str]:
         return answer.status, answer.read(1_000_000).decode(errors="replace")
     except ConnectionRefusedError:
         raise MonitoringExporterError(f"nothing listens on {web.listen}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise MonitoringExporterError(f"no answer from {web.listen}: {error}") from None
     finally:
         connection.close()
 

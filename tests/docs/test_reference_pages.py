@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +35,7 @@ from mlflow_monitoring_exporter.web.server import WebServer
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
 from tests.exporters.samples import batch
 from tests.parts.programs import need
+from tests.web.test_probes import probe
 
 COMMANDS = (REFERENCE / "commands.md").read_text()
 METRICS = (REFERENCE / "metrics.md").read_text()
@@ -181,7 +180,7 @@ def test_every_metric_of_ours_in_an_expression_exists() -> None:
     assert used <= rows(METRICS).keys()
 
 
-def test_readyz_looks_as_documented_and_the_probes_can_ask_it() -> None:
+def test_readyz_looks_as_documented_and_the_probes_can_ask_it(tmp_path: Path) -> None:
     (shown,) = fenced("json", HEALTH)
     readiness = Readiness()
     for name, condition in json.loads(shown)["components"].items():
@@ -197,13 +196,13 @@ def test_readyz_looks_as_documented_and_the_probes_can_ask_it() -> None:
     try:
         assert shape(requests.get(f"{server.url}/readyz", timeout=10).json()) == shape(json.loads(shown))
         reason = json.loads(shown)["components"]["exporters.pramathus"]["reason"]
-        assert probe("ready", asked) == (1, f"exporters.pramathus: {reason}\n")
-        assert probe("alive", asked) == (0, "ok\n")
+        assert probe("ready", asked, tmp_path) == (1, f"exporters.pramathus: {reason}\n")
+        assert probe("alive", asked, tmp_path) == (0, "ok\n")
         readiness.good("exporters.pramathus")
-        assert probe("ready", asked) == (0, "ready\n")
+        assert probe("ready", asked, tmp_path) == (0, "ready\n")
     finally:
         server.stop()
-    assert probe("alive", asked) == (1, f"error: nothing listens on {asked['MLFLOW_EXPORTER_WEB__LISTEN']}\n")
+    assert probe("alive", asked, tmp_path) == (1, f"error: nothing listens on {asked['MLFLOW_EXPORTER_WEB__LISTEN']}\n")
 
 
 def test_every_probe_is_in_the_reference_and_in_the_instruction() -> None:
@@ -212,14 +211,6 @@ def test_every_probe_is_in_the_reference_and_in_the_instruction() -> None:
     assert scripts == probes | {"mlflow-monitoring-exporter"}
     (instruction,) = fenced("dockerfile", HEALTH)
     assert set(json.loads(instruction.partition("CMD")[2])) <= probes
-
-
-def probe(which: str, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Exit code and output of a health check."""
-    code = f"from mlflow_monitoring_exporter.cli import probes; probes.{which}()"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, check=False, text=True, env={**os.environ, **environment})
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_record_that_is_shown_keeps_the_contract() -> None:
