@@ -37,7 +37,9 @@ grafana-schema:
 		&& npx typescript-json-schema dashboard.ts TheDashboard --required --noExtraProps --ignoreErrors --skipLibCheck \
 			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
 
+# Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
+	$(BIN)/python -m compileall -q mlflow_monitoring_exporter
 	$(BIN)/pytest
 
 # The long versions of tests/reliability: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
