@@ -20,7 +20,8 @@ RUN unset PYTHONDONTWRITEBYTECODE \
     && timeout --preserve-status 10 /opt/exporter/bin/mlflow-monitoring-exporter continuous \
         --log-level error --set web.listen=127.0.0.1:0
 
-FROM python:3.12.11-slim-bookworm
+# For commands that end: rules generate, generate-sample, export-once. Nobody asks them whether they are alive.
+FROM python:3.12.11-slim-bookworm AS command
 LABEL org.opencontainers.image.title="mlflow-monitoring-exporter" \
     org.opencontainers.image.description="Keeps Prometheus, Pushgateway and JSON sinks in step with MLflow" \
     org.opencontainers.image.version="0.1.0" \
@@ -36,7 +37,10 @@ ENV PATH=/opt/exporter/bin:$PATH \
     MLFLOW_EXPORTER_WEB__LISTEN=:9797
 WORKDIR /data
 USER 10001:10001
+ENTRYPOINT ["mlflow-monitoring-exporter"]
+
+# The daemon; what a plain build makes.
+FROM command
 EXPOSE 9797
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["mlflow-monitoring-exporter-alive"]
-ENTRYPOINT ["mlflow-monitoring-exporter"]
 CMD ["continuous"]

@@ -50,7 +50,8 @@ def test_every_image_is_pinned_and_every_port_is_on_loopback() -> None:
     for name, service in COMPOSE["services"].items():
         assert re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", service["image"]), name
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
-    bases = re.findall(r"^FROM (\S+)", DOCKERFILE + (ROOT / "deploy/mlflow/Dockerfile").read_text(), re.MULTILINE)
+    files = DOCKERFILE + (ROOT / "deploy/mlflow/Dockerfile").read_text()
+    bases = set(re.findall(r"^FROM (\S+)", files, re.MULTILINE)) - set(re.findall(r" AS (\w+)$", files, re.MULTILINE))
     assert all(re.search(r":\d+\.\d+\.\d+-\w+-\w+$", base) for base in bases)
 
 
@@ -86,6 +87,7 @@ def test_the_exporter_is_limited_and_cannot_write_but_to_its_volume() -> None:
 def test_versions_agree() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert COMPOSE["services"]["mlflow-exporter"]["image"] == f"mlflow-monitoring-exporter:{__version__}"
+    assert COMPOSE["services"]["alert-rules"]["image"] == f"mlflow-monitoring-exporter:{__version__}-command"
     assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
     (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
