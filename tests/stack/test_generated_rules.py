@@ -55,7 +55,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], bool]] = {
     "no run before": ({"change": 0.1}, series("finished", "1x60"), False),
     "four deviations": (
         {"zscore": 3},
-        series("finished", "5x60") + series("mean", "1x60") + series("stddev", "1x60"),
+        series("finished", "3x60") + series("mean", "1x60") + series("stddev", "0.5x60"),
         True,
     ),
     "four deviations below": (
