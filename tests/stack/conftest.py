@@ -27,7 +27,7 @@ CONFIG = """
 gauges: {stalled_after: 4s}
 exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %s}}
 alerts:
-  sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: critical, action: webhook}
+  sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: info, action: webhook}
 """
 
 

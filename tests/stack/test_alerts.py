@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import ROOT
+from tests.parts.programs import need
 from tests.parts.promtool import promtool
 from tests.stack.conftest import Stack, api
 
@@ -70,6 +72,26 @@ def test_inhibitions_name_alerts_that_exist() -> None:
                 assert found if operator == "=~" else pattern in ALERTS, matcher
             for part in pattern.split("|") if operator == "=~" else ():
                 assert label != "alertname" or any(re.fullmatch(part, name) for name in ALERTS), part
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ("severity=critical", "critical"),
+        ("severity=critical action=slack", "critical"),
+        ("severity=warning", "slack"),
+        ("severity=info", "nobody"),
+        ("severity=info action=webhook", "webhook"),
+        ("severity=warning action=email", "email,slack"),
+        ("severity=warning action=slack", "slack"),
+        ("severity=info action=email,slack,webhook", "email,webhook,slack"),
+    ],
+)
+def test_everybody_is_told_once(labels: str, receivers: str) -> None:
+    file = f"--config.file={ROOT / 'alertmanager' / 'alertmanager.yml'}"
+    command = [need("amtool"), "config", "routes", "test", file, f"--verify.receivers={receivers}", *labels.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_one_group_is_not_sent_again_within_five_minutes() -> None:
