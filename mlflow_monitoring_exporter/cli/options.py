@@ -45,12 +45,16 @@ class Options:
         typer.Option(help="Any key, as export.history=false. Repeatable.", metavar="KEY=VALUE", rich_help_panel=_PANEL),
     ] = None
 
-    def load(self, plugins: Plugins) -> Config:
-        """The configuration that these flags, the environment and the file make. Raises ConfigError."""
+    def load(self, plugins: Plugins, *, secrets: bool = True) -> Config:
+        """The configuration that these flags, the environment and the file make. Raises ConfigError.
+
+        Without ``secrets`` files that hold some need not be there.
+        """
         config = load_config(
             find_config_file(self.config, os.environ),
             exporter_types=plugins.config_types,
             flags=list(self._flags()),
+            secrets=secrets,
         )
         redactor.learn(config)
         return config

@@ -29,7 +29,8 @@ def generate(
 
     Exit code 78: the configuration is wrong, and nothing is written.
     """
-    config = options.load(plugins_of_this_run())
+    # It runs where Prometheus is, perhaps, and the exporter's secrets are not.
+    config = options.load(plugins_of_this_run(), secrets=False)
     text = to_yaml(config)
     if to is None:
         print_result(text)

@@ -49,10 +49,12 @@ def load_config(
     exporter_types: Mapping[str, type[ExporterConfig]],
     environ: Mapping[str, str] = os.environ,
     flags: Iterable[tuple[str, str, Any]] = (),
+    secrets: bool = True,
 ) -> Config:
     """The valid configuration, or a ConfigError that names every problem.
 
     ``flags`` are ``(flag, dotted key, value)``, for example ``("--interval", "export.interval", "5s")``.
+    Without ``secrets`` their files need not be there: for whoever uses none of them.
     """
     problems: list[ConfigProblem] = []
     layer = read_yaml(file, environ, problems) if file is not None else Layer()
@@ -70,11 +72,11 @@ def load_config(
     if settings is not None:
         for name in Settings.model_fields:
             block = getattr(settings, name)
-            if isinstance(block, Section):
+            if secrets and isinstance(block, Section):
                 _read_secrets(block, (name,), layer, problems)
         _check_alerts(settings, layer, problems)
     for name, exporter in exporters.items():
-        if exporter.enabled:
+        if secrets and exporter.enabled:
             _read_secrets(exporter, ("exporters", name), layer, problems)
     if problems or settings is None:
         raise ConfigError(problems)

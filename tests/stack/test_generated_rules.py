@@ -183,6 +183,16 @@ def test_the_command_prints_the_rules_or_replaces_a_file(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "rules.yml"]
 
 
+def test_rules_need_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "mlflow: {tracking_uri: http://mlflow:5000, token_file: /not/here}\n"
+        "exporters: {pramathus: {endpoint: http://sink/in, api_key_file: /not/here/either}}\n"
+        "alerts: {low: {metric: val/accuracy, below: 0.8}}\n"
+    )
+    assert run("config", "validate", cwd=tmp_path).code == 78
+    assert "alert: low" in run("prometheus", "rules", "generate", cwd=tmp_path).out
+
+
 def test_without_alerts_the_file_is_valid_and_empty(tmp_path: Path) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(run("prometheus", "rules", "generate", cwd=tmp_path).out)
