@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
-from grafana.source.variables import OF_EXPERIMENT, OF_METRIC, SELF, WAY
+from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, SELF, WAY
 
 _RUN = "${mlflow}/#/experiments/${__data.fields.experiment_id}/runs/${__data.fields.run_uuid}"
 _TRAINING = "/d/mlflow-training?var-experiment=${__value.raw}&${datasource:queryparam}&${job:queryparam}"
@@ -158,7 +158,7 @@ def _freshness() -> list[parts.PanelBuilder]:
             "Time since each run that has not ended logged anything but system metrics.",
             {
                 "{{experiment_name}} {{run_id}}": f"(time() - mlflow_run_last_metric_timestamp_seconds{{{OF_EXPERIMENT}}})"
-                f" and on (experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
+                + IF_OPEN
             },
             unit="s",
         ),

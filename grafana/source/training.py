@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
 from grafana.source.parts import OF_RUN
-from grafana.source.variables import OF_EXPERIMENT, OF_METRIC
+from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC
 
 
 def dashboard() -> models.Dashboard:
@@ -47,10 +47,7 @@ def _curves() -> list[parts.PanelBuilder]:
         parts.curves(
             "Slope",
             "How fast metrics of open runs change, per minute, over the last ten minutes. A loss that rises is above 0.",
-            {
-                "{{experiment_name}} {{run_id}} {{metric}}": f"60 * deriv({OF_RUN}[10m])"
-                f" and on (experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
-            },
+            {"{{experiment_name}} {{run_id}} {{metric}}": f"60 * deriv({OF_RUN}[10m])" + IF_OPEN},
         ),
         parts.curves(
             "Gap between validation and training",
@@ -94,10 +91,7 @@ def _stability() -> list[parts.PanelBuilder]:
         parts.curves(
             "Unrest of open runs",
             "Standard deviation of each metric over the last fifteen minutes, in runs that have not ended.",
-            {
-                "{{experiment_name}} {{run_id}} {{metric}}": f"stddev_over_time({OF_RUN}[15m])"
-                f" and on (experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
-            },
+            {"{{experiment_name}} {{run_id}} {{metric}}": f"stddev_over_time({OF_RUN}[15m])" + IF_OPEN},
         ),
         parts.bars(
             "Metrics that are not finite",

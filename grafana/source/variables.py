@@ -14,6 +14,8 @@ SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WAY = 'job="$job"'
 OF_EXPERIMENT = f'{WAY},experiment_name=~"$experiment"'
 OF_METRIC = f'{OF_EXPERIMENT},metric=~"$metric"'
+#: Behind a query by run: only of those that have not ended.
+IF_OPEN = f" and on (experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
 #: What the exporter says of itself always comes by scrape.
 SELF = 'job="mlflow-exporter"'
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
 from tests.docs.pages import ROOT, rows, section
+from tests.parts.bad_server import answer, bad_server
 from tests.parts.command import continuous, run
 from tests.parts.programs import free_port
+from tests.web.test_probes import probe
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 
@@ -26,24 +22,9 @@ def refused(here: Path) -> str:
 
 
 def other_host(here: Path) -> str:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = b"Invalid Host header - possible DNS rebinding attack detected"  # as MLflow says it
-            self.send_response(403)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        return run("check", "--tracking-uri", f"http://127.0.0.1:{server.server_address[1]}", cwd=here).err
-    finally:
-        server.shutdown()
-        server.server_close()
+    # As MLflow says it.
+    with bad_server(answer(403, body=b"Invalid Host header - possible DNS rebinding attack detected")) as server:
+        return run("check", "--tracking-uri", server.url, cwd=here).err
 
 
 def no_store(here: Path) -> str:
@@ -66,10 +47,7 @@ def state_in_use(here: Path) -> str:
 
 
 def no_daemon(here: Path) -> str:
-    environment = {**os.environ, "MLFLOW_EXPORTER_WEB__LISTEN": f"127.0.0.1:{free_port()}", "PYTHONPATH": str(ROOT)}
-    code = "from mlflow_monitoring_exporter.cli.probes import ready; ready()"
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False).stderr
+    return probe("ready", {"MLFLOW_EXPORTER_WEB__LISTEN": f"127.0.0.1:{free_port()}"}, here)[1]
 
 
 TROUBLES: dict[str, Callable[[Path], str]] = {

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import requests
 import yaml
 
 from tests.docs.pages import ROOT
+from tests.parts.bad_server import BadServer, Received, answer, bad_server
 from tests.parts.command import Daemon, continuous, run
 from tests.parts.programs import free_port, need, running
 from tests.parts.prometheus_server import Prometheus
@@ -32,32 +31,21 @@ alerts:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    path: str
-    authorization: str
-    body: Any
-
-
-@dataclass
-class Inbox:
-    """What webhooks were sent."""
-
-    url: str = ""
-    messages: list[Message] = field(default_factory=list)
-
-    def alerts(self, path: str, name: str) -> list[Any]:
-        """The alerts of this name that Alertmanager sent to ``path`` in its own format."""
-        sent = [message.body for message in list(self.messages) if message.path == path]
-        return [alert for body in sent for alert in body["alerts"] if alert["labels"]["alertname"] == name]
-
-
-@dataclass(frozen=True, slots=True)
 class Stack:
-    store: str
+    store: Path
     daemon: Daemon
     pushgateway: Pushgateway
     prometheus: Prometheus
-    inbox: Inbox
+    inbox: BadServer
+
+    def sent(self, path: str) -> list[Received]:
+        """What webhooks were sent to ``path``."""
+        return [request for request in list(self.inbox.requests) if request.path == path]
+
+    def alerts(self, path: str, name: str) -> list[Any]:
+        """The alerts of this name that Alertmanager sent to ``path`` in its own format."""
+        bodies = [json.loads(request.body) for request in self.sent(path)]
+        return [alert for body in bodies for alert in body["alerts"] if alert["labels"]["alertname"] == name]
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +54,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     here = tmp_path_factory.mktemp("stack")
     need("prometheus")
     need("prometheus-alertmanager")
-    with pushgateway(here) as gateway, inbox() as mail, alertmanager(here / "alertmanager", mail) as alerting:
+    with (
+        pushgateway(here) as gateway,
+        bad_server(answer(200, body=b"ok")) as mail,
+        alertmanager(here / "alertmanager", mail) as alerting,
+    ):
         (here / "config.yaml").write_text(CONFIG % gateway.url)
         assert run("generate-sample", cwd=here).code == 0
         assert run("prometheus", "rules", "generate", "--to", "alerts.yml", cwd=here).code == 0
@@ -77,7 +69,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 "alertmanager": alerting,
             }
             with prometheus_as_shipped(here / "prometheus", targets, here / "alerts.yml") as prometheus:
-                started = Stack(f"sqlite:///{here}/mlflow.db", daemon, gateway, prometheus, mail)
+                started = Stack(here / "mlflow.db", daemon, gateway, prometheus, mail)
                 for job in ("mlflow-exporter", "mlflow_metrics"):
                     often = f'count_over_time(mlflow_experiment_runs{{job="{job}",status="RUNNING"}}[1m]) > 4'
                     prometheus.wait_for(often, bool, within=60)
@@ -117,7 +109,7 @@ def prometheus_as_shipped(directory: Path, targets: Mapping[str, str], rules: Pa
 
 
 @contextmanager
-def alertmanager(directory: Path, mail: Inbox) -> Iterator[str]:
+def alertmanager(directory: Path, mail: BadServer) -> Iterator[str]:
     """alertmanager/alertmanager.yml, with receivers that lead to ``mail``; what Slack is told, /warnings is told."""
     secrets = directory / "secrets"
     secrets.mkdir(parents=True)
@@ -141,32 +133,6 @@ def alertmanager(directory: Path, mail: Inbox) -> Iterator[str]:
     command = [need("prometheus-alertmanager"), *arguments, f"--web.listen-address={address}"]
     with running(command, log=directory / "alertmanager.log", ready_url=f"http://{address}/-/ready"):
         yield address
-
-
-@contextmanager
-def inbox() -> Iterator[Inbox]:
-    """A server that keeps every JSON document that is posted to it."""
-    kept = Inbox()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            kept.messages.append(Message(self.path, self.headers.get("Authorization", ""), json.loads(body)))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield kept
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def api(prometheus: Prometheus, path: str, **params: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, fenced
 from tests.parts.programs import need
 from tests.parts.promtool import promtool
 from tests.stack.conftest import Stack, api
@@ -118,7 +119,7 @@ def test_a_stalled_run_reaches_a_webhook_and_slack_within_a_minute(stack: Stack)
     (run,) = api(stack.prometheus, "query", query='mlflow_run_stalled{job="mlflow-exporter"} == 1')["result"]
     assert first["labels"]["run_id"] == run["metric"]["run_id"]
     assert first["labels"]["experiment_name"] == run["metric"]["experiment_name"]
-    slack = [message.body for message in stack.inbox.messages if message.path == "/slack"]
+    slack = [json.loads(request.body) for request in stack.sent("/slack")]
     assert any("is stalled" in attachment["text"] for body in slack for attachment in body["attachments"])
 
 
@@ -126,13 +127,13 @@ def test_an_alert_of_the_configuration_reaches_the_receiver_that_it_names(stack:
     (first, *_) = wait_for(stack, "/webhook", "sample accuracy")
     assert first["labels"]["metric"] == "accuracy"
     assert first["annotations"]["summary"].startswith("churn-classifier: accuracy in the run that finished last is 0.")
-    authorizations = {message.authorization for message in stack.inbox.messages if message.path == "/webhook"}
+    authorizations = {request.headers["authorization"] for request in stack.sent("/webhook")}
     assert authorizations == {"Bearer planted-secret"}
 
 
 def wait_for(stack: Stack, path: str, alert: str) -> list[Any]:
     """The notifications of an alert, at most a minute after its condition came true."""
-    while not (found := stack.inbox.alerts(path, alert)):
+    while not (found := stack.alerts(path, alert)):
         (since,) = api(stack.prometheus, "query", query=f'min(ALERTS_FOR_STATE{{alertname="{alert}"}})')["result"]
         assert time.time() < float(since["value"][1]) + 60, f"{alert} was not sent to {path}"
         time.sleep(0.2)
@@ -140,7 +141,7 @@ def wait_for(stack: Stack, path: str, alert: str) -> list[Any]:
 
 
 def test_every_query_of_readme_has_an_answer(stack: Stack) -> None:
-    (block,) = re.findall(r"```promql\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = fenced("promql", (ROOT / "README.md").read_text())
     queries = [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
     assert len(queries) >= 5
     answered = [query for query in queries if api(stack.prometheus, "query", query=query)["result"]]

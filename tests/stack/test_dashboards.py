@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,5 +190,17 @@ def test_every_variable_has_values(name: str, stack: Stack) -> None:
 
 
 def test_links_to_mlflow_name_runs_that_mlflow_has(stack: Stack) -> None:
+    with closing(sqlite3.connect(stack.store)) as connection:
+        known = {
+            (str(experiment), run) for experiment, run in connection.execute("SELECT experiment_id, run_uuid FROM runs")
+        }
     shown = api(stack.prometheus, "query", query='mlflow_run_info{job="mlflow-exporter"}')["result"]
-    assert {(e["metric"]["experiment_id"], len(e["metric"]["run_uuid"])) for e in shown}
+    linked = {(element["metric"]["experiment_id"], element["metric"]["run_uuid"]) for element in shown}
+    assert linked
+    assert linked <= known
+    (fields,) = [
+        panel["transformations"][1]["options"]["include"]["names"]
+        for panel in PANELS.values()
+        if "${__data.fields.run_uuid}" in json.dumps(panel)
+    ]
+    assert {"experiment_id", "run_uuid"} <= set(fields)

@@ -1,7 +1,8 @@
 """``mlflow-monitoring-exporter-alive`` and ``-ready``: what a container's health check runs.
 
 They take no argument, because some tools that run Compose files split a command at its spaces.
-The daemon is found by the same configuration file and environment that it was started with.
+The daemon is found by the same configuration file and environment that it was started with. Not a
+part of the command line, whose imports would nearly double what each check costs.
 """
 
 from __future__ import annotations
