@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.feed import QueueFeed
 from mlflow_monitoring_exporter.delivery.worker import Worker
-from mlflow_monitoring_exporter.exporters.pramathus import PramathusConfig, PramathusExporter
+from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create
 from mlflow_monitoring_exporter.exporters.record import iso_utc
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -62,7 +62,7 @@ def ours(full: str, url: str) -> int:
         copy = shutil.copy(full, Path(directory) / "state.db")
         database = Database(f"sqlite:///{copy}")
         outbox = Outbox(database)
-        exporter = PramathusExporter(PramathusConfig(type="pramathus", endpoint=url, api_key=SecretStr("key")))
+        exporter = create(PramathusConfig(type="pramathus", endpoint=url, api_key=SecretStr("key")))
         readiness = Readiness()
         feed = QueueFeed(outbox, outbox.register(["sink"])["sink"])
         worker = Worker("sink", exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))

@@ -96,7 +96,7 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
     """Every enabled exporter, not started. Raises ConfigError for those that exclude each other."""
     made = []
     for name, block in config.enabled_exporters().items():
-        plugin = plugins.available[block.type]
+        plugin = plugins[block.type]
         made.append(Destination(name, block, plugin, plugin.create(block)))
     scraped = [destination.name for destination in made if destination.scraped]
     if len(scraped) > 1:

@@ -35,4 +35,4 @@ def show(options: Options) -> None:
 @config_commands.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, with which editors complete it."""
-    print_json(describe.json_schema(plugins_of_this_run().config_types))
+    print_json(describe.json_schema({name: plugin.config for name, plugin in plugins_of_this_run().usable().items()}))

@@ -144,7 +144,12 @@ def _validate_exporters(
             text = f"needs a type, one of {', '.join(sorted(types))}" if missing else _unknown(str(kind), types, "type")
             problems.append(_problem(layer, path if missing else (*path, "type"), text))
             continue
-        found = _validate_exporter(types[kind], {**block, "type": kind}, path, layer, problems)
+        try:
+            model = types[kind]
+        except ConfigError as error:
+            problems.append(_problem(layer, (*path, "type") if "type" in block else path, str(error)))
+            continue
+        found = _validate_exporter(model, {**block, "type": kind}, path, layer, problems)
         if found is not None:
             valid[name] = found
     return valid

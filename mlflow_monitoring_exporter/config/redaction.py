@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 
+from mlflow_monitoring_exporter.config.headers import parse_headers
 from mlflow_monitoring_exporter.config.section import Section
 from mlflow_monitoring_exporter.errors import ConfigError
 
@@ -57,8 +58,11 @@ def _secrets_of(section: BaseModel) -> Iterator[str]:
     if isinstance(section, Section):
         for name in section.secret_fields():
             try:
-                yield section.secret(name).get() or ""
-            except ConfigError:
+                text = section.secret(name).get() or ""
+                yield text
+                if name == "headers":
+                    yield from parse_headers(text).values()
+            except (ConfigError, ValueError):
                 continue  # reported where it is needed
     for name in type(section).model_fields:
         value = getattr(section, name)

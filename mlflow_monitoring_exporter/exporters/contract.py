@@ -24,6 +24,9 @@ from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.exporters.exposition import Page
 from mlflow_monitoring_exporter.model import Batch, Snapshot
 
+#: The version of this contract. It changes when an exporter that keeps the old one would not work any more.
+CONTRACT = 1
+
 PayloadT_contra = TypeVar("PayloadT_contra", bound=Batch | Snapshot, contravariant=True)
 ConfigT = TypeVar("ConfigT", bound=ExporterConfig)
 
@@ -80,10 +83,12 @@ class ExporterPlugin(Generic[ConfigT]):
 
     ``config`` is the type of the exporter's block in config.yaml; ``create`` only keeps it, and
     must not touch the network or the disk. ``target`` says in a few words, without secrets,
-    where a block sends to; people read it in tables.
+    where a block sends to; people read it in tables. ``contract`` is the version of this contract
+    that the exporter was written for; one for another version is refused with the reason.
     """
 
     config: type[ConfigT]
     create: Callable[[ConfigT], AnyExporter]
     mode: DeliveryMode
     target: Callable[[ConfigT], str]
+    contract: int = 1

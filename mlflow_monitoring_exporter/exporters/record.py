@@ -1,16 +1,39 @@
-"""A sample as JSON sinks see it: one record, the same in every sink.
+"""A sample as JSON sinks see it: one record, and the body that carries records.
 
-The shape is the contract of docs/pramathus.openapi.yaml.
+The default shapes are the contract of docs/pramathus.openapi.yaml; docs/reference/json-records.md lists what a
+template of an operator's own may name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlflow_monitoring_exporter.model import Sample, nonfinite_name
+from mlflow_monitoring_exporter.exporters.template import ABSENT, Field, Template
+from mlflow_monitoring_exporter.model import Batch, Sample, nonfinite_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+RECORD: Mapping[str, Any] = {
+    "name": "$name",
+    "value": "$value",
+    "timestamp": "$timestamp",
+    "metadata": {
+        "run_id": "$run_id",
+        "experiment_name": "$experiment_name",
+        "step": "$step",
+        "tags": "$tags",
+        "parent_run_id": "$parent_run_id",
+        "root_run_id": "$root_run_id",
+        "nonfinite": "$nonfinite",
+    },
+}
+"""One element of ``metrics``."""
+
+BODY: Mapping[str, Any] = {"timestamp": "$timestamp", "source": "mlflow", "metrics": "$records"}
+"""One request."""
 
 
 def iso_utc(timestamp_ms: int) -> str:
@@ -22,26 +45,48 @@ def iso_utc(timestamp_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def to_record(sample: Sample) -> dict[str, Any]:
-    """One element of ``metrics``; a non-finite value is null, and named in its metadata.
+def _root(sample: Sample) -> Any:
+    """Only of a nested run; every other is its own."""
+    run = sample.run
+    return (run.root_run_id or run.parent_run_id) if run.parent_run_id else ABSENT
 
-    A nested run names its parent and its root there, too.
-    """
-    nonfinite = nonfinite_name(sample.value)
-    metadata: dict[str, Any] = {
-        "run_id": sample.run.run_id,
-        "experiment_name": sample.run.experiment_name,
-        "step": sample.step,
-        "tags": dict(sample.run.tags),
-    }
-    if sample.run.parent_run_id:
-        metadata["parent_run_id"] = sample.run.parent_run_id
-        metadata["root_run_id"] = sample.run.root_run_id or sample.run.parent_run_id
-    if nonfinite is not None:
-        metadata["nonfinite"] = nonfinite
-    return {
-        "name": sample.key,
-        "value": sample.value if nonfinite is None else None,
-        "timestamp": iso_utc(sample.timestamp_ms),
-        "metadata": metadata,
-    }
+
+SAMPLE_FIELDS: Mapping[str, Field[Sample]] = {
+    "name": lambda sample: sample.key,
+    "value": lambda sample: sample.value if nonfinite_name(sample.value) is None else None,
+    "nonfinite": lambda sample: nonfinite_name(sample.value) or ABSENT,
+    "timestamp": lambda sample: iso_utc(sample.timestamp_ms),
+    "timestamp_ms": lambda sample: sample.timestamp_ms,
+    "timestamp_s": lambda sample: sample.timestamp_ms // 1000,
+    "step": lambda sample: sample.step,
+    "run_id": lambda sample: sample.run.run_id,
+    "run_name": lambda sample: sample.run.run_name,
+    "experiment_id": lambda sample: sample.run.experiment_id,
+    "experiment_name": lambda sample: sample.run.experiment_name,
+    "server": lambda sample: sample.run.server,
+    "tags": lambda sample: dict(sample.run.tags),
+    "parent_run_id": lambda sample: sample.run.parent_run_id or ABSENT,
+    "root_run_id": _root,
+}
+"""What a record may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A batch, and what became of its samples."""
+
+    batch: Batch
+    records: list[Any]
+
+
+BODY_FIELDS: Mapping[str, Field[Records]] = {
+    "records": lambda of: of.records,
+    "batch_id": lambda of: of.batch.batch_id,
+    "timestamp": lambda of: iso_utc(of.batch.created_ms),
+    "timestamp_ms": lambda of: of.batch.created_ms,
+    "timestamp_s": lambda of: of.batch.created_ms // 1000,
+}
+"""What a body may name; the times are when its batch was queued."""
+
+to_record = Template(RECORD, SAMPLE_FIELDS).fill
+"""A sample in the default shape: a non-finite value is null, and named in its metadata."""

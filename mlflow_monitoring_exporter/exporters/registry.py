@@ -1,71 +1,152 @@
 """Which exporters are installed?
 
-Built-in ones are known by name, so that a checkout works without being installed. All others come
-from entry points of the group ``mlflow_monitoring_exporter.exporters``; one that cannot be imported
-is remembered with the reason, and troubles only a configuration that uses it.
+The built-in ones are the modules of :mod:`mlflow_monitoring_exporter.exporters.builtin`, so that a checkout works
+without being installed. All others come from entry points of the group ``mlflow_monitoring_exporter.exporters``.
+Each is imported when it is first asked for: one that cannot be troubles only a configuration that uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters import builtin
+from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, ExporterPlugin
 
 GROUP = "mlflow_monitoring_exporter.exporters"
 
-BUILT_IN = ("file", "pramathus", "prometheus", "pushgateway")
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An exporter type that is there. ``origin`` says for people who brought it."""
+
+    name: str
+    origin: str
+    load: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Plugins:
-    """Exporter types: those that can be used, and why others cannot."""
+class Listed:
+    """An exporter type and what is known of it once it was imported; ``problem`` is why it cannot be used."""
 
-    available: Mapping[str, ExporterPlugin[Any]] = field(default_factory=dict)
-    failed: Mapping[str, str] = field(default_factory=dict)
+    name: str
+    origin: str
+    mode: str | None = None
+    contract: int | None = None
+    problem: str | None = None
+
+
+class Plugins(Mapping[str, ExporterPlugin[Any]]):
+    """Exporter types by name. Asking for one that cannot be used raises ConfigError."""
+
+    def __init__(self, installed: Iterable[Installed]) -> None:
+        """Of several types of one name the first counts."""
+        self._installed: dict[str, Installed] = {}
+        self._shadowed: list[Installed] = []
+        for one in installed:
+            if one.name in self._installed:
+                self._shadowed.append(one)
+            else:
+                self._installed[one.name] = one
+        self._load = cache(lambda name: _load(self._installed[name]))
+
+    def __getitem__(self, name: str) -> ExporterPlugin[Any]:
+        plugin, problem = self._load(name)
+        if plugin is None:
+            raise ConfigError(f"{name} cannot be used: {problem}")
+        return plugin
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._installed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._installed))
+
+    def __len__(self) -> int:
+        return len(self._installed)
 
     @property
     def config_types(self) -> Mapping[str, type[ExporterConfig]]:
-        """The shape of each type's block in config.yaml."""
-        return {name: plugin.config for name, plugin in self.available.items()}
+        """The shape of each type's block in config.yaml; asking for one that cannot be used raises ConfigError."""
+        return _ConfigTypes(self)
+
+    def usable(self) -> Mapping[str, ExporterPlugin[Any]]:
+        """All that can be imported."""
+        return {name: plugin for name in self if (plugin := self._load(name)[0]) is not None}
+
+    def listing(self) -> Sequence[Listed]:
+        """Every type, those that cannot be used with the reason, by name."""
+        found = []
+        for name, one in self._installed.items():
+            plugin, problem = self._load(name)
+            if plugin is None:
+                found.append(Listed(name, one.origin, problem=problem))
+            else:
+                found.append(Listed(name, one.origin, plugin.mode.value, plugin.contract))
+        for one in self._shadowed:
+            by = self._installed[one.name].origin
+            found.append(Listed(one.name, one.origin, problem=f"another exporter has this name ({by})"))
+        return sorted(found, key=lambda listed: (listed.name, listed.problem or ""))
+
+
+class _ConfigTypes(Mapping[str, type[ExporterConfig]]):
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    def __getitem__(self, name: str) -> type[ExporterConfig]:
+        return self._plugins[name].config
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._plugins
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plugins)
+
+    def __len__(self) -> int:
+        return len(self._plugins)
 
 
 def load_plugins() -> Plugins:
-    """Import every installed exporter. Raises nothing for those of others that are broken."""
-    available: dict[str, ExporterPlugin[Any]] = {
-        name: import_module(f"{__package__}.{name}").plugin for name in BUILT_IN
-    }
-    failed: dict[str, str] = {}
-    for entry in entry_points(group=GROUP):
-        if entry.name in BUILT_IN and entry.value.startswith(f"{__package__}."):
-            continue
-        _add(entry, available, failed)
-    return Plugins(available, failed)
+    """Every installed exporter; none is imported yet."""
+    return Plugins([*_built_in(), *map(_foreign, entry_points(group=GROUP))])
 
 
-def _add(entry: EntryPoint, available: dict[str, ExporterPlugin[Any]], failed: dict[str, str]) -> None:
-    origin = f"{entry.name} ({entry.dist.name})" if entry.dist else entry.name
-    if entry.name in available:
-        failed[origin] = "another exporter of this name is installed"
-        return
-    reason, plugin = _import(entry.load)
-    if plugin is None:
-        failed[entry.name] = reason
-    else:
-        available[entry.name] = plugin
+def _built_in() -> Iterator[Installed]:
+    for module in iter_modules(builtin.__path__):
+        yield Installed(module.name, "built in", partial(_plugin_of, f"{builtin.__name__}.{module.name}"))
 
 
-def _import(load: Callable[[], Any]) -> tuple[str, ExporterPlugin[Any] | None]:
+def _plugin_of(module: str) -> Any:
+    return import_module(module).plugin
+
+
+def _foreign(entry: EntryPoint) -> Installed:
+    origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+    return Installed(entry.name, origin, entry.load)
+
+
+def _load(one: Installed) -> tuple[ExporterPlugin[Any] | None, str]:
+    """The plugin, or why it cannot be used."""
     try:
-        plugin = load()
+        plugin = one.load()
+    except ImportError as error:
+        return None, error.msg
     except Exception as error:  # noqa: BLE001 - a foreign module may raise anything
-        return f"{type(error).__name__}: {error}", None
+        return None, f"{type(error).__name__}: {error}"
     if not isinstance(plugin, ExporterPlugin):
-        return f"is {type(plugin).__name__}, not an ExporterPlugin", None
+        return None, f"it is {type(plugin).__name__}, not an ExporterPlugin"
+    if plugin.contract != CONTRACT:
+        return None, (
+            f"it was written for version {plugin.contract} of the contract, and this release has {CONTRACT}: "
+            f"upgrade {'mlflow-monitoring-exporter' if plugin.contract > CONTRACT else one.origin}"
+        )
     if plugin.mode is DeliveryMode.EVERY and not issubclass(plugin.config, BatchExporterConfig):
-        return "receives every sample, so its configuration must extend BatchExporterConfig", None
-    return "", plugin
+        return None, "it receives every sample, so its configuration must extend BatchExporterConfig"
+    return plugin, ""

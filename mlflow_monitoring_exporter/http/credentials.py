@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
+from mlflow_monitoring_exporter.config.headers import parse_headers
 from mlflow_monitoring_exporter.config.section import Secret
 from mlflow_monitoring_exporter.http.response import HttpFailedError
 
@@ -21,17 +23,23 @@ def display_url(url: str) -> str:
 
 
 class Credentials(AuthBase):
-    """Basic or bearer authentication whose secrets may rotate; given neither, sends nothing.
+    """Basic or bearer authentication, and headers, whose secrets may rotate; given none, sends nothing.
 
     Being an ``auth`` object it also keeps ``requests`` from consulting ``~/.netrc``.
     """
 
     def __init__(
-        self, *, username: str | None = None, password: Secret | None = None, token: Secret | None = None
+        self,
+        *,
+        username: str | None = None,
+        password: Secret | None = None,
+        token: Secret | None = None,
+        headers: Secret | None = None,
     ) -> None:
         self._username = username
         self._password = password
         self._token = token
+        self._headers = headers
 
     @classmethod
     def from_url(cls, url: str) -> Credentials | None:
@@ -42,6 +50,7 @@ class Credentials(AuthBase):
         return cls(username=unquote(parts.username), password=Secret(SecretStr(unquote(parts.password or ""))))
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self.headers())
         token = self._token.get() if self._token else None
         if token is not None:
             if not (token.isascii() and token.isprintable()):
@@ -51,6 +60,13 @@ class Credentials(AuthBase):
             request.headers["Authorization"] = f"Basic {self._pair()}"
         return request
 
+    def headers(self) -> dict[str, str]:
+        """The operator's own headers as they are now. Raises HttpFailedError for lines that are none."""
+        try:
+            return parse_headers((self._headers.get() if self._headers else None) or "")
+        except ValueError as error:
+            raise HttpFailedError(f"the file of headers: {error}") from None
+
     def _pair(self) -> str:
         password = (self._password.get() if self._password else None) or ""
         return b64encode(f"{self._username}:{password}".encode()).decode("ascii")
@@ -58,6 +74,8 @@ class Credentials(AuthBase):
     def redact(self, text: str) -> str:
         """``text`` without our secrets, should a server have repeated them, in the clear or as they were sent."""
         values = [secret.get() for secret in (self._token, self._password) if secret]
+        with suppress(HttpFailedError):
+            values += self.headers().values()
         if self._username is not None:
             values.append(self._pair())
         for value in values:

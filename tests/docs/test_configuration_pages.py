@@ -86,7 +86,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
 SETTINGS = dict(keys(Settings))
 EXPORTER_KEYS = {
     (kind, name): key
-    for kind, plugin in PLUGINS.available.items()
+    for kind, plugin in PLUGINS.items()
     for name, key in keys(plugin.config)
     if name not in ExporterConfig.model_fields
 }
@@ -142,7 +142,7 @@ def test_what_all_exporters_have_in_common_is_in_the_reference() -> None:
     assert shows(common["enabled"][1], default=True)
 
 
-@pytest.mark.parametrize("kind", PLUGINS.available)
+@pytest.mark.parametrize("kind", PLUGINS)
 def test_every_exporter_has_a_section_and_names_no_key_that_does_not_exist(kind: str) -> None:
     known = {name for of, name in EXPORTER_KEYS if of == kind}
     assert rows(section(CONFIGURATION, f"`type: {kind}`")).keys() == known
@@ -186,11 +186,11 @@ def test_the_shipped_configuration_is_the_default_one(tmp_path: Path) -> None:
     assert config.enabled_exporters() == defaults.exporters
 
 
-@pytest.mark.parametrize("kind", PLUGINS.available)
+@pytest.mark.parametrize("kind", PLUGINS)
 def test_the_shipped_configuration_shows_every_key_of_an_exporter_with_its_default(kind: str) -> None:
     block = _block(_block(SHIPPED, "exporters"), kind)
     written = yaml.safe_load(block)
-    for name in PLUGINS.available[kind].config.model_fields:
+    for name in PLUGINS[kind].config.model_fields:
         assert _mentions(block, name), name
         key = EXPORTER_KEYS.get((kind, name))
         if name in written and key is not None and key.default is not ...:

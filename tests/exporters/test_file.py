@@ -13,7 +13,7 @@ import pytest
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ConfigError, ExportError, RetryableExportError
-from mlflow_monitoring_exporter.exporters.file import FileConfig, FileExporter
+from mlflow_monitoring_exporter.exporters.builtin.file import FileConfig, FileExporter
 from mlflow_monitoring_exporter.exporters.record import to_record
 from mlflow_monitoring_exporter.model import Batch
 from tests.exporters.samples import batch

@@ -25,7 +25,7 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.exporters.pramathus import PramathusConfig, PramathusExporter, plugin
+from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create, plugin
 from mlflow_monitoring_exporter.exporters.record import iso_utc
 from mlflow_monitoring_exporter.model import Batch, Sample
 from tests.exporters.samples import any_sample, batch
@@ -42,13 +42,12 @@ def peer() -> Iterator[StrictPeer]:
         yield running
 
 
-def exporter(endpoint: str, **config: object) -> PramathusExporter:
-    values = {"type": "pramathus", "endpoint": endpoint, "api_key": TOKEN, **config}
-    return PramathusExporter(PramathusConfig.model_validate(values))
+def config(endpoint: str, **more: object) -> PramathusConfig:
+    return PramathusConfig.model_validate({"type": "pramathus", "endpoint": endpoint, "api_key": TOKEN, **more})
 
 
-def send(endpoint: str, payload: Batch | None = None, seconds: float = 10.0, **config: object) -> None:
-    made = exporter(endpoint, **config)
+def send(endpoint: str, payload: Batch | None = None, seconds: float = 10.0, **more: object) -> None:
+    made = create(config(endpoint, **more))
     try:
         made.start()
         made.export(payload or batch(), deadline=Deadline.after(seconds))
@@ -223,15 +222,14 @@ def test_a_server_that_repeats_the_key_does_not_betray_it(padding: int) -> None:
         send(f"{server.url.replace('://', '://user:url-password@')}/in")
     assert TOKEN[:8] not in str(caught.value)
     assert "url-password" not in str(caught.value)
-    assert "url-password" not in plugin.target(exporter("http://u:url-password@sink/in")._config)
+    assert "url-password" not in plugin.target(config("http://u:url-password@sink/in"))
 
 
 def test_a_key_file_that_rotates_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("first\n")
     with bad_server() as server:
-        config = PramathusConfig(type="pramathus", endpoint=server.url, api_key_file=file)
-        made = PramathusExporter(config)
+        made = create(PramathusConfig(type="pramathus", endpoint=server.url, api_key_file=file))
         made.export(batch(), deadline=Deadline.after(5))
         file.write_text("second-key\n")
         made.export(batch(), deadline=Deadline.after(5))
@@ -242,7 +240,7 @@ def test_a_key_file_that_rotates_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("status", "able"), [(204, True), (404, True), (405, True), (401, False), (503, False)])
 def test_a_check_reaches_the_sink_and_delivers_nothing(status: int, able: bool) -> None:
     with bad_server(answer(status)) as server:
-        made = exporter(server.url)
+        made = create(config(server.url))
         if able:
             made.check()
         else:

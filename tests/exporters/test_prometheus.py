@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.exporters.prometheus import PrometheusConfig, PrometheusExporter
+from mlflow_monitoring_exporter.exporters.builtin.prometheus import PrometheusConfig, PrometheusExporter
 from tests.exporters.samples import Shown, of_runs, snapshot
 from tests.parts.programs import need
 

@@ -20,7 +20,7 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.exporters.pushgateway import PushgatewayConfig, PushgatewayExporter
+from mlflow_monitoring_exporter.exporters.builtin.pushgateway import PushgatewayConfig, PushgatewayExporter
 from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot
 from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
 from tests.parts.bad_server import Behaviour, answer, bad_server, hang, redirect

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
-from mlflow_monitoring_exporter.exporters.registry import BUILT_IN, load_plugins
+from mlflow_monitoring_exporter.config.load import load_config
+from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode
+from mlflow_monitoring_exporter.exporters.registry import Listed, load_plugins
 
 THIRD_PARTY = """
 from typing import Literal
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.config.load import load_config
+from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, ExporterPlugin
 
 class Config(BatchExporterConfig):
     type: Literal["thirdparty"]
@@ -21,6 +26,7 @@ class Loose(ExporterConfig):
 
 plugin = ExporterPlugin(config=Config, create=object, mode=DeliveryMode.EVERY, target=lambda config: "nowhere")
 loose = ExporterPlugin(config=Loose, create=object, mode=DeliveryMode.EVERY, target=lambda config: "nowhere")
+newer = ExporterPlugin(config=Config, create=object, mode=DeliveryMode.EVERY, target=str, contract=2)
 """
 
 
@@ -44,23 +50,38 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_built_in_exporters_are_there_and_each_says_its_mode() -> None:
     plugins = load_plugins()
-    assert sorted(plugins.available) == list(BUILT_IN)
-    assert plugins.failed == {}
-    latest = {name for name, plugin in plugins.available.items() if plugin.mode is DeliveryMode.LATEST}
-    assert latest == {"prometheus", "pushgateway"}
-    assert all(
-        "exporters:\n" in (sys.modules[plugin.create.__module__].__doc__ or "") for plugin in plugins.available.values()
-    )
+    assert [listed.problem for listed in plugins.listing()] == [None] * len(plugins)
+    latest = {name for name, plugin in plugins.items() if plugin.mode is DeliveryMode.LATEST}
+    assert latest == {"prometheus", "pushgateway", "statsd"}
+    for name, plugin in plugins.items():
+        shown = sys.modules[plugin.create.__module__].__doc__ or ""
+        assert "exporters:\n" in shown
+        assert f"type: {name}\n" in shown
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    """So that nobody waits for, or needs, what another platform's exporter is made of."""
+    code = """
+import sys
+from mlflow_monitoring_exporter.exporters.registry import load_plugins
+plugins = load_plugins()
+assert "otlp" in plugins
+plugins["file"]
+print([name for name in plugins if f"mlflow_monitoring_exporter.exporters.builtin.{name}" in sys.modules])
+print([name for name in ("opentelemetry", "grpc", "google.protobuf", "cramjam") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['file']\n[]\n"
 
 
 def test_an_exporter_of_somebody_else_is_found_by_its_entry_point(site: Path) -> None:
     install(site, "thirdparty", THIRD_PARTY, "thirdparty = thirdparty:plugin")
     plugins = load_plugins()
-    assert plugins.failed == {}
-    assert plugins.config_types["thirdparty"].__name__ == "Config"
+    assert plugins["thirdparty"].config.__name__ == "Config"
+    assert Listed("thirdparty", "thirdparty 1.0", "every", CONTRACT) in plugins.listing()
 
 
-def test_a_broken_one_is_remembered_with_its_reason_and_harms_nobody(site: Path) -> None:
+def test_a_broken_one_is_listed_with_its_reason_and_harms_nobody(site: Path) -> None:
     install(site, "broken", "import nothing_like_this", "broken = broken:plugin")
     install(
         site,
@@ -68,13 +89,33 @@ def test_a_broken_one_is_remembered_with_its_reason_and_harms_nobody(site: Path)
         THIRD_PARTY,
         "number = thirdparty:__name__",
         "loose = thirdparty:loose",
+        "newer = thirdparty:newer",
+        "raises = thirdparty:raises.this",
         "file = thirdparty:plugin",
     )
     plugins = load_plugins()
-    assert sorted(plugins.available) == list(BUILT_IN)
-    assert plugins.failed == {
-        "broken": "ModuleNotFoundError: No module named 'nothing_like_this'",
-        "number": "is str, not an ExporterPlugin",
-        "loose": "receives every sample, so its configuration must extend BatchExporterConfig",
-        "file (thirdparty)": "another exporter of this name is installed",
+    assert plugins["file"].config.__name__ == "FileConfig"
+    assert {listed.name: listed.problem for listed in plugins.listing() if listed.problem} == {
+        "broken": "No module named 'nothing_like_this'",
+        "number": "it is str, not an ExporterPlugin",
+        "loose": "it receives every sample, so its configuration must extend BatchExporterConfig",
+        "newer": f"it was written for version {CONTRACT + 1} of the contract, and this release has {CONTRACT}: "
+        "upgrade mlflow-monitoring-exporter",
+        "raises": "AttributeError: module 'thirdparty' has no attribute 'raises'",
+        "file": "another exporter has this name (built in)",
     }
+    assert not {"broken", "number", "loose", "newer", "raises"} & plugins.usable().keys()
+    with pytest.raises(ConfigError, match="broken cannot be used: No module named 'nothing_like_this'"):
+        plugins["broken"]
+
+
+def test_a_configuration_that_uses_a_broken_one_is_told_why_and_where(site: Path) -> None:
+    install(site, "broken", "import nothing_like_this", "broken = broken:plugin")
+    file = site / "config.yaml"
+    file.write_text("exporters:\n  other:\n    type: broken\n  broken: {}\n  file: {}\n")
+    with pytest.raises(ConfigError) as raised:
+        load_config(file, exporter_types=load_plugins().config_types, environ={})
+    assert [str(problem) for problem in raised.value.problems] == [
+        f"{file}:3: exporters.other.type: broken cannot be used: No module named 'nothing_like_this'",
+        f"{file}:4: exporters.broken: broken cannot be used: No module named 'nothing_like_this'",
+    ]

@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.delivery import backoff
 from mlflow_monitoring_exporter.delivery.feed import QueueFeed
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
-from mlflow_monitoring_exporter.exporters.pramathus import PramathusConfig, PramathusExporter
+from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create
 from mlflow_monitoring_exporter.model import RunContext, Sample
 from mlflow_monitoring_exporter.state import outbox as outbox_module
 from mlflow_monitoring_exporter.state.database import Database
@@ -59,7 +59,7 @@ class Sink:
             {"type": "pramathus", "endpoint": url, "api_key": SecretStr(TOKEN), "timeout": TIMEOUT}
         )
         readiness = Readiness()
-        self.exporter = PramathusExporter(config)
+        self.exporter = create(config)
         feed = QueueFeed(self.outbox, self.bit)
         self.worker = Worker("sink", self.exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
 

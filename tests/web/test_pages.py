@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain_fam
 from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.builtin.prometheus import PrometheusConfig, PrometheusExporter
 from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
-from mlflow_monitoring_exporter.exporters.prometheus import PrometheusConfig, PrometheusExporter
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer

@@ -26,22 +26,21 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import orjson
 import structlog
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field
 
-from mlflow_monitoring_exporter.config.fields import Duration, HttpUrl
+from mlflow_monitoring_exporter.config.fields import HttpUrl
 from mlflow_monitoring_exporter.config.section import ExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
-from mlflow_monitoring_exporter.exporters.answers import to_error
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.exporters.endpoint import BasicAuth, Endpoint, HttpSettings
 from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
-from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
+from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
 from mlflow_monitoring_exporter.model import Family, Snapshot
 
 _log = structlog.get_logger(__name__)
@@ -58,23 +57,12 @@ def _with_scheme(value: object) -> object:
     return f"http://{value}" if isinstance(value, str) and "://" not in value else value
 
 
-class PushgatewayConfig(ExporterConfig):
+class PushgatewayConfig(HttpSettings, BasicAuth, ExporterConfig):
     """A Pushgateway."""
 
     type: Literal["pushgateway"]
     gateway: Annotated[HttpUrl, BeforeValidator(_with_scheme)] = Field(description="host:port, or a URL")
     job_name: str = Field("mlflow_metrics", min_length=1, description="the label job of every series")
-    username: str | None = Field(None, description="basic authentication")
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    timeout: Duration = Field(10.0, description="total time for one request")
-    ca_file: Path | None = Field(None, description="PEM bundle that the server's certificate is checked against")
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.username) != bool(self.secret("password")):
-            raise ValueError("username and password (or password_file) go together")
-        return self
 
 
 def _grouping(name: str, value: str) -> str:
@@ -106,11 +94,10 @@ class PushgatewayExporter:
 
     def __init__(self, config: PushgatewayConfig) -> None:
         self._config = config
-        self._where = display_url(config.gateway)
-        credentials = Credentials.from_url(config.gateway)
+        credentials = None
         if config.username is not None:
             credentials = Credentials(username=config.username, password=config.secret("password"))
-        self._client = HttpClient(credentials=credentials, ca_file=config.ca_file, max_body=_MAX_LISTING)
+        self._gateway = Endpoint(config.gateway, config, credentials=credentials, max_body=_MAX_LISTING)
         self._encoder = Encoder()
         self._pushed: dict[str, _Pushed] = {}
         self._warned = False
@@ -120,7 +107,7 @@ class PushgatewayExporter:
 
     def check(self) -> None:
         """Read the gateway's status, which needs the same credentials as a push."""
-        self._send("GET", "/api/v1/status", Deadline.after(self._config.timeout), what="its status")
+        self._send("GET", "/api/v1/status", None, what="its status")
 
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:
         """Make the gateway hold these groups and no others of our job.
@@ -145,17 +132,20 @@ class PushgatewayExporter:
             raise PermanentExportError("; ".join(refused))
 
     def close(self) -> None:
-        self._client.close()
+        self._gateway.close()
 
     def _held(self, deadline: Deadline) -> Mapping[str, float] | None:
         """The experiment ids of our groups, and when each was pushed; None when the gateway does not tell."""
-        answer = self._request("GET", _LISTING, deadline)
+        answer = self._gateway.send("GET", _LISTING, deadline=deadline)
         if answer.status in (404, 405):  # older than 1.0, or behind something that lets only pushes through
             if not self._warned:
                 self._warned = True
-                _log.warning("the Pushgateway does not list its groups: all are pushed each time", gateway=self._where)
+                _log.warning(
+                    "the Pushgateway does not list its groups: all are pushed each time", gateway=self._gateway.where
+                )
             return None
-        self._raise_unless_ok(answer, "its groups")
+        if not answer.ok:
+            raise self._gateway.refusal(answer, "its groups")
         try:
             groups = orjson.loads(answer.body)["data"]
             return {
@@ -165,7 +155,7 @@ class PushgatewayExporter:
                 and group["labels"]["job"] == self._config.job_name
             }
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise RetryableExportError(f"{self._where}{_LISTING} does not answer like a Pushgateway") from None
+            raise RetryableExportError(f"{self._gateway.where}{_LISTING} does not answer like a Pushgateway") from None
 
     def _put(self, experiment_id: str, families: tuple[Family, ...], deadline: Deadline) -> None:
         self._pushed.pop(experiment_id, None)
@@ -182,27 +172,13 @@ class PushgatewayExporter:
         return f"/metrics{_grouping('job', self._config.job_name)}{_grouping('experiment_id', experiment_id)}"
 
     def _send(
-        self, method: str, path: str, deadline: Deadline, *, what: str, body: bytes | None = None
+        self, method: str, path: str, deadline: Deadline | None, *, what: str, body: bytes | None = None
     ) -> HttpResponse:
-        answer = self._request(method, path, deadline, body)
-        self._raise_unless_ok(answer, what)
-        return answer
-
-    def _request(self, method: str, path: str, deadline: Deadline, body: bytes | None = None) -> HttpResponse:
-        try:
-            return self._client.request(
-                method,
-                self._config.gateway + path,
-                deadline=deadline.earlier(self._config.timeout),
-                body=body,
-                headers=None if body is None else {"Content-Type": TEXT},
-            )
-        except HttpFailedError as error:
-            raise RetryableExportError(f"{self._where}: {error}") from None
-
-    def _raise_unless_ok(self, answer: HttpResponse, what: str) -> None:
+        headers = None if body is None else {"Content-Type": TEXT}
+        answer = self._gateway.send(method, path, deadline=deadline, body=body, headers=headers)
         if not answer.ok:
-            raise to_error(answer, f"{self._where} answered {self._client.describe(answer)} ({what})")
+            raise self._gateway.refusal(answer, what)
+        return answer
 
 
 def _date(answer: HttpResponse) -> float | None:

@@ -1,0 +1,117 @@
+"""What exporters that speak HTTP have in common: keys of their blocks, and one way to send.
+
+::
+
+    class AcmeConfig(AuthenticatedHttp, BatchExporterConfig): ...
+
+    endpoint = Endpoint(config.endpoint, config, credentials=config.credentials())
+    answer = endpoint.send("POST", deadline=deadline, body=b"...")     # RetryableExportError: none came
+    if not answer.ok:
+        raise endpoint.refusal(answer)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from mlflow_monitoring_exporter.config.fields import Duration
+from mlflow_monitoring_exporter.config.headers import Headers
+from mlflow_monitoring_exporter.config.section import Section
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import ExportError, RetryableExportError
+from mlflow_monitoring_exporter.exporters.answers import to_error
+from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
+
+
+class HttpSettings(Section):
+    """How any platform is reached."""
+
+    timeout: Duration = Field(10.0, description="total time for one request")
+    ca_file: Path | None = Field(None, description="PEM bundle that the server's certificate is checked against")
+
+
+class BasicAuth(Section):
+    """User and password, which go together."""
+
+    username: str | None = Field(None, description="basic authentication")
+    password: SecretStr | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if bool(self.username) != bool(self.secret("password")):
+            raise ValueError("username and password (or password_file) go together")
+        return self
+
+
+class AuthenticatedHttp(HttpSettings, BasicAuth):
+    """How a platform is reached that may want to know by whom, in one of the usual ways."""
+
+    token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
+    token_file: Path | None = None
+    headers: Headers | None = Field(None, description="sent with every request; a mapping, or Name: value lines")
+    headers_file: Path | None = Field(None, description="the same, in a file: one Name: value in each line")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.username is not None and self.secret("token"):
+            raise ValueError("give either token or username and password, not both")
+        return self
+
+    def credentials(self) -> Credentials:
+        """All of it, for requests."""
+        return Credentials(
+            username=self.username,
+            password=self.secret("password"),
+            token=self.secret("token"),
+            headers=self.secret("headers"),
+        )
+
+
+class Endpoint:
+    """One address, and the session with whoever listens there. Not for several threads at once."""
+
+    def __init__(
+        self, url: str, settings: HttpSettings, *, credentials: Credentials | None = None, max_body: int = 1 << 20
+    ) -> None:
+        """``credentials`` win over those that ``url`` holds."""
+        self._url = url
+        self.where = display_url(url)
+        self._timeout = settings.timeout
+        self._client = HttpClient(
+            credentials=credentials or Credentials.from_url(url), ca_file=settings.ca_file, max_body=max_body
+        )
+
+    def send(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        deadline: Deadline | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | list[str]] | None = None,
+    ) -> HttpResponse:
+        """The answer to one request, whatever its status; raises RetryableExportError when none came in time."""
+        timeout = Deadline.after(self._timeout) if deadline is None else deadline.earlier(self._timeout)
+        try:
+            return self._client.request(
+                method, self._url + path, deadline=timeout, body=body, headers=headers, params=params
+            )
+        except HttpFailedError as error:
+            raise RetryableExportError(f"{self.where}: {error}") from None
+
+    def refusal(self, answer: HttpResponse, what: str = "") -> ExportError:
+        """The error that an answer without success means; ``what`` says what was asked for."""
+        return to_error(answer, self.told(answer, what))
+
+    def told(self, answer: HttpResponse, what: str = "") -> str:
+        """What was answered, for people, without our secrets."""
+        return f"{self.where} answered {self._client.describe(answer)}{f' ({what})' if what else ''}"
+
+    def close(self) -> None:
+        self._client.close()

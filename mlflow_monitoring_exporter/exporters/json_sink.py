@@ -1,0 +1,77 @@
+"""Batches as JSON over HTTP: what Pramathus and every other sink of that kind have in common."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
+from mlflow_monitoring_exporter.exporters.record import BODY, BODY_FIELDS, RECORD, SAMPLE_FIELDS, Records
+from mlflow_monitoring_exporter.exporters.template import Template
+from mlflow_monitoring_exporter.model import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a request looks like. Without a body each record is a line of its own.
+
+    ``idempotency_header`` carries the batch id, so that a sink can recognise a batch that it already has.
+    """
+
+    record: Any = None
+    body: Any = None
+    lines: bool = False
+    method: str = "POST"
+    compressed: bool = False
+    idempotency_header: str = "Idempotency-Key"
+
+
+class JsonSink:
+    """One sink."""
+
+    def __init__(self, endpoint: Endpoint, shape: Shape) -> None:
+        """Raises ValueError for templates that cannot be."""
+        self._endpoint = endpoint
+        self._shape = shape
+        self._record = Template(RECORD if shape.record is None else shape.record, SAMPLE_FIELDS).fill
+        self._body = Template(BODY if shape.body is None else shape.body, BODY_FIELDS).fill
+
+    def start(self) -> None:
+        """Nothing lasts but the session, which opens by itself."""
+
+    def check(self) -> None:
+        """Ask with OPTIONS, which delivers nothing; sinks need not support it, only answer."""
+        answer = self._endpoint.send("OPTIONS")
+        if answer.status in (401, 403) or answer.status >= 500 or 300 <= answer.status < 400:
+            raise self._endpoint.refusal(answer)
+
+    def export(self, payload: Batch, *, deadline: Deadline) -> None:
+        body = self._encode(payload)
+        headers = self._headers(payload)
+        if self._shape.compressed:
+            body = gzip.compress(body, mtime=0)  # without a time, so that a repeated delivery has the same bytes
+        answer = self._endpoint.send(self._shape.method, deadline=deadline, body=body, headers=headers)
+        if not answer.ok:
+            raise self._endpoint.refusal(answer)
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    def _encode(self, payload: Batch) -> bytes:
+        records = [self._record(sample) for sample in payload.samples]
+        if self._shape.lines:
+            return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+        return orjson.dumps(self._body(Records(payload, records)))
+
+    def _headers(self, payload: Batch) -> Mapping[str, str]:
+        headers = {"Content-Type": "application/x-ndjson" if self._shape.lines else "application/json"}
+        if self._shape.compressed:
+            headers["Content-Encoding"] = "gzip"
+        if self._shape.idempotency_header:
+            headers[self._shape.idempotency_header] = payload.batch_id
+        return headers
