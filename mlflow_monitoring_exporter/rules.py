@@ -15,8 +15,8 @@ import yaml
 
 from mlflow_monitoring_exporter.config.alerts import AlertConfig
 from mlflow_monitoring_exporter.config.schema import Config
+from mlflow_monitoring_exporter.surface.families import AGGREGATES
 from mlflow_monitoring_exporter.transform.direction import Direction, Directions
-from mlflow_monitoring_exporter.transform.families import AGGREGATES
 
 GROUP = "mlflow-config"
 

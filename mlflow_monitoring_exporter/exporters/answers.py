@@ -30,6 +30,11 @@ def to_error(answer: HttpResponse, text: str) -> ExportError:
     if status in (404, 405) or 300 <= status < 400:
         return RetryableExportError(f"{text}; check its address")
     if status in (408, 425, 429) or status >= 500:
-        wait = answer.retry_after()
-        return RetryableExportError(text, retry_after=None if wait is None else min(wait, LONGEST_WAIT))
+        return RetryableExportError(text, retry_after=pause(answer))
     return PermanentExportError(text, status=status)
+
+
+def pause(answer: HttpResponse) -> float | None:
+    """Seconds that the platform asks for, as far as we follow."""
+    wait = answer.retry_after()
+    return None if wait is None else min(wait, LONGEST_WAIT)

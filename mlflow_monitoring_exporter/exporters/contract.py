@@ -31,6 +31,11 @@ PayloadT_contra = TypeVar("PayloadT_contra", bound=Batch | Snapshot, contravaria
 ConfigT = TypeVar("ConfigT", bound=ExporterConfig)
 
 
+def advice(kind: str) -> str:
+    """How to get what a built-in exporter imports: its extra has the name of its type."""
+    return f"pip install 'mlflow-monitoring-exporter[{kind.replace('_', '-')}]'"
+
+
 class DeliveryMode(Enum):
     """What an exporter receives, and what an outage means for it."""
 

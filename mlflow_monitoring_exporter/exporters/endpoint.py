@@ -4,7 +4,7 @@
 
     class AcmeConfig(AuthenticatedHttp, BatchExporterConfig): ...
 
-    endpoint = Endpoint(config.endpoint, config, credentials=config.credentials())
+    endpoint = Endpoint(config.endpoint, config, credentials=config.credentials_for(config.endpoint))
     answer = endpoint.send("POST", deadline=deadline, body=b"...")     # RetryableExportError: none came
     if not answer.ok:
         raise endpoint.refusal(answer)
@@ -62,13 +62,20 @@ class AuthenticatedHttp(HttpSettings, BasicAuth):
             raise ValueError("give either token or username and password, not both")
         return self
 
-    def credentials(self) -> Credentials:
-        """All of it, for requests."""
+    def credentials_for(self, url: str, *, scheme: str = "Bearer") -> Credentials:
+        """All of it, for requests; a user and a password of ``url`` count where none is given.
+
+        ``scheme`` is what stands before the token.
+        """
+        of_url = Credentials.from_url(url)
+        if of_url is not None and self.username is None and not self.secret("token"):
+            return of_url.plus(headers=self.secret("headers"))
         return Credentials(
             username=self.username,
             password=self.secret("password"),
             token=self.secret("token"),
             headers=self.secret("headers"),
+            scheme=scheme,
         )
 
 

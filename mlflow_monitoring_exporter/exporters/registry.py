@@ -18,7 +18,7 @@ from typing import Any
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from mlflow_monitoring_exporter.errors import ConfigError
 from mlflow_monitoring_exporter.exporters import builtin
-from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, ExporterPlugin
+from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, ExporterPlugin, advice
 
 GROUP = "mlflow_monitoring_exporter.exporters"
 
@@ -120,11 +120,15 @@ def load_plugins() -> Plugins:
 
 def _built_in() -> Iterator[Installed]:
     for module in iter_modules(builtin.__path__):
-        yield Installed(module.name, "built in", partial(_plugin_of, f"{builtin.__name__}.{module.name}"))
+        yield Installed(module.name, "built in", partial(_plugin_of, module.name))
 
 
-def _plugin_of(module: str) -> Any:
-    return import_module(module).plugin
+def _plugin_of(name: str) -> Any:
+    try:
+        return import_module(f"{builtin.__name__}.{name}").plugin
+    except ModuleNotFoundError as error:
+        text = f"{error.msg}: {advice(name)}"
+        raise ImportError(text) from error
 
 
 def _foreign(entry: EntryPoint) -> Installed:

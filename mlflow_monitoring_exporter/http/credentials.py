@@ -35,11 +35,13 @@ class Credentials(AuthBase):
         password: Secret | None = None,
         token: Secret | None = None,
         headers: Secret | None = None,
+        scheme: str = "Bearer",
     ) -> None:
         self._username = username
         self._password = password
         self._token = token
         self._headers = headers
+        self._scheme = scheme
 
     @classmethod
     def from_url(cls, url: str) -> Credentials | None:
@@ -50,18 +52,27 @@ class Credentials(AuthBase):
         return cls(username=unquote(parts.username), password=Secret(SecretStr(unquote(parts.password or ""))))
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self.headers())
+        request.headers.update(self.sent())
+        return request
+
+    def plus(self, *, headers: Secret) -> Credentials:
+        """The same, and these headers."""
+        return Credentials(username=self._username, password=self._password, token=self._token, headers=headers)
+
+    def sent(self) -> dict[str, str]:
+        """The headers that say who we are, as they are now. Raises HttpFailedError for what no header can carry."""
+        headers = self._own_headers()
         token = self._token.get() if self._token else None
         if token is not None:
             if not (token.isascii() and token.isprintable()):
                 raise HttpFailedError("the token holds characters that an HTTP header cannot carry")
-            request.headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"{self._scheme} {token}"
         elif self._username is not None:
-            request.headers["Authorization"] = f"Basic {self._pair()}"
-        return request
+            headers["Authorization"] = f"Basic {self._pair()}"
+        return headers
 
-    def headers(self) -> dict[str, str]:
-        """The operator's own headers as they are now. Raises HttpFailedError for lines that are none."""
+    def _own_headers(self) -> dict[str, str]:
+        """The operator's, by their names."""
         try:
             return parse_headers((self._headers.get() if self._headers else None) or "")
         except ValueError as error:
@@ -75,7 +86,7 @@ class Credentials(AuthBase):
         """``text`` without our secrets, should a server have repeated them, in the clear or as they were sent."""
         values = [secret.get() for secret in (self._token, self._password) if secret]
         with suppress(HttpFailedError):
-            values += self.headers().values()
+            values += self._own_headers().values()
         if self._username is not None:
             values.append(self._pair())
         for value in values:

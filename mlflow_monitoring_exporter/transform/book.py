@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from mlflow_monitoring_exporter.model import Family, Series, Snapshot
-from mlflow_monitoring_exporter.transform.families import Spec
+from mlflow_monitoring_exporter.surface.families import Spec
 
 #: Why series are left out: there is no room, or labels that were dropped made them the same as another.
 MAX_SERIES, SAME_LABELS = "max_series", "same_labels"

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
 from mlflow_monitoring_exporter.model import NO_EXPERIMENT, ModelVersion, RunGauges, RunStatus, Snapshot
-from mlflow_monitoring_exporter.transform import families, registry
+from mlflow_monitoring_exporter.surface import families
+from mlflow_monitoring_exporter.surface.families import Spec
+from mlflow_monitoring_exporter.surface.names import FamilyNames, short_run_ids
+from mlflow_monitoring_exporter.transform import registry
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.book import Book
 from mlflow_monitoring_exporter.transform.direction import Directions
-from mlflow_monitoring_exporter.transform.families import Spec
 from mlflow_monitoring_exporter.transform.labels import bounded
 from mlflow_monitoring_exporter.transform.lifecycle import duration_ms
-from mlflow_monitoring_exporter.transform.names import FamilyNames, short_run_ids
 
 #: The labels of a run's own series, before the operator's wishes.
 RUN_LABELS = ("experiment_name", "run_id", "model_stage", "metric")

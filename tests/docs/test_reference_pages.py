@@ -26,10 +26,10 @@ from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
 from mlflow_monitoring_exporter.schedule.poll import PollReport
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.surface.families import OURS
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.transform.direction import FALLING, RISING
-from mlflow_monitoring_exporter.transform.families import OURS
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape

@@ -26,6 +26,16 @@ class Prometheus:
         assert response["status"] == "success", response
         return [(element["metric"], float(element["value"][1])) for element in response["data"]["result"]]
 
+    def raw(self, selector: str) -> dict[frozenset[tuple[str, str]], list[tuple[int, float]]]:
+        """Every sample of every series that is selected, as it is kept, by labels: milliseconds and value."""
+        params = {"query": f"{selector}[50y]"}
+        response = requests.get(f"{self.url}/api/v1/query", params=params, timeout=30).json()
+        assert response["status"] == "success", response
+        return {
+            frozenset(series["metric"].items()): [(round(at * 1000), float(value)) for at, value in series["values"]]
+            for series in response["data"]["result"]
+        }
+
     def wait_for(self, promql: str, satisfied: Callable[[Answer], bool], within: float = 30.0) -> Answer:
         """The first answer that satisfies; the first scrape comes about five seconds after the start."""
         end = time.monotonic() + within
@@ -39,9 +49,17 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    directory: Path, targets: Mapping[str, str], *, honor_labels: bool = True, scrape: str = "1s"
+    directory: Path,
+    targets: Mapping[str, str],
+    *,
+    honor_labels: bool = True,
+    scrape: str = "1s",
+    receives: str | None = None,
 ) -> Iterator[Prometheus]:
-    """``targets`` maps job names to ``host:port``; each is scraped every ``scrape``."""
+    """``targets`` maps job names to ``host:port``; each is scraped every ``scrape``.
+
+    With ``receives`` it is a receiver of remote write that takes samples which are so late.
+    """
     jobs = [
         {"job_name": job, "honor_labels": honor_labels, "static_configs": [{"targets": [target]}]}
         for job, target in targets.items()
@@ -49,9 +67,10 @@ def prometheus(
     settings = directory / "prometheus.yml"
     directory.mkdir(parents=True, exist_ok=True)
     # JSON is YAML.
-    settings.write_text(
-        json.dumps({"global": {"scrape_interval": scrape, "scrape_timeout": scrape}, "scrape_configs": jobs})
-    )
+    tree = {"global": {"scrape_interval": scrape, "scrape_timeout": scrape}, "scrape_configs": jobs}
+    if receives is not None:
+        tree["storage"] = {"tsdb": {"out_of_order_time_window": receives}}
+    settings.write_text(json.dumps(tree))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
@@ -59,6 +78,8 @@ def prometheus(
         f"--config.file={settings}",
         f"--storage.tsdb.path={directory / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        "--storage.tsdb.retention.time=50y",
+        *([] if receives is None else ["--web.enable-remote-write-receiver"]),
     ]
     with running(command, log=directory / "prometheus.log", ready_url=f"{url}/-/ready"):
         yield Prometheus(url)

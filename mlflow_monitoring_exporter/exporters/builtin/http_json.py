@@ -80,7 +80,7 @@ def create(config: HttpJsonConfig) -> JsonSink:
         compressed=config.compression == "gzip",
         idempotency_header=config.idempotency_header,
     )
-    return JsonSink(Endpoint(config.endpoint, config, credentials=config.credentials()), shape)
+    return JsonSink(Endpoint(config.endpoint, config, credentials=config.credentials_for(config.endpoint)), shape)
 
 
 plugin = ExporterPlugin(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from fnmatch import translate
 
-from mlflow_monitoring_exporter.transform.families import OURS
+from mlflow_monitoring_exporter.surface.families import OURS
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 

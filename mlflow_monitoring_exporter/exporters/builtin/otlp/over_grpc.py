@@ -1,0 +1,128 @@
+"""OTLP/gRPC (OTLP specification 1.x, "OTLP/gRPC")."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import (
+    ConfigError,
+    ConfigProblem,
+    ExportError,
+    PermanentExportError,
+    RetryableExportError,
+    UnauthorizedExportError,
+)
+from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT
+from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
+from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp
+from mlflow_monitoring_exporter.http import HttpFailedError, display_url
+
+_Code = grpc.StatusCode
+#: What the specification allows to be tried again; RESOURCE_EXHAUSTED only when the receiver says when.
+_RETRYABLE = {
+    *(_Code.CANCELLED, _Code.DEADLINE_EXCEEDED, _Code.ABORTED, _Code.OUT_OF_RANGE),
+    *(_Code.UNAVAILABLE, _Code.DATA_LOSS),
+}
+#: Of OTLP/gRPC, as registered.
+_PORT = 4317
+_DETAILS = "grpc-status-details-bin"
+
+
+class GrpcTransport:
+    """A channel to one receiver; encrypted for ``https://``."""
+
+    def __init__(self, url: str, settings: AuthenticatedHttp, *, compressed: bool) -> None:
+        self.where = display_url(url)
+        self._url = url
+        self._settings = settings
+        self._credentials = settings.credentials_for(url)
+        self._compression = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
+        self._channel: grpc.Channel | None = None
+
+    def start(self) -> None:
+        """Open the channel; it connects by itself. Raises ConfigError for certificates that cannot be read."""
+        self._open()
+
+    def send(self, request: ExportMetricsServiceRequest, points: int, deadline: Deadline | None) -> None:
+        own = self._settings.timeout
+        timeout = Deadline.after(own) if deadline is None else deadline.earlier(own)
+        stub: Any = MetricsServiceStub(self._channel or self._open())  # type: ignore[no-untyped-call]
+        try:
+            metadata = tuple((name.lower(), value) for name, value in self._credentials.sent().items())
+            response = stub.Export(
+                request, timeout=timeout.remaining(), metadata=metadata, compression=self._compression
+            )
+        except HttpFailedError as error:
+            raise RetryableExportError(f"{self.where}: {error}") from None
+        except grpc.RpcError as error:
+            raise self._refusal(error) from None
+        judge(response, points, self.where)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _open(self) -> grpc.Channel:
+        parts = urlsplit(self._url)
+        host = parts.hostname or ""
+        target = f"{f'[{host}]' if ':' in host else host}:{parts.port or _PORT}"
+        options = [
+            ("grpc.primary_user_agent", f"mlflow-monitoring-exporter/{__version__}"),
+            # The worker decides when to try again.
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if parts.scheme == "https":
+            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(self._authorities()), options)
+        else:
+            self._channel = grpc.insecure_channel(target, options)
+        return self._channel
+
+    def _authorities(self) -> bytes | None:
+        file = self._settings.ca_file
+        try:
+            return file.read_bytes() if file else None
+        except OSError as error:
+            raise ConfigError([ConfigProblem(str(file), "", f"cannot read ca_file: {error.strerror}")]) from None
+
+    def _refusal(self, error: grpc.RpcError) -> ExportError:
+        code = error.code()
+        details = " ".join(self._credentials.redact(error.details() or "").split())[:300]
+        text = f"{self.where} answered {code.name}: {details}"
+        wait = _retry_after(error)
+        if code in _RETRYABLE or (code is _Code.RESOURCE_EXHAUSTED and wait is not None):
+            return RetryableExportError(text, retry_after=wait)
+        if code in (_Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED):
+            return UnauthorizedExportError(f"{text}; check its credentials")
+        if code is _Code.UNIMPLEMENTED:  # who answers speaks gRPC, but does not receive metrics
+            return RetryableExportError(f"{text}; check its address")
+        return PermanentExportError(text)
+
+
+def _retry_after(error: grpc.RpcError) -> float | None:
+    """Seconds that a RetryInfo among the details of the status asks for."""
+    metadata: Any = error.trailing_metadata() or ()
+    for name, value in metadata:
+        if name == _DETAILS:
+            try:
+                details = Status.FromString(value).details
+            except DecodeError:
+                return None
+            for detail in details:
+                info = RetryInfo()
+                if detail.Unpack(info):
+                    wished: float = info.retry_delay.ToTimedelta().total_seconds()
+                    return min(wished, LONGEST_WAIT)
+    return None

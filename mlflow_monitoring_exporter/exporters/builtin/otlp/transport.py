@@ -1,0 +1,48 @@
+"""What HTTP and gRPC have in common: the protocol, and what a partial success means."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.errors import PermanentExportError
+
+_log = structlog.get_logger(__name__)
+
+
+class Transport(Protocol):
+    """A way to one receiver."""
+
+    def start(self) -> None: ...
+
+    def send(self, request: ExportMetricsServiceRequest, points: int, deadline: Deadline | None) -> None:
+        """Deliver ``request``, which holds so many points. Raises an ExportError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def judge(response: ExportMetricsServiceResponse, points: int, where: str) -> None:
+    """What an answer with success says of the points. Raises PermanentExportError when it took none of them.
+
+    A receiver that rejected some does not say which ones, and must not be sent them again (OTLP specification,
+    "Partial Success"), so that all there is to do is to tell people.
+    """
+    partial = response.partial_success
+    message = " ".join(partial.error_message.split())[:300]
+    if partial.rejected_data_points >= points > 0:
+        raise PermanentExportError(f"{where} rejected all {points} points: {message}")
+    if partial.rejected_data_points or message:
+        _log.warning(
+            "the receiver did not take all points, and does not say which",
+            to=where,
+            rejected=partial.rejected_data_points,
+            of=points,
+            reason=message,
+        )

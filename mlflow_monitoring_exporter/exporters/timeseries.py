@@ -1,0 +1,74 @@
+"""Samples as Prometheus keeps them: series of labels, each with one value for a time.
+
+What remote write sends and what ``backfill`` writes are the same series. Their ``run_id`` is the whole one: unlike
+a snapshot, what was sent cannot be renamed when two short ones turn out to be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import NamedTuple
+
+from mlflow_monitoring_exporter.model import Sample
+from mlflow_monitoring_exporter.surface.names import family_name
+
+Labels = tuple[tuple[str, str], ...]
+"""Name and value of each, sorted by name; ``__name__`` is one of them, and no value is empty."""
+
+#: The label ``job`` of every series, unless the operator says otherwise; the same as that of a push.
+JOB = "mlflow_metrics"
+
+
+class Dated(NamedTuple):
+    """A value with its time, and where the sample that it comes from stood among the others."""
+
+    timestamp_ms: int
+    step: int
+    value: float
+    place: int
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """By time, and then by step. Not by value: NaN has no order."""
+        return self.timestamp_ms, self.step
+
+
+def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
+    """The labels of a sample's series; ``more`` gives way to those that say what it is."""
+    labels = {
+        **more,
+        "__name__": family_name(sample.key),
+        "experiment_name": sample.run.experiment_name,
+        "run_id": sample.run.run_id,
+        "metric": sample.key,
+    }
+    return tuple(sorted((name, value) for name, value in labels.items() if value))
+
+
+def to_series(samples: Iterable[Sample], more: Mapping[str, str]) -> dict[Labels, list[Dated]]:
+    """Samples by their series, in the order of time and step within each."""
+    found: dict[Labels, list[Dated]] = {}
+    known: dict[tuple[int, str], list[Dated]] = {}  # most samples are of the run and key of the one before
+    for place, sample in enumerate(samples):
+        one = id(sample.run), sample.key
+        if one not in known:
+            known[one] = found.setdefault(to_labels(sample, more), [])
+        known[one].append(Dated(sample.timestamp_ms, sample.step, sample.value, place))
+    for series in found.values():
+        series.sort(key=attrgetter("order"))
+    return found
+
+
+def spread(series: Iterable[Dated]) -> list[Dated]:
+    """The same in times that strictly increase: MLflow takes many values for one time, Prometheus takes one.
+
+    Each value after the first of its time is moved by as few milliseconds as it takes.
+    """
+    result: list[Dated] = []
+    last: int | None = None
+    for dated in series:
+        moved = dated if last is None or dated.timestamp_ms > last else dated._replace(timestamp_ms=last + 1)
+        result.append(moved)
+        last = moved.timestamp_ms
+    return result

@@ -1,0 +1,1 @@
+"""What MLflow looks like in Prometheus: the names of families, ours and those of keys."""
