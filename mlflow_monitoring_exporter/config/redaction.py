@@ -7,7 +7,6 @@ through the log or the command line is searched for the known secrets themselves
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -15,11 +14,10 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 
 from mlflow_monitoring_exporter.config.headers import parse_headers
-from mlflow_monitoring_exporter.config.section import Section
+from mlflow_monitoring_exporter.config.section import USERINFO, Section
 from mlflow_monitoring_exporter.errors import ConfigError
 
 MASK = "[redacted]"
-_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
 #: Shorter ones occur in ordinary words; masking them would garble the text and betray the secret.
 _SHORTEST = 4
 
@@ -39,7 +37,7 @@ class Redactor:
         """``text`` without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return _USERINFO.sub(f"{MASK}@", text) if "@" in text else text
+        return USERINFO.sub(f"{MASK}@", text) if "@" in text else text
 
     def value(self, value: Any) -> Any:
         """``value`` with the text in it redacted; containers are copied, other types kept."""
@@ -70,7 +68,7 @@ def _secrets_of(section: BaseModel) -> Iterator[str]:
             if isinstance(inner, BaseModel):
                 yield from _secrets_of(inner)
             elif isinstance(inner, str):
-                for userinfo in _USERINFO.findall(inner):
+                for userinfo in USERINFO.findall(inner):
                     yield from (
                         part for text in (userinfo[:-1], unquote(userinfo[:-1])) for part in text.split(":", 1)[1:]
                     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+
+USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
+"""User and password of every URL in a text."""
 
 
 class Secret:
@@ -73,6 +77,11 @@ class Section(BaseModel):
     def secret(self, name: str) -> Secret:
         """The secret of field ``name``, by value or by file."""
         return Secret(getattr(self, name), getattr(self, f"{name}_file"))
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without users and passwords of addresses."""
+        for name, value in super().__repr_args__():
+            yield name, USERINFO.sub("", value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_form_of_each_secret(self) -> Self:
