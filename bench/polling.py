@@ -24,6 +24,7 @@ from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.transform.view import View
 
 _POLLS = 5
 
@@ -38,7 +39,7 @@ def polling(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
         source,
         ExportConfig(max_experiments=0),
         database=database,
-        queues=[Queue("sink", bits["sink"], 500, 10**12)] if queue else [],
+        queues=[Queue("sink", bits["sink"], 500, 10**12, View())] if queue else [],
         events=PollEvents(),
         stop=threading.Event(),
     )

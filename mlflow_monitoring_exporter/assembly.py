@@ -38,6 +38,7 @@ from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
+from mlflow_monitoring_exporter.transform.view import SnapshotView, View
 
 _log = structlog.get_logger(__name__)
 
@@ -86,10 +87,11 @@ class Destination:
         return isinstance(self.exporter, ScrapedExporter)
 
     @property
-    def batch_size(self) -> int:
-        if isinstance(self.config, BatchExporterConfig):
-            return self.config.batch_size
-        return int(BatchExporterConfig.model_fields["batch_size"].default)
+    def batches(self) -> BatchExporterConfig:
+        """Its configuration, when it receives every sample; the registry lets no other pass."""
+        if not isinstance(self.config, BatchExporterConfig):
+            raise TypeError(self.config.type)
+        return self.config
 
 
 def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, ...]:
@@ -108,14 +110,17 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
 def register(outbox: Outbox, config: Config, destinations: Sequence[Destination]) -> Mapping[str, int]:
     """The bit of each EVERY exporter; a new one begins where ``export.since`` says."""
     begin = since_ms(config.export.since, time.time_ns() // 1_000_000)
-    return outbox.register((destination.name for destination in destinations), since_ms=begin)
+    selections = {d.name: View(d.batches).selection for d in destinations}
+    return outbox.register(selections, since_ms=begin, selections=selections)
 
 
 def queues(config: Config, destinations: Sequence[Destination], bits: Mapping[str, int]) -> list[Queue]:
     """A queue for each EVERY exporter, each with the same share of ``state.max_size``."""
     share = config.state.max_size // max(1, len(destinations))
     drop_oldest = config.state.overflow == "drop_oldest"
-    return [Queue(d.name, bits[d.name], d.batch_size, share, drop_oldest) for d in destinations]
+    return [
+        Queue(d.name, bits[d.name], d.batches.batch_size, share, View(d.batches), drop_oldest) for d in destinations
+    ]
 
 
 def _open_state(url: str, telemetry: Telemetry) -> Database:
@@ -205,7 +210,7 @@ class Assembly:
 
     def _worker(self, destination: Destination) -> Worker:
         feed: Feed = (
-            LatestFeed()
+            LatestFeed(SnapshotView(destination.config.select).of)
             if destination.mode is DeliveryMode.LATEST
             else QueueFeed(self.outbox, self.bits[destination.name])
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
@@ -85,6 +86,14 @@ def check_family(value: str) -> str:
     """What may follow ``mlflow_`` in the name of a family; ``*`` stands for something that is filled in."""
     if not re.fullmatch(r"[a-zA-Z0-9_*]+", value):
         raise ValueError(f"{value!r} is not a name: letters, digits and _, without the leading mlflow_")
+    return value
+
+
+def check_rename(value: Mapping[str, str]) -> Mapping[str, str]:
+    """Patterns and what they become; each ``*`` there stands for what the pattern's ``*`` of its place matched."""
+    for pattern, name in value.items():
+        if name.count("*") > pattern.count("*"):
+            raise ValueError(f"{name!r} has more * than {pattern!r}, so nothing can stand for them")
     return value
 
 

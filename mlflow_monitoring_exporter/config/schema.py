@@ -24,9 +24,10 @@ from mlflow_monitoring_exporter.config.fields import (
     Words,
     check_database_url,
     check_http_url,
+    check_rename,
     split_commas,
 )
-from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
+from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
 
 
 class MlflowConfig(Section):
@@ -70,13 +71,6 @@ class MlflowConfig(Section):
         return self
 
 
-class PatternFilter(Section):
-    """Shell-style patterns (``*``, ``?``, ``[a-z]``), matched against whole names, case included."""
-
-    include: Words = ("*",)
-    exclude: Words = ()
-
-
 class MetricsConfig(PatternFilter):
     """Which metric keys are exported, what they are called in Prometheus, and which values are better."""
 
@@ -90,10 +84,7 @@ class MetricsConfig(PatternFilter):
     @field_validator("rename")
     @classmethod
     def _no_more_stars(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for pattern, name in value.items():
-            if name.count("*") > pattern.count("*"):
-                raise ValueError(f"{name!r} has more * than {pattern!r}, so nothing can stand for them")
-        return value
+        return check_rename(value)
 
 
 class SweepConfig(Section):

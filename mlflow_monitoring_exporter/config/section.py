@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from mlflow_monitoring_exporter.config.fields import Pattern, Words, check_rename
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 
 USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
@@ -91,14 +92,46 @@ class Section(BaseModel):
         return self
 
 
+class PatternFilter(Section):
+    """Shell-style patterns (``*``, ``?``, ``[a-z]``), matched against whole names, case included."""
+
+    include: Words = ("*",)
+    exclude: Words = ()
+
+
+class SelectConfig(Section):
+    """What of everything that is exported this one gets."""
+
+    experiments: PatternFilter = PatternFilter()
+    metrics: PatternFilter = PatternFilter()
+
+
+class SampleConfig(Section):
+    """How the history of a series is thinned out. Values that are not finite always stay."""
+
+    every: int | None = Field(None, ge=2, description="points whose step is a multiple, and the last that is read")
+    lttb: int | None = Field(None, ge=3, description="about so many of each reading, those that keep its shape best")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.every is not None and self.lttb is not None:
+            raise ValueError("give either every or lttb, not both")
+        return self
+
+
 class ExporterConfig(Section):
     """What every exporter's block accepts; plugins extend it."""
 
     type: str
     enabled: bool = True
+    select: SelectConfig = SelectConfig()
 
 
 class BatchExporterConfig(ExporterConfig):
     """What every EVERY exporter's block accepts."""
 
     batch_size: int = Field(500, ge=1, le=10_000, description="samples in one batch at most")
+    rename: Annotated[Mapping[Pattern, str], AfterValidator(check_rename)] = Field(
+        {}, description="pattern of keys: what they are called here"
+    )
+    sample: SampleConfig = SampleConfig()

@@ -6,7 +6,7 @@ Two answers behind one protocol: the oldest batch of a durable queue, or the new
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,17 +68,22 @@ class QueueFeed:
 
 
 class LatestFeed:
-    """Only the newest snapshot: a newer one supersedes whatever still waits."""
+    """Only the newest snapshot: a newer one supersedes whatever still waits.
+
+    ``view`` says what of it the exporter gets.
+    """
 
     durable = False
 
-    def __init__(self) -> None:
+    def __init__(self, view: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot) -> None:
+        self._view = view
         self._lock = threading.Lock()
         self._waiting: Snapshot | None = None
 
     def put(self, snapshot: Snapshot) -> None:
+        seen = self._view(snapshot)
         with self._lock:
-            self._waiting = snapshot
+            self._waiting = seen
 
     def head(self) -> Item | None:
         snapshot = self._waiting

@@ -15,7 +15,7 @@ from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wan
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
-from mlflow_monitoring_exporter.transform.samples import to_samples
+from mlflow_monitoring_exporter.transform.view import View
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +31,7 @@ class Queue:
     bit: int
     batch_size: int
     max_bytes: int
+    view: View
     drop_oldest: bool = False
     """When it is full: drop what waits longest, instead of reading no more for it."""
 
@@ -97,6 +98,7 @@ class Queueing:
         while is_open and not unfinished and (page := self._pending.next(_mask(is_open), after=after)):
             total = total or self._pending.count()
             after = page[-1].series_id
+            page = self._wanted_by(is_open, page)
             series = {(item.context.run_id, item.latest.key): item for item in page}
             for chunks in _portions(self._histories(page)):
                 self._check_stop()
@@ -115,6 +117,16 @@ class Queueing:
         if not unfinished and (loaded := [queue.bit for queue in is_open if queue.bit in since]):
             self._outbox.loaded(loaded)
         return Queued(enqueued, tuple(queue.name for queue in self._queues if queue not in is_open), unfinished)
+
+    def _wanted_by(self, queues: Sequence[Queue], page: Sequence[PendingSeries]) -> list[PendingSeries]:
+        """Those of which any of the queues gets something; the others are complete without being read."""
+        wanted = [item for item in page if any(_wants(queue, item) for queue in queues)]
+        if len(wanted) < len(page):
+            chosen = {item.series_id for item in wanted}
+            with self._database.write() as tx:
+                others = (item for item in page if item.series_id not in chosen)
+                self._pending.complete(tx, others, _mask(queues), self._wanted)
+        return wanted
 
     def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
         with self._database.read() as tx:
@@ -138,17 +150,21 @@ class Queueing:
 
         What is older than ``since`` says for an exporter is only remembered.
         """
-        bits = [queue.bit for queue in queues]
-        samples: dict[int, list[Sample]] = {bit: [] for bit in bits}
+        samples: dict[int, list[Sample]] = {queue.bit: [] for queue in queues}
+        views = {queue.bit: queue.view for queue in queues}
         finished: list[PendingSeries] = []
         with self._database.write() as tx:
             there = [chunk for chunk in chunks if not chunk.missing]
-            read = [(series[chunk.run_id, chunk.key].series_id, chunk.points) for chunk in there]
-            for chunk, fresh in zip(there, self._pending.unseen(tx, read, bits), strict=True):
+            read = []
+            for chunk in there:
                 item = series[chunk.run_id, chunk.key]
+                read.append((item.series_id, chunk.points, [queue.bit for queue in queues if _wants(queue, item)]))
+            for chunk, fresh in zip(there, self._pending.unseen(tx, read), strict=True):
+                item = series[chunk.run_id, chunk.key]
+                length = item.latest.step - (item.from_step or 0) + 1
                 for bit, points in fresh.items():
                     wanted = [p for p in points if p.timestamp_ms >= since[bit]] if bit in since else points
-                    samples[bit].extend(to_samples(item.context, wanted))
+                    samples[bit].extend(views[bit].samples(item.context, wanted, of=length))
                 if chunk.complete:
                     finished.append(item)
             self._pending.complete(tx, finished, _mask(queues), self._wanted)
@@ -163,6 +179,10 @@ class Queueing:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise PollInterruptedError
+
+
+def _wants(queue: Queue, item: PendingSeries) -> bool:
+    return queue.view.wants(item.context.experiment_name, item.latest.key)
 
 
 def _mask(queues: Iterable[Queue]) -> int:

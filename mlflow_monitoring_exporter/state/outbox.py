@@ -24,7 +24,7 @@ from mlflow_monitoring_exporter.model import Batch, Sample
 from mlflow_monitoring_exporter.state.codec import encode, freeze, part, thaw
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
-from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
+from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, meta, outbox, series
 
 #: Bits of a signed 64-bit mask.
 _MOST_EXPORTERS = 62
@@ -56,10 +56,14 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, names: Iterable[str], *, since_ms: int | None = None) -> Mapping[str, int]:
+    def register(
+        self, names: Iterable[str], *, since_ms: int | None = None, selections: Mapping[str, str] | None = None
+    ) -> Mapping[str, int]:
         """Each exporter's bit; a name keeps its bit for ever.
 
-        The first load of one that is new here leaves out points that are older than ``since_ms``.
+        The first load of one that is new here leaves out points that are older than ``since_ms``. One whose
+        ``selections``, anything that tells them apart, are others than before counts as having the whole of no
+        series: what it has by then is known by point.
         """
         names = tuple(names)
         with self._database.write() as tx:
@@ -74,7 +78,22 @@ class Outbox:
                         )
                     tx.execute(exporter.insert().values(bit=bit, name=name, since_ms=since_ms))
                     bits[name] = bit
+            for name in names:
+                self._reselect(tx, name, bits[name], (selections or {}).get(name, ""))
         return {name: bits[name] for name in names}
+
+    @staticmethod
+    def _reselect(tx: Connection, name: str, bit: int, selection: str) -> None:
+        key = f"selection of {name}"
+        known = tx.execute(select(meta.c.value).where(meta.c.key == key)).scalar() or ""
+        if known == selection:
+            return
+        tx.execute(meta.delete().where(meta.c.key == key))
+        tx.execute(meta.insert().values(key=key, value=selection))
+        others = ~(1 << bit)
+        tx.execute(
+            update(series).values(mask=series.c.mask.bitwise_and(others), base=series.c.base.bitwise_and(others))
+        )
 
     def first_loads(self) -> Mapping[int, int]:
         """Of each exporter whose first load is not over, by bit: from which time on it wants points."""

@@ -128,29 +128,29 @@ class Pending:
 
     @staticmethod
     def unseen(
-        tx: Connection, read: Sequence[tuple[int, Sequence[Point]]], bits: Sequence[int]
+        tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[int]]]
     ) -> list[dict[int, list[Point]]]:
-        """Of each ``(series id, points)`` the points that were never queued, per bit.
+        """Of each ``(series id, points, bits)`` the points that were never queued, per bit.
 
         They count as queued from now on.
         """
-        active = sum(1 << bit for bit in bits)
-        hashed = {(series_id, point_hash(point)): point for series_id, points in read for point in points}
+        hashed = {(series_id, point_hash(point)): point for series_id, points, _ in read for point in points}
         masks = _seen(tx, list(hashed))
-        fresh: dict[int, dict[int, list[Point]]] = {series_id: {bit: [] for bit in bits} for series_id, _ in read}
+        fresh: dict[int, dict[int, list[Point]]] = {series_id: {bit: [] for bit in bits} for series_id, _, bits in read}
+        every = {series_id: sum(1 << bit for bit in bits) for series_id, _, bits in read}
         rows = []
         for (series_id, digest), point in hashed.items():
-            mask = masks.get((series_id, digest), 0)
+            mask, active = masks.get((series_id, digest), 0), every[series_id]
             if mask & active == active:
                 continue
-            for bit in bits:
+            for bit in fresh[series_id]:
                 if not mask >> bit & 1:
                     fresh[series_id][bit].append(point)
             rows.append({"series": series_id, "point": digest, "mask": mask | active})
         statement = insert(seen)
         update_mask = {"mask": statement.excluded.mask}
         execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
-        return [fresh.pop(series_id, {}) for series_id, _ in read]
+        return [fresh.pop(series_id, {}) for series_id, _, _ in read]
 
     @staticmethod
     def complete(tx: Connection, read: Iterable[PendingSeries], active: int, wanted: int) -> None:

@@ -40,16 +40,29 @@ def family_name(key: str) -> str:
     return f"mlflow_metric_{name}" if RESERVED.fullmatch(name) else f"mlflow_{name}"
 
 
-class FamilyNames:
-    """The family of each key: the generic one, or the key's own, renamed by the first pattern that fits.
+class Renaming:
+    """Other names for the keys that patterns match; the first that fits counts.
 
-    ``rename`` maps patterns to names, in which each ``*`` stands for what the pattern's ``*`` of the
-    same place matched: ``val/*: validation_*``.
+    Each ``*`` of a name stands for what the pattern's ``*`` of the same place matched: ``val/*: validation_*``.
     """
+
+    def __init__(self, rename: Mapping[str, str]) -> None:
+        self._rename = [(_capturing(pattern), name) for pattern, name in rename.items()]
+
+    def __call__(self, key: str) -> str:
+        for pattern, name in self._rename:
+            if match := pattern.fullmatch(key):
+                found = iter(match.groups())
+                return "".join(next(found, "") if part == "*" else part for part in re.split(r"(\*)", name))
+        return key
+
+
+class FamilyNames:
+    """The family of each key: the generic one, or the key's own, renamed as :class:`Renaming` does."""
 
     def __init__(self, rename: Mapping[str, str], *, generic: bool) -> None:
         self._generic = generic
-        self._rename = [(_capturing(pattern), name) for pattern, name in rename.items()]
+        self._rename = Renaming(rename)
         self._known: dict[str, str] = {}
 
     def __getitem__(self, key: str) -> str:
@@ -57,7 +70,7 @@ class FamilyNames:
             return GENERIC
         name = self._known.get(key)
         if name is None:
-            name = self._known[key] = family_name(self._renamed(key))
+            name = self._known[key] = family_name(self._rename(key))
         return name
 
     def help(self, keys: Iterable[str]) -> str:
@@ -66,13 +79,6 @@ class FamilyNames:
             return "Latest value of the MLflow metric that the label metric names as it was logged."
         names = sorted(keys)
         return f"Latest value of the MLflow metric {', '.join(names)}."
-
-    def _renamed(self, key: str) -> str:
-        for pattern, name in self._rename:
-            if match := pattern.fullmatch(key):
-                found = iter(match.groups())
-                return "".join(next(found, "") if part == "*" else part for part in re.split(r"(\*)", name))
-        return key
 
 
 def _capturing(pattern: str) -> re.Pattern[str]:

@@ -2,86 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig, PatternFilter
+from mlflow_monitoring_exporter.config.schema import GaugesConfig
+from mlflow_monitoring_exporter.config.section import PatternFilter
 from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
-from mlflow_monitoring_exporter.model import RunStatus, Snapshot
+from mlflow_monitoring_exporter.model import RunStatus
 from mlflow_monitoring_exporter.schedule import queueing as module
 from mlflow_monitoring_exporter.schedule.job import PollJob
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
-from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.schedule.poll import Poller, PollReport
 from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
-from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
-from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from tests.parts.gauges import metrics, of_family
-from tests.parts.scripted_mlflow import Mlflow
-
-
-@dataclass
-class World:
-    mlflow: Mlflow
-    database: Database
-    outbox: Outbox
-    stop: threading.Event = field(default_factory=threading.Event)
-    snapshots: list[Snapshot] = field(default_factory=list)
-    wakes: int = 0
-    read: list[int] = field(default_factory=list)
-    loading: list[int] = field(default_factory=list)
-    sending: list[tuple[int, int]] = field(default_factory=list)
-    max_bytes: int = 10**9
-    drop_oldest: bool = False
-    gauges: GaugesConfig = field(default_factory=GaugesConfig)
-
-    def wake(self) -> None:
-        self.wakes += 1
-
-    def poller(self, *names: str, **config: object) -> Poller:
-        bits = self.outbox.register(names)
-        return Poller(
-            self.mlflow,
-            ExportConfig.model_validate(config),
-            gauges=self.gauges,
-            database=self.database,
-            queues=[Queue(name, bits[name], 10, self.max_bytes, self.drop_oldest) for name in names],
-            events=PollEvents(
-                self.snapshots.append,
-                self.wake,
-                self.read.append,
-                self.loading.append,
-                lambda done, total: self.sending.append((done, total)),
-            ),
-            stop=self.stop,
-        )
-
-    def steps(self, name: str) -> list[int]:
-        """Steps of everything that waits for ``name``; takes it out of the queue."""
-        bit = self.outbox.register([name])[name]
-        found: list[int] = []
-        while (head := self.outbox.head(bit)) is not None:
-            found += [sample.step for sample in head.batch.samples]
-            self.outbox.acknowledge(head)
-        return found
-
-    def shown(self) -> dict[tuple[str, str], float]:
-        """``(run, key) -> value`` of the newest snapshot."""
-        return {(labels["run_id"], labels["metric"]): value for labels, value in metrics(self.snapshots[-1])}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    database = Database(f"sqlite:///{tmp_path}/state.db")
-    yield World(Mlflow(), database, Outbox(database))
-    database.close()
+from tests.schedule.conftest import World
 
 
 def test_gauges_are_published_and_every_point_is_queued_once(world: World) -> None:

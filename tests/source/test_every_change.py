@@ -27,6 +27,7 @@ from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.source.sql.runs import SqlRuns
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.transform.view import View
 from tests.parts.databases import driver_url
 from tests.parts.faulty_proxy import FAULTS, FaultyProxy
 from tests.parts.gauges import all_series, metrics
@@ -96,7 +97,7 @@ class World:
             self.source,
             ExportConfig.model_validate({**config, "max_experiments": 0, "sweep": {"page": 3, "every": 3600}}),
             database=self.database,
-            queues=[Queue("sink", self.bit, 500, 10**12)],
+            queues=[Queue("sink", self.bit, 500, 10**12, View())],
             events=PollEvents(self.snapshots.append),
             stop=threading.Event(),
         )

@@ -76,7 +76,7 @@ class State:
         for item in self.pending.next(active):
             there = [p for p in points if item.from_step is None or p.step >= item.from_step]
             with self.database.write() as tx:
-                (new,) = self.pending.unseen(tx, [(item.series_id, there)], bits)
+                (new,) = self.pending.unseen(tx, [(item.series_id, there, bits)])
                 self.pending.complete(tx, [item], active, wanted)
             for bit in bits:
                 fresh[bit] += new[bit]

@@ -1,0 +1,111 @@
+"""What one exporter gets of everything that is exported: selected, thinned out, renamed.
+
+::
+
+    exporters:
+      archive: {type: file}                                        # everything
+      hosted:
+        type: otlp
+        select: {experiments: {include: [prod-*]}, metrics: {exclude: [system/*]}}
+        rename: {val/*: validation_*}
+        sample: {lttb: 500}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, SelectConfig
+from mlflow_monitoring_exporter.model import Family, Point, RunContext, Sample, Snapshot
+from mlflow_monitoring_exporter.surface.names import Renaming
+from mlflow_monitoring_exporter.transform.downsample import every, lttb
+from mlflow_monitoring_exporter.transform.select import Patterns
+
+_ORDER = itemgetter(1, 2)
+"""Step and time of a point."""
+
+
+class Selected:
+    """Whether an experiment and a key are selected."""
+
+    def __init__(self, config: SelectConfig) -> None:
+        chosen = config.experiments, config.metrics
+        self._chosen = [(Patterns(choice.include), Patterns(choice.exclude)) for choice in chosen]
+        #: The same for two that select the same; empty for everything.
+        self.fingerprint = "" if config == SelectConfig() else config.model_dump_json()
+
+    def experiment(self, name: str) -> bool:
+        include, exclude = self._chosen[0]
+        return name in include and name not in exclude
+
+    def metric(self, key: str) -> bool:
+        include, exclude = self._chosen[1]
+        return key in include and key not in exclude
+
+
+class View:
+    """What an exporter gets that receives every sample."""
+
+    def __init__(self, config: BatchExporterConfig = BatchExporterConfig(type="any")) -> None:  # noqa: B008 - frozen
+        """Everything as it is, unless ``config`` says otherwise."""
+        self._selected = Selected(config.select)
+        self._sample = config.sample
+        self._rename = Renaming(config.rename)
+        self.selection = self._selected.fingerprint
+
+    def wants(self, experiment_name: str, key: str) -> bool:
+        """Whether it gets anything of a series."""
+        return self._selected.experiment(experiment_name) and self._selected.metric(key)
+
+    def samples(self, run: RunContext, points: Sequence[Point], *, of: int) -> list[Sample]:
+        """Points of one series as samples, in the order of their steps and times.
+
+        They are a part of a history of about ``of`` points.
+        """
+        points = sorted(points, key=_ORDER)
+        if self._sample.every is not None:
+            points = every(points, self._sample.every)
+        elif self._sample.lttb is not None:
+            share = len(points) / max(of, len(points), 1)
+            points = lttb(points, max(2, round(self._sample.lttb * share)))
+        return [Sample(run, self._rename(p.key), p.step, p.timestamp_ms, p.value) for p in points]
+
+
+class SnapshotView:
+    """What an exporter gets of a snapshot; families that stay stay the same objects."""
+
+    def __init__(self, config: SelectConfig) -> None:
+        self._selected = Selected(config)
+        self._whole = not self._selected.fingerprint
+        # By identity: a snapshot keeps the families that stay. The family is kept, so that its id stays its own.
+        self._known: dict[int, tuple[Family, Family | None]] = {}
+        self._last: tuple[Snapshot, Snapshot] | None = None
+
+    def of(self, snapshot: Snapshot) -> Snapshot:
+        """The same object for the same snapshot."""
+        if self._whole:
+            return snapshot
+        if self._last is None or self._last[0] is not snapshot:
+            known: dict[int, tuple[Family, Family | None]] = {}
+            groups = {}
+            for experiment_id, families in snapshot.groups.items():
+                for family in families:
+                    known[id(family)] = self._known.get(id(family)) or (family, self._part(family))
+                parts = (known[id(family)][1] for family in families)
+                groups[experiment_id] = tuple(part for part in parts if part is not None)
+            self._known = known
+            self._last = snapshot, Snapshot(groups, snapshot.left_out)
+        return self._last[1]
+
+    def _part(self, family: Family) -> Family | None:
+        """What is selected of a family; one that says nothing of experiments or keys is for everybody."""
+        tests = [
+            (family.labels.index(label), test)
+            for label, test in (("experiment_name", self._selected.experiment), ("metric", self._selected.metric))
+            if label in family.labels
+        ]
+        series = tuple(s for s in family.series if all(test(s.labels[at]) for at, test in tests))
+        if len(series) == len(family.series):
+            return family
+        return family._replace(series=series) if series else None

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mlflow_monitoring_exporter.config.section import SampleConfig, SelectConfig
+from mlflow_monitoring_exporter.model import Point, Snapshot
+from mlflow_monitoring_exporter.transform.downsample import every, lttb
+from mlflow_monitoring_exporter.transform.view import SnapshotView
+from tests.exporters.samples import Shown, any_snapshot, of_runs
+
+values = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=200)
+
+
+def curve(numbers: list[float]) -> list[Point]:
+    return [Point("loss", step, 1_790_000_000_000 + step * 1000, value) for step, value in enumerate(numbers)]
+
+
+@given(numbers=values, count=st.integers(2, 50))
+def test_lttb_keeps_the_ends_what_is_not_finite_and_no_more_than_it_is_told(numbers: list[float], count: int) -> None:
+    points = curve(numbers)
+    kept = lttb(points, count)
+    finite = [point for point in kept if math.isfinite(point.value)]
+    assert [point for point in kept if not math.isfinite(point.value)] == [
+        point for point in points if not math.isfinite(point.value)
+    ]
+    all_finite = [point for point in points if math.isfinite(point.value)]
+    assert len(finite) == min(count, len(all_finite))
+    assert finite[:1] == all_finite[:1]
+    assert finite[-1:] == all_finite[-1:]
+    assert [point.step for point in kept] == sorted({point.step for point in kept}), "in order, none twice"
+
+
+@given(at=st.integers(0, 999), height=st.floats(1e-3, 1e9), count=st.integers(3, 100), up=st.booleans())
+def test_lttb_keeps_the_one_point_that_stands_out(at: int, height: float, count: int, up: bool) -> None:
+    numbers = [0.5] * 1000
+    numbers[at] += height if up else -height
+    assert at in {point.step for point in lttb(curve(numbers), count)}
+
+
+def test_lttb_keeps_every_peak_of_a_wave_where_every_keeps_few() -> None:
+    wave = curve([math.sin(at / 10) for at in range(5000)])
+    extremes = [p for p in lttb(wave, 500) if abs(p.value) > 0.99]
+    peaks = {round(p.step / 10 / math.pi - 0.5) for p in extremes}
+    assert len(peaks) == 159, "one for each half of a turn"
+
+
+@given(numbers=values, multiple=st.integers(2, 20), cut=st.integers(0, 200))
+def test_every_does_not_depend_on_how_a_history_is_cut_but_for_the_last_of_each_part(
+    numbers: list[float], multiple: int, cut: int
+) -> None:
+    points = curve(numbers)
+    parts = [points[:cut], points[cut:]]
+    ends = {part[-1].step for part in parts if part}
+    whole = every(points, multiple)
+    assert [p.step for p in whole] == [
+        p.step
+        for p in [point for part in parts for point in every(part, multiple)]
+        if p.step % multiple == 0 or not math.isfinite(p.value) or p.step == len(points) - 1
+    ]
+    assert {p.step for part in parts for p in every(part, multiple)} >= ends
+
+
+def test_only_one_way_of_thinning_out() -> None:
+    with pytest.raises(ValidationError, match="either every or lttb"):
+        SampleConfig(every=2, lttb=3)
+
+
+@given(snapshot=any_snapshot, include=st.sampled_from(["*", "a*", "?", ""]), exclude=st.sampled_from(["", "*a", "??"]))
+def test_a_snapshot_is_cut_to_what_is_selected(snapshot: Snapshot, include: str, exclude: str) -> None:
+    config = SelectConfig.model_validate({"experiments": {"include": include}, "metrics": {"exclude": exclude}})
+    view = SnapshotView(config)
+    seen = view.of(snapshot)
+    assert view.of(snapshot) is seen
+    wanted = {
+        (family.name, series.labels, repr(series.value))
+        for family in snapshot.families()
+        for series in family.series
+        if _fits(series.labels[0], include) and not (exclude and _fits(series.labels[3], exclude))
+    }
+    assert {(f.name, s.labels, repr(s.value)) for f in seen.families() for s in f.series} == wanted
+    assert seen.groups.keys() == snapshot.groups.keys(), "an experiment of which nothing is left is emptied"
+    assert all(family.series for families in seen.groups.values() for family in families)
+
+
+def _fits(text: str, pattern: str) -> bool:
+    """The patterns of this test, without any library."""
+    return {
+        "*": True,
+        "": False,
+        "a*": text.startswith("a"),
+        "?": len(text) == 1,
+        "??": len(text) == 2,
+        "*a": text.endswith("a"),
+    }[pattern]
+
+
+def test_what_stays_is_the_same_object_in_the_next_snapshot() -> None:
+
+    first = of_runs(
+        [Shown("1", "one", "a" * 8, "", {"loss": 1.0, "acc": 2.0}), Shown("2", "two", "b" * 8, "", {"x": 3.0})]
+    )
+    second = Snapshot({**first.groups, "2": of_runs([Shown("2", "two", "b" * 8, "", {"x": 4.0})]).groups["2"]})
+    view = SnapshotView(SelectConfig.model_validate({"metrics": {"include": ["loss", "x"]}}))
+    one, two = view.of(first), view.of(second)
+    assert one.groups["1"][0] is two.groups["1"][0]
+    assert [family.name for family in two.groups["1"]] == ["mlflow_loss"]
+    assert two.groups["2"][0].series[0].value == 4.0
+    everything = SnapshotView(SelectConfig())
+    assert everything.of(first) is first
