@@ -42,13 +42,6 @@ def test_lttb_keeps_the_one_point_that_stands_out(at: int, height: float, count:
     assert at in {point.step for point in lttb(curve(numbers), count)}
 
 
-def test_lttb_keeps_every_peak_of_a_wave_where_every_keeps_few() -> None:
-    wave = curve([math.sin(at / 10) for at in range(5000)])
-    extremes = [p for p in lttb(wave, 500) if abs(p.value) > 0.99]
-    peaks = {round(p.step / 10 / math.pi - 0.5) for p in extremes}
-    assert len(peaks) == 159, "one for each half of a turn"
-
-
 @given(numbers=values, multiple=st.integers(2, 20), cut=st.integers(0, 200))
 def test_every_does_not_depend_on_how_a_history_is_cut_but_for_the_last_of_each_part(
     numbers: list[float], multiple: int, cut: int
