@@ -11,7 +11,9 @@ import typer
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.cli import sample
+from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
+from mlflow_monitoring_exporter.cli.exporters import exporters_commands
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import (
     EXIT_CONFIG,
@@ -42,6 +44,7 @@ app = typer.Typer(
 app.add_typer(config_commands, name="config")
 app.add_typer(queue_commands, name="queue")
 app.add_typer(prometheus_commands, name="prometheus")
+app.add_typer(exporters_commands, name="exporters")
 
 
 @app.command("export-once")
@@ -86,6 +89,7 @@ def check(options: Options, output: OutputOption = Output.table) -> None:
     raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
 
 
+app.command("backfill")(configured(backfill))
 app.command("generate-sample")(configured(sample.generate_sample))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -16,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.errors import MonitoringExporterError
 from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
 
 #: Knows the secrets of every configuration that this process has loaded.
@@ -51,6 +54,22 @@ def print_error(message: object) -> None:
 
 def print_json(value: Any) -> None:
     print_result(json.dumps(redactor.value(value), indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of ``path`` once the block ends well; otherwise nothing happened."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        try:
+            with beside.open("wb") as file:
+                yield file
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MonitoringExporterError(f"cannot write {path}: {error.strerror}") from None
 
 
 def print_report(report: OnceReport, output: Output, *, planned: bool = False) -> None:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
-from mlflow_monitoring_exporter.cli.output import print_result
-from mlflow_monitoring_exporter.errors import MonitoringExporterError
+from mlflow_monitoring_exporter.cli.output import print_result, replaced
 from mlflow_monitoring_exporter.rules import to_yaml
 
 prometheus_commands = typer.Typer(help="Files for Prometheus.", no_args_is_help=True)
@@ -35,10 +34,6 @@ def generate(
     if to is None:
         print_result(text)
         return
-    beside = to.with_name(f".{to.name}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(to)
-    except OSError as error:
-        raise MonitoringExporterError(f"cannot write {to}: {error.strerror}") from None
+    with replaced(to) as file:
+        file.write(text.encode())
     print_result(f"{to}: {len(config.alerts)} alert{'' if len(config.alerts) == 1 else 's'}")

@@ -100,7 +100,7 @@ class Encoder:
 
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:
-    name, text = family.name, _escaped(family.help) if openmetrics else _escaped_in_help(family.help)
+    name, text = family.name, escaped(family.help) if openmetrics else _escaped_in_help(family.help)
     if openmetrics and family.type == "counter":
         name = name.removesuffix("_total")
     return f"# HELP {name} {text}\n# TYPE {name} {family.type}\n".encode()
@@ -109,18 +109,17 @@ def _head(family: Family, *, openmetrics: bool) -> bytes:
 def _lines(family: Family) -> bytes:
     labels = ",".join(f'{label}="%s"' for label in family.labels)
     template = f"{family.name}{{{labels}}} %s\n" if labels else f"{family.name} %s\n"
-    escaped, number = _escaped, _number
-    return "".join(
-        [template % (*map(escaped, series.labels), number(series.value)) for series in family.series]
-    ).encode()
+    escape, spell = escaped, number  # looked up once, not for each of many thousand series
+    return "".join([template % (*map(escape, series.labels), spell(series.value)) for series in family.series]).encode()
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """As Prometheus and OpenMetrics spell it."""
     return nonfinite_name(value) or repr(value)
 
 
 @lru_cache(maxsize=1 << 16)
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """As a label's value."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 

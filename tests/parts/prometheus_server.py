@@ -58,7 +58,8 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """``targets`` maps job names to ``host:port``; each is scraped every ``scrape``.
 
-    With ``receives`` it is a receiver of remote write that takes samples which are so late.
+    With ``receives`` it is a receiver of remote write that takes samples which are so late. Blocks that are in
+    ``directory / "tsdb"`` are there from the start.
     """
     jobs = [
         {"job_name": job, "honor_labels": honor_labels, "static_configs": [{"targets": [target]}]}
