@@ -94,11 +94,15 @@ class UnauthorizedExportError(ExportError):
 
 
 class PermanentExportError(ExportError):
-    """This payload can never be delivered. ``status`` is that of an HTTP answer, if there was one."""
+    """This payload can never be delivered. ``status`` is that of an HTTP answer, if there was one.
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    ``divisible`` says that a part of a batch may do better; the core looks for it then.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, divisible: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.divisible = divisible
 
 
 class PartialExportError(ExportError):

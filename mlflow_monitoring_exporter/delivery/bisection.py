@@ -59,7 +59,7 @@ class Bisection:
                 found.setdefault(refusal, []).extend(indexes[at] for at in error.rejected)
             except PermanentExportError as error:
                 self._refused += 1
-                if len(indexes) > 1 and self._refused < _PATIENCE:
+                if error.divisible and len(indexes) > 1 and self._refused < _PATIENCE:
                     middle = len(indexes) // 2
                     waiting[:0] = [indexes[:middle], indexes[middle:]]
                 else:

@@ -31,6 +31,8 @@ from mlflow_monitoring_exporter.testing.platform import Fault, Platform
 _GIVEN = 1.0
 _SHORT = 0.2
 _TOLERANCE = 1.5
+#: Seconds that threads get to end after close.
+_LINGER = 5.0
 
 _MEANS: dict[Fault, tuple[type[ExportError], ...]] = {
     Fault.UNAVAILABLE: (RetryableExportError,),
@@ -111,7 +113,7 @@ class DeliveryContract:
         before = set(threading.enumerate())
         with self.started(platform) as exporter:
             export(exporter, self.payload())
-        end = time.monotonic() + 5
+        end = time.monotonic() + _LINGER
         while (left := set(threading.enumerate()) - before) and time.monotonic() < end:
             time.sleep(0.02)
         assert left == set()

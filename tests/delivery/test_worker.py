@@ -185,6 +185,13 @@ def test_a_platform_that_refuses_everything_is_not_asked_for_every_sample(sink: 
     assert sink.platform.attempts <= 120
 
 
+def test_a_refusal_that_is_not_about_samples_is_taken_at_its_word(sink: Sink) -> None:
+    sink.queue(8, batch_size=8)
+    sink.platform.trouble = [PermanentExportError("500", divisible=False)]
+    assert sink.worker.drain(Deadline.after(10), attempts=1).set_aside == 8
+    assert sink.platform.attempts == 1
+
+
 def test_a_bisection_that_is_cut_short_begins_again_with_the_same_ids(sink: Sink) -> None:
     sink.queue(8)
     sink.platform.poison = {5}

@@ -31,7 +31,7 @@ TIMEOUT = "300ms"
 class JsonPlatform(HttpPlatform):
     """A sink that knows a batch again by its key."""
 
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
 
     def settings(self) -> Mapping[str, Any]:
         return {"endpoint": f"{self.url}/in", "api_key": SECRET, "timeout": TIMEOUT}
@@ -51,7 +51,7 @@ class TemplatePlatform(JsonPlatform):
 class RemoteWritePlatform(HttpPlatform):
     """A receiver of 1.0."""
 
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
 
     def settings(self) -> Mapping[str, Any]:
         url = self.url.replace("//", f"//writer:{SECRET}@")
@@ -66,7 +66,7 @@ class RemoteWritePlatform(HttpPlatform):
 
 
 class InfluxPlatform(HttpPlatform):
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
 
     def settings(self) -> Mapping[str, Any]:
         return {"url": self.url, "org": "acme", "bucket": "mlflow", "token": SECRET, "timeout": TIMEOUT}
@@ -83,7 +83,7 @@ class InfluxPlatform(HttpPlatform):
 
 
 class OtlpHttpPlatform(HttpPlatform):
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
 
     def settings(self) -> Mapping[str, Any]:
         credentials = {"username": "writer", "password": SECRET}
@@ -95,7 +95,7 @@ class OtlpHttpPlatform(HttpPlatform):
 
 
 class OtlpGrpcPlatform:
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
     codes = {  # noqa: RUF012 - a test's table
         Fault.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
         Fault.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
@@ -139,7 +139,7 @@ class OtlpGrpcPlatform:
 class PushgatewayPlatform(HttpPlatform):
     """As much of a Pushgateway as its groups and their listing."""
 
-    secrets = (SECRET,)
+    secrets: Collection[str] = (SECRET,)
 
     def __enter__(self) -> Self:
         self.groups: dict[str, tuple[float, list[str]]] = {}
@@ -176,7 +176,7 @@ class PushgatewayPlatform(HttpPlatform):
 class FilePlatform:
     """A file on a disk that may forbid to write."""
 
-    secrets = ()
+    secrets: Collection[str] = ()
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "not" / "yet" / "metrics.jsonl"
@@ -205,7 +205,7 @@ class FilePlatform:
 class ScrapedPlatform:
     """Whoever scrapes."""
 
-    secrets = ()
+    secrets: Collection[str] = ()
 
     def __init__(self) -> None:
         self.exporter: PrometheusExporter | None = None
@@ -227,7 +227,7 @@ class ScrapedPlatform:
 class StatsdPlatform:
     """A server that cannot answer; what is sent to a closed port comes back as an error, once."""
 
-    secrets = ()
+    secrets: Collection[str] = ()
 
     def __enter__(self) -> Self:
         self._open()

@@ -33,6 +33,8 @@ _RETRYABLE = {
     *(_Code.CANCELLED, _Code.DEADLINE_EXCEEDED, _Code.ABORTED, _Code.OUT_OF_RANGE),
     *(_Code.UNAVAILABLE, _Code.DATA_LOSS),
 }
+#: Refusals of some points, or of so many: a request with fewer is another request, and may be taken.
+_ABOUT_POINTS = {_Code.INVALID_ARGUMENT, _Code.RESOURCE_EXHAUSTED}
 #: Of OTLP/gRPC, as registered.
 _PORT = 4317
 _DETAILS = "grpc-status-details-bin"
@@ -108,7 +110,7 @@ class GrpcTransport:
             return UnauthorizedExportError(f"{text}; check its credentials")
         if code is _Code.UNIMPLEMENTED:  # who answers speaks gRPC, but does not receive metrics
             return RetryableExportError(f"{text}; check its address")
-        return PermanentExportError(text)
+        return PermanentExportError(text, divisible=code in _ABOUT_POINTS)
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:

@@ -22,6 +22,8 @@ _PATH = "/v1/metrics"
 _PROTOBUF = "application/x-protobuf"
 #: The only ones that the specification allows to be tried again.
 _RETRYABLE = (429, 502, 503, 504)
+#: Refusals of some points, or of so many: a request with fewer is another request, and may be taken.
+_ABOUT_POINTS = (400, 413, 422)
 
 
 class HttpTransport:
@@ -53,7 +55,7 @@ class HttpTransport:
             return RetryableExportError(text, retry_after=pause(answer))
         if answer.status in (401, 403, 404, 405) or 300 <= answer.status < 400:
             return self._endpoint.refusal(answer)
-        return PermanentExportError(text, status=answer.status)
+        return PermanentExportError(text, status=answer.status, divisible=answer.status in _ABOUT_POINTS)
 
     def _told(self, answer: HttpResponse) -> str:
         """With the message of a google.rpc.Status, which is what a receiver is to answer."""

@@ -37,7 +37,7 @@ def judge(response: ExportMetricsServiceResponse, points: int, where: str) -> No
     partial = response.partial_success
     message = " ".join(partial.error_message.split())[:300]
     if partial.rejected_data_points >= points > 0:
-        raise PermanentExportError(f"{where} rejected all {points} points: {message}")
+        raise PermanentExportError(f"{where} rejected all {points} points: {message}", divisible=False)
     if partial.rejected_data_points or message:
         _log.warning(
             "the receiver did not take all points, and does not say which",
