@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples import exporter_stdout
-from mlflow_monitoring_exporter.deadline import Deadline
-from tests.docs.pages import PAGES, PLUGINS, ROOT, blocks, fenced, loaded, with_files
-from tests.exporters.samples import batch
+from tests.docs.pages import PAGES, PLUGINS, ROOT, blocks, loaded, with_files
 from tests.parts.command import run
 from tests.parts.programs import need
 
@@ -114,36 +110,3 @@ def test_the_demo_says_what_readme_shows(demo: tuple[Path, str]) -> None:
         return [" ".join(line.split()) for line in text.splitlines() if line.strip() and line[0] != "$"]
 
     assert comparable(out) == comparable(shown)
-
-
-def test_the_example_exporter_runs_as_the_page_says(demo: tuple[Path, str], tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "how-to" / "write-an-exporter.md").read_text()
-    source = (ROOT / "examples" / "exporter_stdout.py").read_text()
-    (shown,) = fenced("python", page)
-    assert source.endswith(shown), "the page shows the example as it is"
-    (project,) = fenced("toml", page)
-    group, entry = project.split('entry-points."')[1].split('"]\n')
-    # Installed, as far as Python can tell.
-    (tmp_path / "exporter_stdout.py").write_text(shown)
-    information = tmp_path / "exporter_stdout-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: exporter-stdout\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}")
-    (command,) = re.findall(r"^\$ mlflow-monitoring-exporter (export-once .*)$", page, re.MULTILINE)
-    done = run(
-        *(*shlex.split(command), "--set", "exporters.stdout.prefix=mlflow: ", "--set", "exporters.file.enabled=false"),
-        *("--tracking-uri", f"sqlite:///{demo[0] / 'mlflow.db'}"),
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
-    )
-    assert done.code == 0, done.err
-    assert sum(line.startswith("mlflow: ") for line in done.out.splitlines()) == 4397
-
-
-def test_the_example_exporter_keeps_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
-    exporter = exporter_stdout.plugin.create(exporter_stdout.plugin.config(type="stdout", prefix="mlflow: "))
-    exporter.start()
-    exporter.check()
-    exporter.export(batch(2), deadline=Deadline.after(1))
-    exporter.close()
-    assert capsys.readouterr().out == "mlflow: loss 0.0\nmlflow: loss 0.5\n"
