@@ -27,7 +27,7 @@ from mlflow_monitoring_exporter.config.fields import (
 )
 from mlflow_monitoring_exporter.config.load import SHORTHANDS, load_config
 from mlflow_monitoring_exporter.config.schema import Settings
-from mlflow_monitoring_exporter.config.section import ExporterConfig
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from tests.docs.pages import PLUGINS, REFERENCE, ROOT, loaded, rows, section
 
 CONFIGURATION = (REFERENCE / "configuration.md").read_text()
@@ -62,13 +62,17 @@ def kind_of(field: FieldInfo) -> str:
         return "mapping"
     if choices(field.annotation):
         return "choice"
+    if Any in kinds:
+        return "template"
     for kind, name in (
         *((Duration, "duration"), (DurationOrZero, "duration"), (Size, "size"), (Words, "patterns"), (HttpUrl, "URL")),
         *((SecretStr, "secret"), (Path, "path"), (bool, "boolean"), (int, "integer"), (float, "number")),
         (str, "text"),
     ):
         if get_origin(kind) is Annotated:
-            if any(marker is get_args(kind)[1] or marker == get_args(kind)[1] for marker in field.metadata):
+            if kind in kinds or any(
+                marker is get_args(kind)[1] or marker == get_args(kind)[1] for marker in field.metadata
+            ):
                 return name
         elif kind in plain:
             return name
@@ -84,11 +88,12 @@ def choices(annotation: Any) -> tuple[str, ...]:
 
 
 SETTINGS = dict(keys(Settings))
+COMMON_KEYS = dict(keys(BatchExporterConfig))
 EXPORTER_KEYS = {
     (kind, name): key
     for kind, plugin in PLUGINS.items()
     for name, key in keys(plugin.config)
-    if name not in ExporterConfig.model_fields
+    if name not in COMMON_KEYS
 }
 
 
@@ -137,9 +142,13 @@ def test_every_key_of_an_exporter_is_in_its_section_with_type_and_default(kind: 
 
 
 def test_what_all_exporters_have_in_common_is_in_the_reference() -> None:
-    common = rows(section(CONFIGURATION, "## `exporters`").split("\n### ")[0])
-    assert common.keys() == ExporterConfig.model_fields.keys()
-    assert shows(common["enabled"][1], default=True)
+    head = section(CONFIGURATION, "## `exporters`").split("\n### ")[0]
+    every, batches = re.findall(r"^\| key .*?(?=\n\n)", head, re.MULTILINE | re.DOTALL)
+    assert rows(every).keys() == dict(keys(ExporterConfig)).keys()
+    assert rows(every).keys() | rows(batches).keys() == COMMON_KEYS.keys()
+    for name, cells in (rows(every) | rows(batches)).items():
+        if name != "type":
+            check_key(cells, COMMON_KEYS[name])
 
 
 @pytest.mark.parametrize("kind", PLUGINS)
@@ -190,7 +199,8 @@ def test_the_shipped_configuration_is_the_default_one(tmp_path: Path) -> None:
 def test_the_shipped_configuration_shows_every_key_of_an_exporter_with_its_default(kind: str) -> None:
     block = _block(_block(SHIPPED, "exporters"), kind)
     written = yaml.safe_load(block)
-    for name in PLUGINS[kind].config.model_fields:
+    own = [name for of, name in EXPORTER_KEYS if of == kind]
+    for name in ("type", "enabled", *own):
         assert _mentions(block, name), name
         key = EXPORTER_KEYS.get((kind, name))
         if name in written and key is not None and key.default is not ...:
@@ -204,6 +214,16 @@ def test_the_shipped_configuration_shows_every_key(name: str) -> None:
     for part in path:
         block = _block(block, part)
     assert _mentions(block, last)
+
+
+def test_the_shipped_configuration_shows_every_common_key_where_exporters_begin() -> None:
+    head = _block(_block(SHIPPED, "exporters"), "file")
+    for name in COMMON_KEYS:
+        block = head
+        *path, last = name.split(".")
+        for part in path:
+            block = _block(block.replace("# ", ""), part)
+        assert _mentions(block, last), name
 
 
 def _block(text: str, name: str) -> str:

@@ -21,6 +21,7 @@ from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT
 from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.exporters.answers import to_error
+from mlflow_monitoring_exporter.exporters.record import BODY_FIELDS, SAMPLE_FIELDS
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
 from mlflow_monitoring_exporter.schedule.poll import PollReport
@@ -217,6 +218,12 @@ def test_the_record_that_is_shown_keeps_the_contract() -> None:
     contract = yaml.safe_load((ROOT / "docs" / "pramathus.openapi.yaml").read_text())
     (shown,) = fenced("json", RECORDS)
     Draft202012Validator({**contract, "$ref": "#/components/schemas/Sample"}).validate(json.loads(shown))
+
+
+def test_every_placeholder_is_in_the_reference() -> None:
+    of_record, of_body = section(RECORDS, "## Templates").split("| in `body` | is |")
+    assert {name.removeprefix("$") for name in rows(of_record)} == SAMPLE_FIELDS.keys()
+    assert {name.removeprefix("$") for name in rows(of_body)} == BODY_FIELDS.keys()
 
 
 def test_every_answer_has_the_consequence_that_is_written() -> None:
