@@ -24,12 +24,14 @@ from mlflow_monitoring_exporter.delivery.worker import Drained
 from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Plugins
+from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.file import state_path
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
+from mlflow_monitoring_exporter.transform.view import SnapshotView
 
 #: Attempts for each payload in a one-shot export.
 _ATTEMPTS = 3
@@ -150,6 +152,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
         params=AddedLabels(config.gauges.labels.add).params,
         on_skipped=lambda item, _reason: skipped.append(item),
     )
+    shown: list[Snapshot] = []
     try:
         poller = Poller(
             source,
@@ -157,7 +160,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
             gauges=config.gauges,
             database=state,
             queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
-            events=PollEvents(published=lambda _: None, loading=progress.runs, sending=progress.series),
+            events=PollEvents(published=shown.append, loading=progress.runs, sending=progress.series),
             stop=threading.Event(),
         )
         poll, source_error = _poll(poller)
@@ -167,13 +170,18 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
     reports = tuple(
         _report(
             d,
-            delivered=outbox.ledger(bits[d.name]).queued if d.name in bits else (poll.shown or 0 if poll else 0),
+            delivered=outbox.ledger(bits[d.name]).queued if d.name in bits else _series_for(d, shown),
             error=errors[d.name],
         )
         for d in destinations
     )
     better = {key: None if found is None else found.value for key, found in poller.directions().items()}
     return OnceReport(source.server, source_error, len(skipped), poll, reports, better)
+
+
+def _series_for(destination: Destination, shown: Sequence[Snapshot]) -> int:
+    """How many series of the newest snapshot are for one exporter."""
+    return SnapshotView(destination.config.select).of(shown[-1]).series_count if shown else 0
 
 
 def _copy_of_state(config: StateConfig, directory: Path) -> Database:

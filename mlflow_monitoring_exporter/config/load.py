@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from mlflow_monitoring_exporter.config.environment import read_environment
 from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
 from mlflow_monitoring_exporter.config.schema import Config, Settings
-from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 
@@ -75,6 +75,7 @@ def load_config(
             if secrets and isinstance(block, Section):
                 _read_secrets(block, (name,), layer, problems)
         _check_alerts(settings, layer, problems)
+        _check_selections(settings, exporters, layer, problems)
     for name, exporter in exporters.items():
         if secrets and exporter.enabled:
             _read_secrets(exporter, ("exporters", name), layer, problems)
@@ -123,6 +124,20 @@ def _check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem
         if not of_include or of_exclude:
             text = f"{alert.metric} is not exported: export.metrics leaves it out, so this alert would never fire"
             problems.append(_problem(layer, ("alerts", name, "metric"), text))
+
+
+def _check_selections(
+    settings: Settings, exporters: Mapping[str, ExporterConfig], layer: Layer, problems: list[ConfigProblem]
+) -> None:
+    """Of gauges is selected by labels, so these must be there."""
+    for name, exporter in exporters.items():
+        if isinstance(exporter, BatchExporterConfig):
+            continue
+        chosen = {"experiment_name": exporter.select.experiments, "metric": exporter.select.metrics}
+        for label, choice in chosen.items():
+            if choice != PatternFilter() and label in settings.gauges.labels.drop:
+                text = f"cannot select by the label {label}, which gauges.labels.drop leaves out"
+                problems.append(_problem(layer, ("exporters", name, "select"), text))
 
 
 def _validate_exporters(

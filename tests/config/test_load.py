@@ -19,6 +19,7 @@ from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig
 
 
 class SinkConfig(BatchExporterConfig):
@@ -36,9 +37,10 @@ class GatewayConfig(ExporterConfig):
 
 TYPES: Mapping[str, type[ExporterConfig]] = {
     "prometheus": ExporterConfig,
-    "file": ExporterConfig,
+    "file": BatchExporterConfig,
     "pramathus": SinkConfig,
     "pushgateway": GatewayConfig,
+    "http_json": HttpJsonConfig,
 }
 
 
@@ -182,6 +184,40 @@ def test_show_prints_no_secret_and_can_be_loaded_again(tmp_path: Path) -> None:
     redactor.learn(config)
     assert "planted-secret" not in redactor.text("the server said: bad key planted-secret")
     assert "hunter2pass" not in str(redactor.value({"event": ["http://user:hunter2pass@mlflow"]}))
+
+
+@pytest.mark.parametrize("written", ["{X-Key: planted-secret}", '"X-Key: planted-secret"'])
+def test_headers_are_secrets_whether_they_are_a_mapping_or_lines(written: str, tmp_path: Path) -> None:
+    config = load(tmp_path, f"exporters: {{http_json: {{endpoint: 'http://s', headers: {written}}}}}\n")
+    assert "planted-secret" not in show(config) + repr(config)
+    redactor = Redactor()
+    redactor.learn(config)
+    assert "planted-secret" not in redactor.text("the server said: bad key planted-secret")
+
+
+def test_gauges_cannot_be_selected_by_a_label_that_is_left_out(tmp_path: Path) -> None:
+    text = """gauges: {labels: {drop: [metric]}}
+exporters:
+  prometheus:
+    select: {metrics: {include: loss}, experiments: {include: a}}
+  file:
+    select: {metrics: {include: loss}}
+"""
+    (found,) = problems(tmp_path, text)
+    text = "cannot select by the label metric, which gauges.labels.drop leaves out"
+    assert found == f"config.yaml:4: exporters.prometheus.select: {text}"
+
+
+def test_what_an_exporter_gets_is_written_like_everything_else(tmp_path: Path) -> None:
+    text = "exporters: {file: {select: {metrics: {include: 'loss,acc'}}, rename: {'val/*': 'v.*'}, sample: {every: 5}}}"
+    environ = {"MLFLOW_EXPORTER_EXPORTERS__FILE__SELECT__EXPERIMENTS__EXCLUDE": "a,b"}
+    file = load(tmp_path, text, environ).exporters["file"]
+    assert isinstance(file, BatchExporterConfig)
+    assert (file.select.metrics.include, file.select.experiments.exclude) == (("loss", "acc"), ("a", "b"))
+    assert (file.rename, file.sample.every) == ({"val/*": "v.*"}, 5)
+    found = problems(tmp_path, "exporters: {file: {rename: {loss: 'a*'}, select: {metric: {}}}}")
+    assert any("'a*' has more * than 'loss'" in problem for problem in found)
+    assert any("unknown key; did you mean metrics?" in problem for problem in found)
 
 
 def test_the_json_schema_knows_every_block(tmp_path: Path) -> None:

@@ -109,6 +109,14 @@ def test_a_broken_one_is_listed_with_its_reason_and_harms_nobody(site: Path) -> 
         plugins["broken"]
 
 
+def test_what_an_extra_brings_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cramjam", None)
+    for module in ("exporters.write_request", "exporters.builtin.remote_write"):
+        monkeypatch.delitem(sys.modules, f"mlflow_monitoring_exporter.{module}", raising=False)
+    with pytest.raises(ConfigError, match=r"cramjam.*: pip install 'mlflow-monitoring-exporter\[remote-write\]'"):
+        load_plugins()["remote_write"]
+
+
 def test_a_configuration_that_uses_a_broken_one_is_told_why_and_where(site: Path) -> None:
     install(site, "broken", "import nothing_like_this", "broken = broken:plugin")
     file = site / "config.yaml"
