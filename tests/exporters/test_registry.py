@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_monitoring_exporter.config.describe import json_schema
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.exporters import builtin
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Listed, load_plugins
 
@@ -28,6 +30,9 @@ plugin = ExporterPlugin(config=Config, create=object, mode=DeliveryMode.EVERY, t
 loose = ExporterPlugin(config=Loose, create=object, mode=DeliveryMode.EVERY, target=lambda config: "nowhere")
 newer = ExporterPlugin(config=Config, create=object, mode=DeliveryMode.EVERY, target=str, contract=2)
 """
+
+
+ENABLE = ("--set", "exporters.brand_new.enabled", "true")
 
 
 def install(directory: Path, name: str, module: str, *entries: str) -> None:
@@ -57,6 +62,17 @@ def test_the_built_in_exporters_are_there_and_each_says_its_mode() -> None:
         shown = sys.modules[plugin.create.__module__].__doc__ or ""
         assert "exporters:\n" in shown
         assert f"type: {name}\n" in shown
+
+
+def test_one_module_is_all_that_a_new_one_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brand_new.py").write_text(THIRD_PARTY.replace("thirdparty", "brand_new"))
+    monkeypatch.setattr(builtin, "__path__", [*builtin.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, f"{builtin.__name__}.brand_new", raising=False)
+    plugins = load_plugins()
+    assert Listed("brand_new", "built in", "every", CONTRACT) in plugins.listing()
+    config = load_config(None, exporter_types=plugins.config_types, environ={}, flags=[ENABLE])
+    assert config.exporters["brand_new"].type == "brand_new"
+    assert "exporter_brand_new" in json_schema({name: one.config for name, one in plugins.usable().items()})["$defs"]
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
