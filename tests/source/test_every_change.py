@@ -135,7 +135,8 @@ class World:
         return sorted(step for run, k, step, _ in self.got if (run, k) == (run_id, key))
 
     def shown(self) -> int:
-        """How many runs have gauges now."""
+        """How many runs have gauges now. On a slow machine a poll counts only now and then."""
+        self.poller._count_again = 0.0
         return self.poll().runs
 
 

@@ -74,7 +74,7 @@ def open_rest(server: BadServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Op
 
     def start(*behaviours: Behaviour, stop: threading.Event | None = None, **config: object) -> RestSource:
         server.behaviours[:] = behaviours
-        settings = {"tracking_uri": server.url, "timeout": 0.3, **config}
+        settings = {"tracking_uri": server.url, "timeout": 0.8, **config}
         opened.append(RestSource(MlflowConfig.model_validate(settings), stop=stop or threading.Event()))
         return opened[-1]
 
