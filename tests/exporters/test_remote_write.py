@@ -26,6 +26,7 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.exporters import lateness
 from mlflow_monitoring_exporter.exporters.builtin import remote_write as module
 from mlflow_monitoring_exporter.exporters.builtin.remote_write import RemoteWriteConfig, RemoteWriteExporter
 from mlflow_monitoring_exporter.exporters.timeseries import Dated, spread
@@ -242,7 +243,7 @@ def test_without_a_window_everything_is_sent_and_the_receiver_decides(new: Write
 
 
 def test_what_comes_too_late_is_named_and_the_rest_is_sent(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
     made = exporter(new.url, **late())
     send(made, points(NOW - 10_000, NOW - 5_000))
     with pytest.raises(PartialExportError, match="later than the 0 s that out_of_order_window allows") as raised:
@@ -257,7 +258,7 @@ def test_what_comes_too_late_is_named_and_the_rest_is_sent(new: WriteReceiver, m
 def test_what_comes_too_late_may_be_recorded_when_it_was_read(
     new: WriteReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
     made = exporter(new.url, **late(late="shift"))
     send(made, points(NOW - 10_000, NOW - 5_000))
     send(made, points(NOW - 7_000, NOW - 8_000, NOW + 1000, read_ms=NOW + 500))
@@ -265,8 +266,33 @@ def test_what_comes_too_late_may_be_recorded_when_it_was_read(
     assert later == [(500, 1.0), (501, 0.0), (1000, 2.0)], "in their order, before what is newer"
 
 
+@pytest.mark.parametrize("policy", ["dead_letter", "shift"])
+def test_a_batch_that_begins_again_after_a_part_of_it_was_delivered_is_not_late(
+    new: WriteReceiver, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused batch goes out in halves; when the second half fails for now, all of it begins again."""
+    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
+    made = exporter(new.url, **late(late=policy))
+    send(made, points(NOW - 4000, NOW - 500))
+    whole = points(*([NOW - 2000] if policy == "shift" else []), NOW - 300, NOW - 200, NOW - 100)
+    send(made, Batch("half", NOW, whole.samples[:2]))
+    first = new.samples()[2:]
+    send(made, whole)
+    assert {(at, value) for _, at, value in first} <= {(at, value) for _, at, value in new.samples()[4:]}
+    assert len(new.samples()) == 2 + 2 + len(whole.samples)
+
+
+def test_of_what_was_sent_only_the_latest_is_remembered(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lateness, "_RECENT", 5)
+    made = exporter(new.url, out_of_order_window="1d")
+    now = int(time.time() * 1000)
+    for step in range(20):
+        send(made, points(now + step, read_ms=now + step))
+    assert len(made._lateness._recent) == 5
+
+
 def test_a_window_lets_in_what_is_not_older(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
     made = exporter(new.url, out_of_order_window="2d")
     send(made, points(NOW))
     with pytest.raises(PartialExportError) as raised:
@@ -276,13 +302,13 @@ def test_a_window_lets_in_what_is_not_older(new: WriteReceiver, monkeypatch: pyt
 
 def test_series_that_are_over_are_forgotten(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = NOW
-    monkeypatch.setattr(module, "_now_ms", lambda: clock)
-    monkeypatch.setattr(module, "_MANY", 10)
+    monkeypatch.setattr(lateness, "_now_ms", lambda: clock)
+    monkeypatch.setattr(lateness, "_MANY", 10)
     made = exporter(new.url, **late())
     for number in range(100):
         clock += 600_000
         send(made, points(clock, key=f"key{number}", read_ms=clock))
-    assert len(made._newest) <= 20
+    assert len(made._lateness._newest) <= 20
 
 
 def test_to_shift_one_must_say_what_is_late() -> None:

@@ -19,7 +19,6 @@ what becomes of those that it does not take, is in docs/how-to/remote-write.md.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Annotated, Literal, Self
@@ -33,6 +32,7 @@ from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import PartialExportError, PermanentExportError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
+from mlflow_monitoring_exporter.exporters.lateness import Lateness
 from mlflow_monitoring_exporter.exporters.timeseries import JOB, Dated, Labels, spread, to_series
 from mlflow_monitoring_exporter.exporters.write_request import Series, encode_v1, encode_v2
 from mlflow_monitoring_exporter.http import HttpResponse, display_url
@@ -51,10 +51,6 @@ _HEADERS = {
 }
 #: Milliseconds: clocks differ, but a sample that is further ahead of when it was read has a wrong time.
 _AHEAD = 600_000
-#: Milliseconds: a receiver without any window takes new series that are this old (half of a block in Prometheus).
-_HEAD = 3_600_000
-#: Series that are remembered before it is looked which of them are over.
-_MANY = 10_000
 _ORDER = attrgetter("order")
 
 
@@ -92,9 +88,7 @@ class RemoteWriteExporter:
         self._labels = {**config.labels, "job": config.job_name}
         self._endpoint = Endpoint(config.url, config, credentials=config.credentials_for(config.url))
         self._version = "v1" if config.protocol == "v1" else "v2"
-        #: Of each series, by its hash, the newest time that was sent: what is not after it needs a window.
-        self._newest: dict[int, int] = {}
-        self._prune_at = _MANY
+        self._lateness = Lateness(config.out_of_order_window, config.late)
 
     def start(self) -> None:
         """Nothing lasts but the session, which opens by itself."""
@@ -107,53 +101,22 @@ class RemoteWriteExporter:
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:
         """Raises PartialExportError when everything was sent but what comes too late."""
-        series = to_series(payload.samples, self._labels)
-        timed, late = {}, []
-        for labels, dated in series.items():
-            in_time, rejected = self._in_time(labels, _clamped(dated, payload.created_ms), payload.created_ms)
-            late.extend(rejected)
-            if in_time:
-                timed[labels] = spread(in_time)
+        timed: dict[Labels, list[Dated]] = {}
+        late: list[int] = []
+        for labels, dated in to_series(payload.samples, self._labels).items():
+            judged = self._lateness.judge(labels, _clamped(dated, payload.created_ms), payload.created_ms)
+            late += judged.late
+            if judged.in_time:
+                timed[labels] = spread(judged.in_time)
         if timed:
             self._send(timed, deadline)
-            self._remember(timed)
+            self._lateness.sent(timed, payload.samples)
         if late:
             text = f"later than the {self._config.out_of_order_window:g} s that out_of_order_window allows"
             raise PartialExportError(f"{text}; see late", rejected=sorted(late))
 
     def close(self) -> None:
         self._endpoint.close()
-
-    def _in_time(self, labels: Labels, dated: list[Dated], read_ms: int) -> tuple[list[Dated], list[int]]:
-        """What can be sent, in order, and the indexes of what comes too late for it."""
-        if self._config.out_of_order_window is None:
-            return dated, []
-        window, now = int(self._config.out_of_order_window * 1000), _now_ms()
-        newest = self._newest.get(hash(labels), -1)
-        in_time: list[Dated] = []
-        late: list[Dated] = []
-        for one in dated:
-            too_old = one.timestamp_ms < now - max(window, _HEAD)
-            out_of_order = one.timestamp_ms <= newest and one.timestamp_ms < now - window
-            (late if too_old or out_of_order else in_time).append(one)
-        if self._config.late == "dead_letter":
-            return in_time, [one.place for one in late]
-        begin = max(read_ms, newest + 1)
-        shifted = [one._replace(timestamp_ms=begin + more) for more, one in enumerate(late)]
-        return sorted([*in_time, *shifted], key=_ORDER), []
-
-    def _remember(self, timed: Series) -> None:
-        """Only where it tells what is late; what is older than the receiver's head would tell nothing."""
-        window = self._config.out_of_order_window
-        if window is None or window * 1000 >= _HEAD:
-            return
-        for labels, dated in timed.items():
-            series = hash(labels)
-            self._newest[series] = max(self._newest.get(series, -1), dated[-1].timestamp_ms)
-        if len(self._newest) > self._prune_at:
-            oldest = _now_ms() - _HEAD
-            self._newest = {series: at for series, at in self._newest.items() if at >= oldest}
-            self._prune_at = max(_MANY, 2 * len(self._newest))
 
     def _send(self, series: Series, deadline: Deadline) -> None:
         answer = self._post(series, self._version, deadline)
@@ -182,10 +145,6 @@ def _clamped(dated: list[Dated], read_ms: int) -> list[Dated]:
     future = dated[len(past) :]
     now = (one._replace(timestamp_ms=read_ms + more) for more, one in enumerate(future))
     return sorted([*past, *now], key=_ORDER)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 plugin = ExporterPlugin(
