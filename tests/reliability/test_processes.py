@@ -181,7 +181,11 @@ def test_a_pushgateway_that_lost_everything_has_it_back_by_the_next_poll(store: 
     with continuous(cwd=tmp_path, env=env) as daemon:
         for _ in range(scaled(2, 5)):
             with pushgateway_at(port, tmp_path) as gateway:
-                daemon.wait_for(lambda: len(gateway.series()) == 6, within=90)  # a pause between attempts may be 60 s
+                try:
+                    daemon.wait_for(lambda: len(gateway.series()) == 6, within=90)  # pauses may be a minute
+                except AssertionError as error:
+                    held = f"{gateway.groups()}\n{gateway.series()}\n{daemon.components()}"
+                    raise AssertionError(f"{error}\nthe gateway holds {held}") from None
             daemon.wait_for(lambda: not daemon.components()["exporters.pushgateway"]["ready"], within=60)
         assert daemon.stop() == 0
 
