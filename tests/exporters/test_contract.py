@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,67 +26,50 @@ from mlflow_monitoring_exporter.testing import DeliveryContract, ExporterContrac
 from tests.exporters import platforms
 
 
-class TestPramathus(ExporterContract):
+class Served:
+    """The fixture of a suite whose platform is one for a ``with``."""
+
+    make: ClassVar[Any]
+
+    @pytest.fixture
+    def platform(self) -> Iterator[Any]:
+        with self.make() as platform:
+            yield platform
+
+
+class TestPramathus(Served, ExporterContract):
     plugin = pramathus.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.JsonPlatform]:
-        with platforms.JsonPlatform() as platform:
-            yield platform
+    make = platforms.JsonPlatform
 
 
-class TestHttpJson(ExporterContract):
+class TestHttpJson(Served, ExporterContract):
     plugin = http_json.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.TemplatePlatform]:
-        with platforms.TemplatePlatform() as platform:
-            yield platform
+    make = platforms.TemplatePlatform
 
 
-class TestRemoteWrite(ExporterContract):
+class TestRemoteWrite(Served, ExporterContract):
     plugin = remote_write.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.RemoteWritePlatform]:
-        with platforms.RemoteWritePlatform() as platform:
-            yield platform
+    make = platforms.RemoteWritePlatform
 
 
-class TestInflux(ExporterContract):
+class TestInflux(Served, ExporterContract):
     plugin = influx.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.InfluxPlatform]:
-        with platforms.InfluxPlatform() as platform:
-            yield platform
+    make = platforms.InfluxPlatform
 
 
-class TestOtlpOverHttp(ExporterContract):
+class TestOtlpOverHttp(Served, ExporterContract):
     plugin = otlp.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.OtlpHttpPlatform]:
-        with platforms.OtlpHttpPlatform() as platform:
-            yield platform
+    make = platforms.OtlpHttpPlatform
 
 
-class TestOtlpOverGrpc(ExporterContract):
+class TestOtlpOverGrpc(Served, ExporterContract):
     plugin = otlp.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.OtlpGrpcPlatform]:
-        with platforms.OtlpGrpcPlatform() as platform:
-            yield platform
+    make = platforms.OtlpGrpcPlatform
 
 
-class TestPushgateway(ExporterContract):
+class TestPushgateway(Served, ExporterContract):
     plugin = pushgateway.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.PushgatewayPlatform]:
-        with platforms.PushgatewayPlatform() as platform:
-            yield platform
+    make = platforms.PushgatewayPlatform
 
 
 class TestFile(ExporterContract):
@@ -115,15 +99,11 @@ class TestPrometheus(DeliveryContract):
         return platform
 
 
-class TestStatsd(DeliveryContract):
+class TestStatsd(Served, DeliveryContract):
     """Nobody answers on UDP."""
 
     plugin = statsd.plugin
-
-    @pytest.fixture
-    def platform(self) -> Iterator[platforms.StatsdPlatform]:
-        with platforms.StatsdPlatform() as platform:
-            yield platform
+    make = platforms.StatsdPlatform
 
     @staticmethod
     def size(payload: Batch | Snapshot) -> int:
