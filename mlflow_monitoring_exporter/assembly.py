@@ -99,7 +99,13 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
     made = []
     for name, block in config.enabled_exporters().items():
         plugin = plugins[block.type]
-        made.append(Destination(name, block, plugin, plugin.create(block)))
+        try:
+            exporter = plugin.create(block)
+        except ConfigError as error:
+            raise ConfigError(
+                [ConfigProblem(p.where, f"exporters.{name}", p.message) for p in error.problems]
+            ) from None
+        made.append(Destination(name, block, plugin, exporter))
     scraped = [destination.name for destination in made if destination.scraped]
     if len(scraped) > 1:
         reason = f"{scraped[0]} already serves /metrics, and each series may be there only once"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
+from mlflow_monitoring_exporter.assembly import create_destinations
+from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import (
     ConfigError,
@@ -33,6 +36,7 @@ from mlflow_monitoring_exporter.errors import (
 )
 from mlflow_monitoring_exporter.exporters.builtin.otlp import OtlpConfig, create
 from mlflow_monitoring_exporter.exporters.builtin.otlp.messages import Encoder, metric_name
+from mlflow_monitoring_exporter.exporters.registry import load_plugins
 from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
@@ -293,9 +297,18 @@ def test_what_is_sent_is_compressed_unless_told_otherwise(http: Receiver) -> Non
 
 
 def test_without_grpc_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "grpc", None)
-    monkeypatch.delitem(sys.modules, "mlflow_monitoring_exporter.exporters.builtin.otlp.over_grpc")
+    monkeypatch.delitem(sys.modules, "mlflow_monitoring_exporter.exporters.builtin.otlp.over_grpc", raising=False)
     with pytest.raises(ConfigError, match=r"pip install 'mlflow-monitoring-exporter\[otlp\]'"):
         create(OtlpConfig(type="otlp", endpoint="http://a", protocol="grpc"))
+
+
+def test_a_configuration_that_needs_it_is_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "mlflow_monitoring_exporter.exporters.builtin.otlp.over_grpc", raising=False)
+    plugins = load_plugins()
+    keys = {"type": "otlp", "endpoint": "http://a", "protocol": "grpc"}
+    flags = [("--set", f"exporters.collector.{key}", value) for key, value in keys.items()]
+    config = load_config(None, exporter_types=plugins.config_types, environ={}, flags=flags)
+    with pytest.raises(ConfigError, match=r"^exporters\.collector: protocol: grpc: .*grpc.*: pip install"):
+        create_destinations(config, plugins)
