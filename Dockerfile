@@ -26,7 +26,7 @@ RUN unset PYTHONDONTWRITEBYTECODE \
 # For commands that end: rules generate, generate-sample, export-once. Nobody asks them whether they are alive.
 FROM python:3.12.11-slim-bookworm AS command
 LABEL org.opencontainers.image.title="mlflow-monitoring-exporter" \
-    org.opencontainers.image.description="Keeps Prometheus, Pushgateway and JSON sinks in step with MLflow" \
+    org.opencontainers.image.description="Keeps Prometheus, OpenTelemetry and JSON sinks in step with MLflow" \
     org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/exporter /opt/exporter

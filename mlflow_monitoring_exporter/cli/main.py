@@ -35,7 +35,7 @@ from mlflow_monitoring_exporter.oneshot import check as check_everything
 from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
 
 app = typer.Typer(
-    help="Keeps Prometheus, Pushgateway and JSON sinks in step with an MLflow tracking server.",
+    help="Keeps Prometheus, OpenTelemetry and JSON sinks in step with an MLflow tracking server.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
