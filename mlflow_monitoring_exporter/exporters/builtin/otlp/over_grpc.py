@@ -102,7 +102,7 @@ class GrpcTransport:
     def _refusal(self, error: grpc.RpcError) -> ExportError:
         code = error.code()
         details = " ".join(self._credentials.redact(error.details() or "").split())[:300]
-        text = f"{self.where} answered {code.name}: {details}"
+        text = f"{self.where}: {code.name}: {details}"
         wait = _retry_after(error)
         if code in _RETRYABLE or (code is _Code.RESOURCE_EXHAUSTED and wait is not None):
             return RetryableExportError(text, retry_after=wait)
