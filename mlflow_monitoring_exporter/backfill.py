@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.assembly import Progress
 from mlflow_monitoring_exporter.config.fields import since_ms
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.exporters.exposition import escaped, number
-from mlflow_monitoring_exporter.exporters.timeseries import Dated, spread, to_labels
+from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, Dated, spread, to_labels
 from mlflow_monitoring_exporter.model import Point, RunContext, Sample
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source, Wanted
@@ -152,7 +152,7 @@ class _Backfill:
         labels = dict(to_labels(sample, self._labels))
         name = labels.pop("__name__")
         pairs = ",".join(f'{label}="{escaped(value)}"' for label, value in labels.items())
-        dated = sorted((Dated(p.timestamp_ms, p.step, p.value, 0) for p in inside), key=lambda one: one.order)
+        dated = sorted((Dated(p.timestamp_ms, p.step, p.value, 0) for p in inside), key=BY_TIME)
         lines = [f"{name}{{{pairs}}} {number(one.value)} {_seconds(one.timestamp_ms)}\n" for one in spread(dated)]
         self._to.write("".join(lines).encode())
         self._samples += len(lines)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Literal
 
-from mlflow_monitoring_exporter.exporters.timeseries import Dated, Labels
+from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, Dated, Labels
 from mlflow_monitoring_exporter.model import Sample
 
 #: Milliseconds: a receiver without any window takes new series that are this old (half of a block in Prometheus).
@@ -17,7 +16,6 @@ _HEAD = 3_600_000
 _MANY = 10_000
 #: Samples whose times are remembered: those of two of the largest batches, so that one which is begun again is known.
 _RECENT = 20_000
-_ORDER = attrgetter("order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,10 @@ class Lateness:
             else:
                 in_time.append(one)
         if self._policy == "dead_letter":
-            return Judged(sorted(in_time, key=_ORDER), [one.place for one in late])
+            return Judged(sorted(in_time, key=BY_TIME), [one.place for one in late])
         begin = max(read_ms, newest + 1)
         in_time += [one._replace(timestamp_ms=begin + more) for more, one in enumerate(late)]
-        return Judged(sorted(in_time, key=_ORDER), [])
+        return Judged(sorted(in_time, key=BY_TIME), [])
 
     def sent(self, timed: Mapping[Labels, Sequence[Dated]], samples: Sequence[Sample]) -> None:
         """These were delivered; ``samples`` are those that their places mean."""

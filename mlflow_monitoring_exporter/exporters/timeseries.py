@@ -6,12 +6,14 @@ a snapshot, what was sent cannot be renamed when two short ones turn out to be e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mlflow_monitoring_exporter.model import Sample
 from mlflow_monitoring_exporter.surface.names import family_name
+
+K = TypeVar("K", bound=Hashable)
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each, sorted by name; ``__name__`` is one of them, and no value is empty."""
@@ -34,6 +36,10 @@ class Dated(NamedTuple):
         return self.timestamp_ms, self.step
 
 
+#: The key by which these are sorted.
+BY_TIME = attrgetter("order")
+
+
 def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
     """The labels of a sample's series; ``more`` gives way to those that say what it is."""
     labels = {
@@ -47,16 +53,21 @@ def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
 
 
 def to_series(samples: Iterable[Sample], more: Mapping[str, str]) -> dict[Labels, list[Dated]]:
-    """Samples by their series, in the order of time and step within each."""
-    found: dict[Labels, list[Dated]] = {}
+    """Samples by the labels of their series, in the order of time and step within each."""
+    return by_series(samples, lambda sample: to_labels(sample, more))
+
+
+def by_series(samples: Iterable[Sample], identity: Callable[[Sample], K]) -> dict[K, list[Dated]]:
+    """The same by whatever tells series apart; it is asked once for each run and key."""
+    found: dict[K, list[Dated]] = {}
     known: dict[tuple[int, str], list[Dated]] = {}  # most samples are of the run and key of the one before
     for place, sample in enumerate(samples):
         one = id(sample.run), sample.key
         if one not in known:
-            known[one] = found.setdefault(to_labels(sample, more), [])
+            known[one] = found.setdefault(identity(sample), [])
         known[one].append(Dated(sample.timestamp_ms, sample.step, sample.value, place))
     for series in found.values():
-        series.sort(key=attrgetter("order"))
+        series.sort(key=BY_TIME)
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import translate
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig
+from mlflow_monitoring_exporter.config.section import PatternFilter
 
 
 class Patterns:
@@ -19,13 +20,12 @@ class Patterns:
         return self._match(name) is not None
 
 
-class Selection:
-    """The operator's choice of experiments, metric keys and run tags."""
+class Selected:
+    """A choice of experiments and metric keys."""
 
-    def __init__(self, config: ExportConfig) -> None:
-        self._experiments = Patterns(config.experiments.include), Patterns(config.experiments.exclude)
-        self._metrics = Patterns(config.metrics.include), Patterns(config.metrics.exclude)
-        self._tags = Patterns(config.tags)
+    def __init__(self, experiments: PatternFilter, metrics: PatternFilter) -> None:
+        self._experiments = Patterns(experiments.include), Patterns(experiments.exclude)
+        self._metrics = Patterns(metrics.include), Patterns(metrics.exclude)
 
     def experiment(self, name: str) -> bool:
         include, exclude = self._experiments
@@ -34,6 +34,14 @@ class Selection:
     def metric(self, key: str) -> bool:
         include, exclude = self._metrics
         return key in include and key not in exclude
+
+
+class Selection(Selected):
+    """The operator's choice of experiments, metric keys and run tags."""
+
+    def __init__(self, config: ExportConfig) -> None:
+        super().__init__(config.experiments, config.metrics)
+        self._tags = Patterns(config.tags)
 
     def tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Only what is allowed out: run tags hold things like the diff of uncommitted code."""

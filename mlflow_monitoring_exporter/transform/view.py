@@ -20,28 +20,15 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig, Selec
 from mlflow_monitoring_exporter.model import Family, Point, RunContext, Sample, Snapshot
 from mlflow_monitoring_exporter.surface.names import Renaming
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
-from mlflow_monitoring_exporter.transform.select import Patterns
+from mlflow_monitoring_exporter.transform.select import Selected
 
 _ORDER = itemgetter(1, 2)
 """Step and time of a point."""
 
 
-class Selected:
-    """Whether an experiment and a key are selected."""
-
-    def __init__(self, config: SelectConfig) -> None:
-        chosen = config.experiments, config.metrics
-        self._chosen = [(Patterns(choice.include), Patterns(choice.exclude)) for choice in chosen]
-        #: The same for two that select the same; empty for everything.
-        self.fingerprint = "" if config == SelectConfig() else config.model_dump_json()
-
-    def experiment(self, name: str) -> bool:
-        include, exclude = self._chosen[0]
-        return name in include and name not in exclude
-
-    def metric(self, key: str) -> bool:
-        include, exclude = self._chosen[1]
-        return key in include and key not in exclude
+def _fingerprint(config: SelectConfig) -> str:
+    """The same for two that select the same; empty for everything."""
+    return "" if config == SelectConfig() else config.model_dump_json()
 
 
 class View:
@@ -49,10 +36,10 @@ class View:
 
     def __init__(self, config: BatchExporterConfig = BatchExporterConfig(type="any")) -> None:  # noqa: B008 - frozen
         """Everything as it is, unless ``config`` says otherwise."""
-        self._selected = Selected(config.select)
+        self._selected = Selected(config.select.experiments, config.select.metrics)
         self._sample = config.sample
         self._rename = Renaming(config.rename)
-        self.selection = self._selected.fingerprint
+        self.selection = _fingerprint(config.select)
 
     def wants(self, experiment_name: str, key: str) -> bool:
         """Whether it gets anything of a series."""
@@ -76,8 +63,8 @@ class SnapshotView:
     """What an exporter gets of a snapshot; families that stay stay the same objects."""
 
     def __init__(self, config: SelectConfig) -> None:
-        self._selected = Selected(config)
-        self._whole = not self._selected.fingerprint
+        self._selected = Selected(config.experiments, config.metrics)
+        self._whole = not _fingerprint(config)
         # By identity: a snapshot keeps the families that stay. The family is kept, so that its id stays its own.
         self._known: dict[int, tuple[Family, Family | None]] = {}
         self._last: tuple[Snapshot, Snapshot] | None = None

@@ -28,7 +28,7 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
-from mlflow_monitoring_exporter.exporters.timeseries import Dated, spread
+from mlflow_monitoring_exporter.exporters.timeseries import by_series, spread
 from mlflow_monitoring_exporter.http import display_url
 from mlflow_monitoring_exporter.model import Batch, Sample, nonfinite_name
 
@@ -89,12 +89,8 @@ class InfluxExporter:
 
     def _lines(self, payload: Batch) -> Iterator[str]:
         """A series takes one point for a time, the last that comes: those of one time are spread."""
-        series: dict[str, list[Dated]] = {}
-        for place, sample in enumerate(payload.samples):
-            dated = Dated(sample.timestamp_ms, sample.step, sample.value, place)
-            series.setdefault(self._measurement + _tags(sample), []).append(dated)
-        for head, points in series.items():
-            for dated in spread(sorted(points, key=lambda one: one.order)):
+        for head, points in by_series(payload.samples, lambda sample: self._measurement + _tags(sample)).items():
+            for dated in spread(points):
                 nonfinite = nonfinite_name(dated.value)
                 value = f"value={dated.value!r}" if nonfinite is None else f'nonfinite="{nonfinite}"'
                 yield f"{head} {value},step={dated.step}i {dated.timestamp_ms}"

@@ -40,6 +40,7 @@ from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExp
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import BasicAuth, Endpoint, HttpSettings
 from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
+from mlflow_monitoring_exporter.exporters.timeseries import JOB
 from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
 from mlflow_monitoring_exporter.model import Family, Snapshot
 
@@ -62,7 +63,7 @@ class PushgatewayConfig(HttpSettings, BasicAuth, ExporterConfig):
 
     type: Literal["pushgateway"]
     gateway: Annotated[HttpUrl, BeforeValidator(_with_scheme)] = Field(description="host:port, or a URL")
-    job_name: str = Field("mlflow_metrics", min_length=1, description="the label job of every series")
+    job_name: str = Field(JOB, min_length=1, description="the label job of every series")
 
 
 def _grouping(name: str, value: str) -> str:

@@ -20,7 +20,6 @@ what becomes of those that it does not take, is in docs/how-to/remote-write.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Annotated, Literal, Self
 
 import structlog
@@ -33,7 +32,7 @@ from mlflow_monitoring_exporter.errors import PartialExportError, PermanentExpor
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.exporters.lateness import Lateness
-from mlflow_monitoring_exporter.exporters.timeseries import JOB, Dated, Labels, spread, to_series
+from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, JOB, Dated, Labels, spread, to_series
 from mlflow_monitoring_exporter.exporters.write_request import Series, encode_v1, encode_v2
 from mlflow_monitoring_exporter.http import HttpResponse, display_url
 from mlflow_monitoring_exporter.model import Batch
@@ -51,7 +50,6 @@ _HEADERS = {
 }
 #: Milliseconds: clocks differ, but a sample that is further ahead of when it was read has a wrong time.
 _AHEAD = 600_000
-_ORDER = attrgetter("order")
 
 
 class RemoteWriteConfig(AuthenticatedHttp, BatchExporterConfig):
@@ -144,7 +142,7 @@ def _clamped(dated: list[Dated], read_ms: int) -> list[Dated]:
     past = [one for one in dated if one.timestamp_ms <= read_ms + _AHEAD]
     future = dated[len(past) :]
     now = (one._replace(timestamp_ms=read_ms + more) for more, one in enumerate(future))
-    return sorted([*past, *now], key=_ORDER)
+    return sorted([*past, *now], key=BY_TIME)
 
 
 plugin = ExporterPlugin(
