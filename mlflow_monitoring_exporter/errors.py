@@ -13,7 +13,9 @@
         UnauthorizedExportError   park: keep the queue, try again slowly, say so in readiness
         PermanentExportError      dead letter
         PartialExportError        acknowledge the rest, dead-letter ``rejected``
-      StateError                  durable state cannot be used
+      StateError                  durable state cannot be used now
+        StateRefusedError         not ready; a person must act (password, permission, no such database)
+        StateExpelledError        this replica was given up by the others; it joins again
         StateFullError            stop reading, keep delivering, not ready
         StateCorruptError         the file is damaged
 
@@ -115,6 +117,14 @@ class PartialExportError(ExportError):
 
 class StateError(MonitoringExporterError):
     """The state database cannot be used."""
+
+
+class StateRefusedError(StateError):
+    """The state database will not serve us until somebody changes something."""
+
+
+class StateExpelledError(StateError):
+    """The other replicas have given this one up, as it was not heard of for too long. Join again."""
 
 
 class StateFullError(StateError):

@@ -141,7 +141,7 @@ class Poller:
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
         started = time.monotonic()
-        self._database.check_file()
+        self._database.check()
         if not self._expected:
             self._queueing.expect()
             self._expected = True

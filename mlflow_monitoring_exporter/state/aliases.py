@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
+from mlflow_monitoring_exporter.state.bulk import insert
 from mlflow_monitoring_exporter.state.schema import alias
 
 
@@ -36,7 +36,7 @@ class Aliases:
         for model in {model for model, _ in gone}:
             tx.execute(alias.delete().where(self._mine, alias.c.model == model))
         if kept:
-            statement = insert(alias)
+            statement = insert(tx, alias)
             changed = {"version": statement.excluded.version, "changes": statement.excluded.changes}
             tx.execute(
                 statement.on_conflict_do_update(index_elements=["server", "model", "alias"], set_=changed),

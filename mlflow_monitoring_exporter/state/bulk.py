@@ -1,11 +1,26 @@
-"""Statements with thousands of rows, and queries that find as many."""
+"""Statements with thousands of rows, queries that find as many, and what each dialect has of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, Executable
+from sqlalchemy import ClauseElement, Connection, Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+#: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
+BINDS = 10_000
+
+
+def insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ``ON CONFLICT``, which both databases spell alike."""
+    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def alone(tx: Connection, table: Table) -> None:
+    """Let nobody else write to ``table`` until this transaction ends; SQLite lets one write at a time anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE")
 
 
 def raw_rows(tx: Connection, query: Executable) -> Sequence[tuple[Any, ...]]:

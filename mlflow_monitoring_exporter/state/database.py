@@ -1,26 +1,32 @@
-"""The state database: one SQLite file, opened safely.
+"""The state database: one SQLite file for one daemon, or a PostgreSQL schema for any number of them.
 
-Write-ahead log with ``synchronous=FULL``: a committed transaction survives power loss, and readers
-do not wait for the writer. Every write transaction starts with ``BEGIN IMMEDIATE``, so that it
-waits for its turn at the start instead of failing in the middle.
+::
+
+    sqlite:///exporter-state.db          state/store_file.py
+    postgresql://host/database           state/store_server.py
+
+A transaction of a replica holds on to the replica's own row: one that was given up by the others while it
+was frozen has none any more, and can write nothing (state/replicas.py).
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, select, text
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_monitoring_exporter.errors import StateCorruptError, StateError, StateFullError
-from mlflow_monitoring_exporter.state.file import create, state_path
-from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, meta, metadata
+from mlflow_monitoring_exporter.errors import StateExpelledError
+from mlflow_monitoring_exporter.state.schema import replica
+from mlflow_monitoring_exporter.state.store_file import StoreFile
+from mlflow_monitoring_exporter.state.store_server import StoreServer
 
-_BUSY_TIMEOUT_MS = 30_000
+
+def is_shared(url: str) -> bool:
+    """Whether many daemons may share the state at this address."""
+    return not url.startswith("sqlite:")
 
 
 class Database:
@@ -30,98 +36,54 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.path = state_path(url)
-        self._engine = self._open()
+        self._store = StoreServer(url) if is_shared(url) else StoreFile(url)
+        self.where = self._store.where
+        self._engine = self._store.engine
+        self._replica: int | None = None
+        with self._translated():
+            self._store.open()
+
+    def act_as(self, replica_id: int) -> None:
+        """Write only as long as this replica is not given up by the others."""
+        self._replica = replica_id
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that is committed whole at the end of the block, or not at all."""
+        """One transaction that is committed whole at the end of the block, or not at all.
+
+        Raises StateExpelledError when this replica was given up.
+        """
         with self._translated(), self._engine.begin() as connection:
+            if self._replica is not None:
+                # A heartbeat may pass this lock, to be given up has to wait.
+                fence = (
+                    select(replica.c.id).where(replica.c.id == self._replica).with_for_update(read=True, key_share=True)
+                )
+                if connection.execute(fence).first() is None:
+                    raise StateExpelledError("the other replicas have given this one up: it joins again as a new one")
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; never waits for a writer."""
         with self._translated(), self._engine.connect() as connection:
-            yield connection.execution_options(reading=True)
+            yield connection.execution_options(**self._store.reading)
 
     def copy_to(self, path: Path) -> None:
-        """A consistent copy of the whole database in a new file."""
-        with self._translated(), self._engine.connect() as connection:
-            source = connection.connection.driver_connection
-            target = sqlite3.connect(path)
-            try:
-                source.backup(target)  # type: ignore[union-attr]
-            finally:
-                target.close()
+        """A consistent copy of the whole database in a new SQLite file."""
+        with self._translated():
+            self._store.copy_to(path)
 
-    def check_file(self) -> None:
-        """Raise StateCorruptError when the file was removed or replaced: what is written now would be lost."""
-        try:
-            same = self.path.stat().st_ino == self._inode
-        except OSError:
-            same = False
-        if not same:
-            raise StateCorruptError(f"the state file {self.path} was removed or replaced by somebody else")
+    def check(self) -> None:
+        """Raise StateCorruptError when what is written now would be lost, as in a file that was removed."""
+        self._store.check()
 
     def close(self) -> None:
         self._engine.dispose()
-
-    def _open(self) -> Engine:
-        engine = create_engine(f"sqlite:///{self.path}")
-        event.listen(engine, "connect", _configure)
-        event.listen(engine, "begin", _begin)
-        create(self.path)
-        self._inode = self.path.stat().st_ino
-        with self._translated(), engine.begin() as connection:
-            self._check(connection)
-            metadata.create_all(connection)
-            found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
-            if found is None:
-                connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
-            elif found != str(SCHEMA_VERSION):
-                raise StateError(
-                    f"the state file {self.path} has schema version {found}, this release needs {SCHEMA_VERSION}: "
-                    "move it aside to start afresh, or use the release that wrote it"
-                )
-        return engine
-
-    def _check(self, connection: Connection) -> None:
-        """Whether the file is whole."""
-        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-        if found != "ok":
-            raise StateCorruptError(f"the state file {self.path} is damaged ({found})")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise self._operational(error) from error
-        except DatabaseError as error:
-            raise StateCorruptError(f"the state file {self.path} is damaged ({error.orig})") from error
         except SQLAlchemyError as error:
-            raise StateError(f"the state file {self.path} cannot be used: {error}") from error
-
-    def _operational(self, error: OperationalError) -> StateError:
-        said = str(error.orig)
-        if "full" in said:
-            return StateFullError(f"the disk under the state file {self.path} is full")
-        return StateError(f"the state file {self.path} cannot be used: {said}")
-
-
-def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    # The driver must not begin transactions by itself: see _begin.
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+            raise self._store.explained(error) from error

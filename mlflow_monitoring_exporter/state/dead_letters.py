@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from mlflow_monitoring_exporter.model import Sample
+from mlflow_monitoring_exporter.state import lanes
 from mlflow_monitoring_exporter.state.codec import decode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import move
@@ -61,12 +63,14 @@ class DeadLetters:
                 tx.execute(
                     outbox.insert().values(
                         exporter=row.exporter,
+                        lane=row.lane,
                         batch_id=row.batch_id,
                         created_ms=row.created_ms,
                         samples=row.samples,
                         payload=row.payload,
                     )
                 )
+                lanes.add(tx, row.exporter, row.lane, 1)
                 size = len(row.payload)
                 move(tx, row.exporter, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
                 moved += row.samples
@@ -82,7 +86,7 @@ class DeadLetters:
         return lost
 
     @staticmethod
-    def _taken(tx: Connection, numbers: Sequence[int]) -> Iterator[Row[tuple[object, ...]]]:
+    def _taken(tx: Connection, numbers: Sequence[int]) -> Iterator[Row[Any]]:
         for number in numbers:
             row = tx.execute(dead_letter.delete().where(dead_letter.c.id == number).returning(*dead_letter.c)).first()
             if row is not None:

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import RunGauges, RunStatus
-from mlflow_monitoring_exporter.state.bulk import raw_rows
+from mlflow_monitoring_exporter.state.bulk import BINDS, raw_rows
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import BINDS, loaded
+from mlflow_monitoring_exporter.state.mirror import loaded
 from mlflow_monitoring_exporter.state.schema import run, series
 
 #: Runs whose values are read together.

@@ -13,17 +13,13 @@ from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run
-from mlflow_monitoring_exporter.state.bulk import execute_many
+from mlflow_monitoring_exporter.state.bulk import BINDS, execute_many, insert
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
-from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
-
-#: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
-BINDS = 10_000
+from mlflow_monitoring_exporter.state.tails import NEW, UNREAD, tail_from
 
 #: MLflow logs these keys by itself, from a thread of its own.
 _SYSTEM = "system/"
@@ -82,7 +78,7 @@ class Mirror:
         self._database = database
         self.identity = identity
         with database.write() as tx:
-            tx.execute(insert(server).values(identity=identity).on_conflict_do_nothing())
+            tx.execute(insert(tx, server).values(identity=identity).on_conflict_do_nothing())
             self.server: int = tx.execute(select(server.c.id).where(server.c.identity == identity)).scalar_one()
 
     def record(self, tx: Connection, page: Sequence[Selected], met_in: int, *, count: bool) -> list[str]:
@@ -119,7 +115,8 @@ class Mirror:
         if unchanged and count:
             for some in batches(unchanged, BINDS):
                 tx.execute(update(run).where(run.c.id.in_(some), run.c.round < met_in).values(round=met_in))
-        moved = self._record_series(tx, page, pks, [row.id for row in known.values()])
+        experiments = self._experiments(tx, {item.run.experiment_id for item in page})
+        moved = self._record_series(tx, page, pks, [row.id for row in known.values()], experiments)
         differ = {row["run_id"] for row in (*fresh, *changed)}
         return [item.run.run_id for item in page if item.run.run_id in differ or pks[item.run.run_id] in moved]
 
@@ -199,9 +196,25 @@ class Mirror:
             return {}
         return {row.run_id: row.id for row in tx.execute(run.insert().returning(run.c.run_id, run.c.id), rows)}
 
+    def _experiments(self, tx: Connection, experiment_ids: Collection[str]) -> Mapping[str, int]:
+        """The numbers of these experiments; one that nobody has heard of yet gets one."""
+        mine = experiment.c.server == self.server
+        query = select(experiment.c.experiment_id, experiment.c.id).where(mine)
+        query = query.where(experiment.c.experiment_id.in_(experiment_ids))
+        known = {row.experiment_id: row.id for row in tx.execute(query)}
+        blank = {"server": self.server, "name": "", "watched": False, "present": False}
+        if new := [{**blank, "experiment_id": i} for i in experiment_ids if i not in known]:
+            tx.execute(experiment.insert(), new)
+            known = {row.experiment_id: row.id for row in tx.execute(query)}
+        return known
+
     @staticmethod
     def _record_series(
-        tx: Connection, page: Sequence[Selected], pks: Mapping[str, int], known_pks: Sequence[int]
+        tx: Connection,
+        page: Sequence[Selected],
+        pks: Mapping[str, int],
+        known_pks: Sequence[int],
+        experiments: Mapping[str, int],
     ) -> set[int]:
         """The runs with a series that is new, moved, or no longer selected."""
         known = _known_series(tx, known_pks)
@@ -219,7 +232,8 @@ class Mirror:
                 value = stored(point.value)
                 values = {"step": point.step, "timestamp_ms": point.timestamp_ms, "value": value}
                 if row is None:
-                    fresh.append({**values, **UNREAD, "shown": True, "run": run_pk, "key": point.key})
+                    ours = {"run": run_pk, "experiment": experiments[selected.run.experiment_id]}
+                    fresh.append({**values, **NEW, **ours, "shown": True, "key": point.key})
                 elif row != _Known(row.pk, point.step, point.timestamp_ms, value, shown=True):
                     forward = point.step >= row.step
                     (moved if forward else restarted).append({**values, "pk": row.pk, "from": row.step})

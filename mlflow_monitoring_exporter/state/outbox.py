@@ -21,8 +21,11 @@ from sqlalchemy import Connection, func, select, update
 
 from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.model import Batch, Sample
+from mlflow_monitoring_exporter.state import lanes
+from mlflow_monitoring_exporter.state.bulk import alone
 from mlflow_monitoring_exporter.state.codec import encode, freeze, part, thaw
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.lanes import NO_LANE
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, meta, outbox, series
 
@@ -67,6 +70,7 @@ class Outbox:
         """
         names = tuple(names)
         with self._database.write() as tx:
+            alone(tx, exporter)
             bits: dict[str, int] = {name: bit for bit, name in tx.execute(select(exporter.c.bit, exporter.c.name))}
             for name in names:
                 if name not in bits:
@@ -91,9 +95,8 @@ class Outbox:
         tx.execute(meta.delete().where(meta.c.key == key))
         tx.execute(meta.insert().values(key=key, value=selection))
         others = ~(1 << bit)
-        tx.execute(
-            update(series).values(mask=series.c.mask.bitwise_and(others), base=series.c.base.bitwise_and(others))
-        )
+        cleared = {"mask": series.c.mask.bitwise_and(others), "base": series.c.base.bitwise_and(others)}
+        tx.execute(update(series).values({**cleared, "revision": series.c.revision + 1}))
 
     def first_loads(self) -> Mapping[int, int]:
         """Of each exporter whose first load is not over, by bit: from which time on it wants points."""
@@ -107,7 +110,7 @@ class Outbox:
             tx.execute(update(exporter).where(exporter.c.bit.in_(bits)).values(since_ms=None))
 
     @staticmethod
-    def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int) -> None:
+    def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, lane: int = NO_LANE) -> None:
         """Queue ``samples`` for one exporter as part of the caller's transaction."""
         created_ms = _now_ms()
         frozen = list(freeze(samples, batch_size=batch_size, created_ms=created_ms))
@@ -116,6 +119,7 @@ class Outbox:
         rows = [
             {
                 "exporter": bit,
+                "lane": lane,
                 "batch_id": batch.batch_id,
                 "created_ms": created_ms,
                 "samples": len(batch.samples),
@@ -124,17 +128,20 @@ class Outbox:
             for batch, payload in frozen
         ]
         tx.execute(outbox.insert(), rows)
+        lanes.add(tx, bit, lane, len(rows))
         count, size = len(samples), sum(len(payload) for _, payload in frozen)
         move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
 
-    def head(self, bit: int) -> QueuedBatch | None:
-        """The oldest batch that waits for this exporter; it stays queued."""
+    def head(self, bit: int, lane: int | None = None) -> QueuedBatch | None:
+        """The oldest batch that waits for this exporter, or in one lane of it; it stays queued."""
         query = (
             select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.payload)
             .where(outbox.c.exporter == bit)
             .order_by(outbox.c.id)
             .limit(1)
         )
+        if lane is not None:
+            query = query.where(outbox.c.lane == lane)
         with self._database.read() as tx:
             row = tx.execute(query).first()
         if row is None:
@@ -146,17 +153,17 @@ class Outbox:
         with self._database.write() as tx:
             taken = self._take(tx, queued)
             if taken is not None:
-                move(tx, taken, delivered=len(queued.batch.samples))
+                move(tx, taken[0], delivered=len(queued.batch.samples))
 
     def set_aside(self, queued: QueuedBatch, refusals: Mapping[Refusal, Sequence[int]]) -> None:
         """Move the samples at these indexes to the dead letters; the platform has the others."""
         with self._database.write() as tx:
-            bit = self._take(tx, queued)
-            if bit is None:
+            taken = self._take(tx, queued)
+            if taken is None:
                 return
-            dead = 0
+            bit, dead = taken[0], 0
             for refusal, indexes in refusals.items():
-                self._bury(tx, bit, queued.batch, refusal, indexes)
+                self._bury(tx, taken, queued.batch, refusal, indexes)
                 dead += len(indexes)
             move(tx, bit, dead_lettered=dead, dead=dead, delivered=len(queued.batch.samples) - dead)
 
@@ -171,12 +178,15 @@ class Outbox:
         """Drop at least ``size`` bytes from the head of one queue; how many samples those were."""
         freed = dropped = 0
         while freed < size:
-            query = select(outbox.c.id, outbox.c.samples, func.length(outbox.c.payload)).where(outbox.c.exporter == bit)
-            row = tx.execute(query.order_by(outbox.c.id).limit(1)).first()
+            query = select(outbox.c.id, outbox.c.samples, outbox.c.lane, func.length(outbox.c.payload))
+            oldest = query.where(outbox.c.exporter == bit).order_by(outbox.c.id).limit(1)
+            # In a cluster somebody else may just take it.
+            row = tx.execute(oldest.with_for_update()).first()
             if row is None:
                 break
-            place, samples, length = row
+            place, samples, lane, length = row
             tx.execute(outbox.delete().where(outbox.c.id == place))
+            lanes.add(tx, bit, lane, -1)
             move(tx, bit, queued=-samples, queued_batches=-1, queued_bytes=-length, overflowed=samples)
             freed, dropped = freed + length, dropped + samples
         return dropped
@@ -188,22 +198,25 @@ class Outbox:
         return next(ledger for ledger in ledgers(self._database) if ledger.name == name)
 
     @staticmethod
-    def _take(tx: Connection, queued: QueuedBatch) -> int | None:
-        """Delete the row; its exporter's bit, None when it was gone already."""
-        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.payload)
+    def _take(tx: Connection, queued: QueuedBatch) -> tuple[int, int] | None:
+        """Delete the row; its exporter's bit and its lane, None when it was gone already."""
+        size = func.length(outbox.c.payload).label("size")
+        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.lane, size)
         row = tx.execute(gone).first()
         if row is None:
             return None
-        bit: int = row.exporter
-        move(tx, bit, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-len(row.payload))
-        return bit
+        lanes.add(tx, row.exporter, row.lane, -1)
+        move(tx, row.exporter, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-row.size)
+        return row.exporter, row.lane
 
     @staticmethod
-    def _bury(tx: Connection, bit: int, batch: Batch, refusal: Refusal, indexes: Sequence[int]) -> None:
+    def _bury(tx: Connection, whose: tuple[int, int], batch: Batch, refusal: Refusal, indexes: Sequence[int]) -> None:
+        bit, lane = whose
         dead = part(batch, indexes)
         tx.execute(
             dead_letter.insert().values(
                 exporter=bit,
+                lane=lane,
                 batch_id=dead.batch_id,
                 created_ms=batch.created_ms,
                 first_ms=refusal.first_ms,

@@ -2,7 +2,11 @@
 
 ::
 
-    next(...) -> the reader's points -> unseen, enqueue, complete     (one transaction)
+    next(...) -> the reader's points -> hold, unseen, enqueue, complete     (one transaction)
+
+In a cluster the mirror may move on while a history is read, and a replica that was frozen may read what
+another one reads. So a transaction first holds its series, one after the other gets its turn; and a
+series of which anything became unread meanwhile is not complete.
 
 A series becomes pending when its latest point moves (state/mirror.py), when a change feed names it
 (``touch``), and when it is its turn to be read again as a whole (``recheck``, ``reset``).
@@ -15,35 +19,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, case, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, case, exists, func, select, text, update
 
+from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import Point, RunContext
-from mlflow_monitoring_exporter.state.bulk import execute_many
+from mlflow_monitoring_exporter.state.bulk import BINDS, execute_many, insert
 from mlflow_monitoring_exporter.state.codec import point_hash
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
 from mlflow_monitoring_exporter.state.schema import experiment, run, seen, series, server
 from mlflow_monitoring_exporter.state.tails import UNREAD, tail_from
 
-#: One JSON list of pairs instead of two variables for each: a seventh of the time.
-_SEEN = text(
-    "SELECT seen.series, seen.point, seen.mask FROM json_each(:pairs) AS pair CROSS JOIN seen "
-    "ON seen.series = json_extract(pair.value, '$[0]') AND seen.point = json_extract(pair.value, '$[1]')"
-)
+#: One list of pairs instead of two variables for each: a seventh of the time.
+_SEEN = {
+    "sqlite": text(
+        "SELECT seen.series, seen.point, seen.mask FROM json_each(:pairs) AS pair CROSS JOIN seen "
+        "ON seen.series = json_extract(pair.value, '$[0]') AND seen.point = json_extract(pair.value, '$[1]')"
+    ),
+    "postgresql": text(
+        "SELECT seen.series, seen.point, seen.mask FROM unnest(CAST(:series AS bigint[]), CAST(:points AS bigint[])) "
+        "AS pair (series, point) JOIN seen ON seen.series = pair.series AND seen.point = pair.point"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PendingSeries:
     """A series of which something may not have been queued yet.
 
-    ``from_step`` says from which step on; None means all of it.
+    ``from_step`` says from which step on; None means all of it. ``revision`` counts how often the series
+    had become unread.
     """
 
     series_id: int
     context: RunContext
     latest: Point
     from_step: int | None
+    revision: int
 
 
 class Pending:
@@ -98,18 +110,23 @@ class Pending:
             tx.execute(update(server).where(mine).values(recheck_after=after))
         return sum(chosen.values())
 
-    def next(self, active: int, *, after: int = 0, limit: int = 2000) -> list[PendingSeries]:
+    def next(
+        self, active: int, *, after: int = 0, limit: int = 2000, experiment: int | None = None
+    ) -> list[PendingSeries]:
         """Series of which something was not queued for each of the bits ``active``.
 
-        At most ``limit`` of them, in the order of their ids, which are larger than ``after``.
+        At most ``limit`` of them, in the order of their ids, which are larger than ``after``. Those of one
+        ``experiment``, by its number, or of all.
         """
         s = series.c
         query = (
-            select(s.id, s.run, s.key, s.step, s.timestamp_ms, s.value, s.mask, s.base, s.from_step)
+            select(s.id, s.run, s.key, s.step, s.timestamp_ms, s.value, s.mask, s.base, s.from_step, s.revision)
             .where(s.pending, s.shown, s.mask.bitwise_and(active) != active)
             .order_by(s.id)
             .limit(limit)
         )
+        if experiment is not None:
+            query = query.where(s.experiment == experiment)
         with self._database.read() as tx:
             # Not joined with their runs: then SQLite would rather sort all series than use the index of pending ones.
             while rows := tx.execute(query.where(s.id > after)).all():
@@ -119,12 +136,36 @@ class Pending:
                 after = rows[-1].id
         return []
 
-    def count(self) -> int:
-        """How many series are pending."""
+    def experiments(self, active: int) -> list[int]:
+        """The watched experiments, by number, that have a series of which something was not queued for ``active``."""
+        s = series.c
+        waiting = exists().where(
+            s.experiment == experiment.c.id, s.pending, s.shown, s.mask.bitwise_and(active) != active
+        )
+        mine = experiment.c.server == self._mirror.server
         with self._database.read() as tx:
-            query = select(func.count()).select_from(series).where(series.c.pending, self._series)
+            return list(tx.execute(select(experiment.c.id).where(mine, experiment.c.watched, waiting)).scalars())
+
+    def count(self, experiment: int | None = None) -> int:
+        """How many series are pending, of one experiment or of all."""
+        which = self._series if experiment is None else series.c.experiment == experiment
+        with self._database.read() as tx:
+            query = select(func.count()).select_from(series).where(series.c.pending, which)
             number: int = tx.execute(query).scalar_one()
             return number
+
+    @staticmethod
+    def hold(tx: Connection, series_ids: Iterable[int]) -> None:
+        """Keep everybody else from queueing points of these series until this transaction ends.
+
+        SQLite lets one write at a time anyway.
+        """
+        if tx.dialect.name == "sqlite":
+            return
+        for some in batches(sorted(series_ids), BINDS):
+            # In one order everywhere, or two would wait for each other.
+            query = select(series.c.id).where(series.c.id.in_(some)).order_by(series.c.id)
+            tx.execute(query.with_for_update(key_share=True))
 
     @staticmethod
     def unseen(
@@ -147,18 +188,22 @@ class Pending:
                 if not mask >> bit & 1:
                     fresh[series_id][bit].append(point)
             rows.append({"series": series_id, "point": digest, "mask": mask | active})
-        statement = insert(seen)
+        statement = insert(tx, seen)
         update_mask = {"mask": statement.excluded.mask}
         execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
         return [fresh.pop(series_id, {}) for series_id, _, _ in read]
 
     @staticmethod
     def complete(tx: Connection, read: Iterable[PendingSeries], active: int, wanted: int) -> None:
-        """All of these series is queued for ``active``; with that, those who are ``wanted`` may have all."""
-        rows = [{"pk": item.series_id} for item in read]
+        """All of these series is queued for ``active``; with that, those who are ``wanted`` may have all.
+
+        Not of one that became unread again since it was found pending.
+        """
+        rows = [{"pk": item.series_id, "then": item.revision} for item in read]
         marked = series.c.mask.bitwise_or(active)
         pending = marked.bitwise_and(wanted) != wanted
-        statement = update(series).where(series.c.id == bindparam("pk")).values(mask=marked, pending=pending)
+        same = (series.c.id == bindparam("pk")) & (series.c.revision == bindparam("then"))
+        statement = update(series).where(same).values(mask=marked, pending=pending)
         execute_many(tx, statement, rows)
 
     def _contexts(self, tx: Connection, pks: Collection[int]) -> dict[int, RunContext]:
@@ -199,7 +244,7 @@ class Pending:
 def _pending(row: Any, context: RunContext, active: int) -> PendingSeries:
     latest = Point(row.key, row.step, row.timestamp_ms, loaded(row.value))
     whole = active & ~row.mask & ~row.base
-    return PendingSeries(row.id, context, latest, None if whole else row.from_step)
+    return PendingSeries(row.id, context, latest, None if whole else row.from_step, row.revision)
 
 
 def _affordable(tx: Connection, pks: Sequence[int], points: int) -> dict[int, int]:
@@ -218,10 +263,11 @@ def _affordable(tx: Connection, pks: Sequence[int], points: int) -> dict[int, in
 
 def _seen(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """Which of these ``(series, point)`` were queued, and for whom."""
-    return {
-        (series_id, digest): mask
-        for series_id, digest, mask in tx.execute(_SEEN, {"pairs": orjson.dumps(pairs).decode()})
-    }
+    given: dict[str, Any] = {"pairs": orjson.dumps(pairs).decode()}
+    if tx.dialect.name == "postgresql":
+        given = {"series": [series_id for series_id, _ in pairs], "points": [digest for _, digest in pairs]}
+    found = tx.execute(_SEEN[tx.dialect.name], given)
+    return {(series_id, digest): mask for series_id, digest, mask in found}
 
 
 def _top(run_id: str, parents: Mapping[str, str | None]) -> str:

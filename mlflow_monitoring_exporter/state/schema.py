@@ -5,13 +5,17 @@
     server -- experiment -- run -- series -- seen        what MLflow holds, and what was read of it
     server -- alias                                      the model registry's
     exporter -- outbox, dead_letter                      what is on its way
+    replica -- server, lane                              in a cluster: who is alive, and what is whose
 
 Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
 has been queued for that exporter. A bit in ``series.mask`` says that its whole history up to
 ``series``'s own latest point has been, a bit in ``series.base`` that all of it below ``from_step``
 has. So a new exporter gets everything, an old one nothing twice, and of a series that moved only
 its tail is read. Runs that are deleted or no longer selected keep their rows, only not ``present``:
-should they come back, what was sent of them is not sent again.
+should they come back, what was sent of them is not sent again. Experiments do the same.
+
+One SQLite file is one daemon's, and has neither replicas nor lanes. A PostgreSQL database is shared by
+any number of them (state/replicas.py, state/lanes.py).
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    DateTime,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -28,21 +34,61 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
+    func,
     text,
 )
 
-#: Raised with every incompatible change; a file of another version is refused with advice.
-SCHEMA_VERSION = 4
+#: Raised with every incompatible change; a file of another version is refused with advice. PostgreSQL is
+#: brought up to date instead, by state/migrations.
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
+#: SQLite numbers rows by a column that is called INTEGER, and nothing else.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class _Words(TypeDecorator[str]):
+    """Any text. PostgreSQL takes all characters but U+0000, which is written as U+0001 and a zero there."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace("\x01", "\x011").replace("\x00", "\x010")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace("\x010", "\x00").replace("\x011", "\x01")
+
+
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+replica = Table(
+    "replica",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False),  # its host and process, for people
+    Column("joined", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("heartbeat", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    sqlite_autoincrement=True,
+)
+
+
+def _owner() -> Column[int]:
+    """Whose it is: nobody's as soon as that replica is gone."""
+    return Column("owner", ForeignKey("replica.id", ondelete="SET NULL"), nullable=True)
+
 
 server = Table(
     "server",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Id, primary_key=True),
     Column("identity", Text, nullable=False, unique=True),
     Column("since_ms", BigInteger),  # when the last poll that was whole began; NULL before the first
     Column("mark", Text, nullable=False, server_default=""),  # the source's own cursor at that time
@@ -55,25 +101,29 @@ server = Table(
     Column("load_mark", Text),
     Column("sweep_round", Integer),
     Column("sweep_position", Text),
-    Column("recheck_after", Integer, nullable=False, server_default="0"),  # the run whose histories were reread last
+    Column("recheck_after", _Id, nullable=False, server_default="0"),  # the run whose histories were reread last
+    _owner(),  # who polls it, and shows its gauges
 )
 
 experiment = Table(
     "experiment",
     metadata,
-    Column("server", ForeignKey("server.id"), primary_key=True),
-    Column("experiment_id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("id", _Id, primary_key=True),
+    Column("server", ForeignKey("server.id"), nullable=False),
+    Column("experiment_id", Text, nullable=False),
+    Column("name", _Words, nullable=False),
     Column("watched", Boolean, nullable=False),  # one of the newest, whose runs are mirrored
     Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
+    Column("present", Boolean, nullable=False),
+    UniqueConstraint("server", "experiment_id"),
 )
 
 alias = Table(
     "alias",
     metadata,
     Column("server", ForeignKey("server.id"), primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("alias", Text, primary_key=True),
+    Column("model", _Words, primary_key=True),
+    Column("alias", _Words, primary_key=True),
     Column("version", Integer),  # of the model; NULL once the alias is removed
     Column("changes", Integer, nullable=False),  # since it was first seen
 )
@@ -81,22 +131,22 @@ alias = Table(
 run = Table(
     "run",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Id, primary_key=True),
     Column("server", ForeignKey("server.id"), nullable=False),
     Column("run_id", Text, nullable=False),
     Column("experiment_id", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", _Words, nullable=False),
     Column("status", Text, nullable=False),
     Column("start_ms", BigInteger),
     Column("end_ms", BigInteger),
-    Column("parent_run_id", Text),
+    Column("parent_run_id", _Words),
     Column("tags", Text, nullable=False),  # a JSON object, only tags that are allowed out
     Column("labels", Text, nullable=False),  # a JSON object, the labels that the operator added to its gauges
     Column("last_ms", BigInteger),  # its newest metric that is not a system metric
     Column("alive_ms", BigInteger),  # its newest metric
     Column("gap_ms", BigInteger),  # the usual time between two values of last_ms; NULL before there are two
-    Column("tagged_stage", Text, nullable=False),
-    Column("registry_stage", Text, nullable=False),
+    Column("tagged_stage", _Words, nullable=False),
+    Column("registry_stage", _Words, nullable=False),
     Column("present", Boolean, nullable=False),
     Column("round", Integer, nullable=False),  # the last load or sweep that met this run
     Column("recheck", Boolean, nullable=False),  # it ended: what came out of order is still to be found
@@ -109,8 +159,9 @@ Index("run_recheck", run.c.id, sqlite_where=text("recheck = 1"), postgresql_wher
 series = Table(
     "series",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Id, primary_key=True),
     Column("run", ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
+    Column("experiment", ForeignKey("experiment.id"), nullable=False),
     Column("key", Text, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
@@ -120,10 +171,13 @@ series = Table(
     Column("from_step", BigInteger, nullable=False),
     Column("pending", Boolean, nullable=False),  # some exporter may miss some point
     Column("shown", Boolean, nullable=False),  # false once its key is no longer selected
+    Column("revision", BigInteger, nullable=False),  # counts how often it became unread
     UniqueConstraint("run", "key"),
 )
 # As queries say it: SQLite uses a partial index only for the same words.
-Index("series_pending", series.c.id, sqlite_where=text("pending = 1"), postgresql_where=series.c.pending)
+Index("series_pending", series.c.id, sqlite_where=text("pending = 1")).ddl_if("sqlite")
+# One experiment at a time is read by one replica of many.
+Index("series_waiting", series.c.experiment, series.c.id, postgresql_where=series.c.pending).ddl_if("postgresql")
 
 seen = Table(
     "seen",
@@ -154,27 +208,43 @@ exporter = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True),  # the order of delivery within an exporter
+    Column("id", _Id, primary_key=True),  # the order of delivery within an exporter
     Column("exporter", ForeignKey("exporter.bit"), nullable=False),
+    Column("lane", _Id, nullable=False),  # in a cluster the order within an experiment: its id; else 0
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Index("outbox_order", "exporter", "id"),
+    Index("outbox_lane", "exporter", "lane", "id").ddl_if("postgresql"),
     sqlite_autoincrement=True,  # an id is never used twice, so order survives an emptied queue
+)
+
+lane = Table(
+    "lane",
+    metadata,
+    Column("exporter", ForeignKey("exporter.bit"), primary_key=True),
+    Column("lane", _Id, primary_key=True, autoincrement=False),
+    Column("waiting", Integer, nullable=False),  # batches
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # who was served longest ago is served next
+    _owner(),  # who delivers it
+)
+Index("lane_free", lane.c.exporter, lane.c.turn, postgresql_where=lane.c.owner.is_(None) & (lane.c.waiting > 0)).ddl_if(
+    "postgresql"
 )
 
 dead_letter = Table(
     "dead_letter",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Id, primary_key=True),
     Column("exporter", ForeignKey("exporter.bit"), nullable=False),
+    Column("lane", _Id, nullable=False),
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("first_ms", BigInteger, nullable=False),  # the first and the last attempt to deliver it
     Column("last_ms", BigInteger, nullable=False),
     Column("status", Integer),  # of an HTTP answer
-    Column("reason", Text, nullable=False),
+    Column("reason", _Words, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     sqlite_autoincrement=True,

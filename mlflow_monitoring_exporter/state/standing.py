@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from mlflow_monitoring_exporter.batches import batches
+from mlflow_monitoring_exporter.state.bulk import BINDS, insert
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, server
 
@@ -65,7 +67,7 @@ class Standing:
         """Where the last whole poll stood."""
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()
-            known = tx.execute(select(experiment).where(self._mine)).all()
+            known = tx.execute(select(experiment).where(self._mine, experiment.c.present)).all()
         return Stood(
             row.since_ms,
             row.mark,
@@ -78,7 +80,6 @@ class Standing:
         self._set(tx, since_ms=new.since_ms, mark=new.mark, selection=new.selection)
         if old.experiments == new.experiments:
             return False
-        tx.execute(experiment.delete().where(self._mine))
         rows = [
             {
                 "server": self._number,
@@ -86,11 +87,19 @@ class Standing:
                 "name": known.name,
                 "watched": known.watched,
                 "activity_ms": known.activity_ms,
+                "present": True,
             }
             for experiment_id, known in new.experiments.items()
+            if old.experiments.get(experiment_id) != known
         ]
         if rows:
-            tx.execute(experiment.insert(), rows)
+            statement = insert(tx, experiment)
+            changed = {name: statement.excluded[name] for name in ("name", "watched", "activity_ms", "present")}
+            unique = ["server", "experiment_id"]
+            tx.execute(statement.on_conflict_do_update(index_elements=unique, set_=changed), rows)
+        for some in batches(sorted(old.experiments.keys() - new.experiments.keys()), BINDS):
+            gone = update(experiment).where(self._mine, experiment.c.experiment_id.in_(some))
+            tx.execute(gone.values(present=False, watched=False))
         return _shown(old) != _shown(new)
 
     def load(self, tx: Connection, key: str, *, since_ms: int, mark: str) -> tuple[Round, bool]:

@@ -9,8 +9,10 @@ from sqlalchemy import ColumnElement, case
 
 from mlflow_monitoring_exporter.state.schema import series
 
-#: Nobody has anything of it, as far as is known.
-UNREAD: Mapping[str, int | bool] = {"mask": 0, "base": 0, "from_step": 0, "pending": True}
+#: A new series: nobody has anything of it.
+NEW: Mapping[str, int | bool] = {"mask": 0, "base": 0, "from_step": 0, "pending": True, "revision": 0}
+#: The same of one that is known: as far as is known, nobody has anything of it.
+UNREAD: Mapping[str, Any] = {**NEW, "revision": series.c.revision + 1}
 
 
 def tail_from(step: ColumnElement[int]) -> dict[str, Any]:
@@ -26,4 +28,5 @@ def tail_from(step: ColumnElement[int]) -> dict[str, Any]:
         "base": series.c.mask.bitwise_or(series.c.base),
         "mask": 0,
         "pending": True,
+        "revision": series.c.revision + 1,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -508,10 +509,10 @@ class TestPollJob:
         assert readiness.ready
 
     def test_a_state_file_that_is_gone_is_told_and_a_new_one_asked_for(
-        self, world: World, readiness: Readiness, metrics: SelfMetrics
+        self, world: World, readiness: Readiness, metrics: SelfMetrics, tmp_path: Path
     ) -> None:
         job = self.job(world, readiness, metrics)
-        world.database.path.unlink()
+        (tmp_path / "state.db").unlink()
         job()
         assert "was removed or replaced" in readiness.report()["state"].reason
         assert self.damaged == 1

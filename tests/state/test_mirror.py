@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunGauges, RunStatus
 from mlflow_monitoring_exporter.state import standing
@@ -19,6 +17,7 @@ from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
 from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
 from mlflow_monitoring_exporter.state.standing import KnownExperiment, Standing
+from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
 
@@ -81,13 +80,6 @@ class State:
             for bit in bits:
                 fresh[bit] += new[bit]
         return fresh
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/state.db")
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -326,18 +318,15 @@ def test_two_servers_share_a_state_file_without_mixing(database: Database) -> No
 class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
     """Points arrive in any order, two exporters come and fall behind: each gets each point exactly once."""
 
+    kept: ClassVar[States]
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
-        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.database = self.kept.empty()
         self.state = State(self.database)
         self.points: dict[tuple[int, int], Point] = {}
         self.got: dict[int, list[Point]] = {0: [], 1: []}
         self.reader = 0
-
-    def teardown(self) -> None:
-        self.database.close()
-        self.directory.cleanup()
 
     @rule(step=st.integers(-3, 8), time=st.integers(0, 2))
     def log(self, step: int, time: int) -> None:
@@ -373,8 +362,10 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
             assert len(got) == len(set(got))
 
 
-TestEverySeenPointIsQueuedOnce = EverySeenPointIsQueuedOnce.TestCase
-TestEverySeenPointIsQueuedOnce.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+def test_every_point_is_queued_once_for_each_exporter(kept: States) -> None:
+    often = settings(max_examples=40, stateful_step_count=20, deadline=None)
+    EverySeenPointIsQueuedOnce.kept = kept
+    run_state_machine_as_test(EverySeenPointIsQueuedOnce, settings=often)
 
 
 def test_a_sweep_that_began_before_a_load_does_not_undo_it(state: State) -> None:
@@ -387,3 +378,13 @@ def test_a_sweep_that_began_before_a_load_does_not_undo_it(state: State) -> None
         state.mirror.record(tx, [selected(point, status="FINISHED")], sweep.number, count=True)
         load, _ = state.standing.load(tx, "all", since_ms=1, mark="")
         assert state.mirror.settle(tx, ["1"], load.number) == []
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\x01", "\x00\x01\x000\x011", "\x010"])
+def test_a_name_may_hold_what_postgresql_cannot_store(state: State, name: str) -> None:
+    run = Run(A, "1", name, RunStatus.RUNNING, 1, None, {}, (Point("loss", 1, 10, 1.0),))
+    state.load(Selected(run, {"owner": name}, name, "", run.latest))
+    (found,) = state.runs()
+    assert (found.name, found.model_stage) == (name, name)
+    (item,) = state.pending.next(0b1)
+    assert (item.context.run_name, item.context.tags) == (name, {"owner": name})

@@ -1,30 +1,21 @@
 from __future__ import annotations
 
 import math
-import stat
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from mlflow_monitoring_exporter.model import RunContext, Sample
 from mlflow_monitoring_exporter.state.codec import decode, encode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
+from tests.parts.states import States
 
 CONTEXT = RunContext("http://mlflow", "1", 'quoted "name"\n🚀', "a" * 32, "run", {"owner": "me"})
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/state.db")
-    yield database
-    database.close()
 
 
 def samples(count: int) -> list[Sample]:
@@ -128,20 +119,17 @@ def must(queued: QueuedBatch | None) -> QueuedBatch:
 class QueueMachine(RuleBasedStateMachine):
     """Whatever is done in whatever order: order is kept, and the ledger is the truth."""
 
+    kept: ClassVar[States]
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
-        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.database = self.kept.empty()
         self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
         self.bit = self.outbox.register(["sink"])["sink"]
         self.step = 0
         self.waiting: list[list[int]] = []
         self.dead: dict[int, list[int]] = {}
         self.delivered = self.purged = self.overflowed = 0
-
-    def teardown(self) -> None:
-        self.database.close()
-        self.directory.cleanup()
 
     @rule(count=st.integers(1, 7), batch_size=st.integers(1, 3))
     def enqueue(self, count: int, batch_size: int) -> None:
@@ -195,7 +183,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.database.close()
-        self.database = Database(f"sqlite:///{self.directory.name}/state.db")
+        self.database = self.kept.again()
         self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
 
     @invariant()
@@ -214,8 +202,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert (ledger.queued_bytes == 0) == (not self.waiting)
 
 
-TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+def test_order_and_ledger_whatever_is_done(kept: States) -> None:
+    often = settings(max_examples=30, stateful_step_count=25, deadline=None)
+    QueueMachine.kept = kept
+    run_state_machine_as_test(QueueMachine, settings=often)
 
 
 def test_a_failed_transaction_queues_nothing(database: Database) -> None:
@@ -230,7 +220,3 @@ def test_a_failed_transaction_queues_nothing(database: Database) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         fail()
     assert outbox.head(bit) is None
-
-
-def test_the_state_file_is_its_owners_alone(database: Database) -> None:
-    assert stat.S_IMODE(database.path.stat().st_mode) == 0o600

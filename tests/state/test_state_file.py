@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -83,13 +84,13 @@ def test_a_file_of_another_release_is_refused_with_advice(tmp_path: Path) -> Non
 def test_a_file_that_was_removed_under_us_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     database = Database(f"sqlite:///{path}")
-    database.check_file()
+    database.check()
     path.unlink()
     with pytest.raises(StateCorruptError, match="was removed or replaced"):
-        database.check_file()
+        database.check()
     path.write_bytes(b"")
     with pytest.raises(StateCorruptError, match="was removed or replaced"):
-        database.check_file()
+        database.check()
     database.close()
 
 
@@ -118,3 +119,9 @@ input()
     holder.kill()
     holder.wait()
     StateLock(path).release()
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    Database(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
