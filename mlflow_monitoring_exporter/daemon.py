@@ -19,14 +19,15 @@ from types import FrameType
 import structlog
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.assembly import Assembly, Telemetry, create_destinations
+from mlflow_monitoring_exporter.assembly import Assembly, Polling, Telemetry
 from mlflow_monitoring_exporter.config.describe import fingerprint
 from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError, StateError
+from mlflow_monitoring_exporter.destinations import create_destinations
+from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateRefusedError
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.schedule.job import MLFLOW, STATE, PollJob
-from mlflow_monitoring_exporter.schedule.timer import PollTimer
+from mlflow_monitoring_exporter.schedule.job import MLFLOW, STATE
+from mlflow_monitoring_exporter.state.database import is_shared
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
@@ -36,8 +37,6 @@ _log = structlog.get_logger(__name__)
 #: Seconds until a thread that computes lets another one go on: a scrape changes threads several times, and must not
 #: wait for a poll each time.
 _SWITCH = 0.001
-#: Polls that may fail or be late before MLflow counts as silent.
-_PATIENCE = 3
 #: On a reload, how long a request that is under way may still take.
 _UNDER_WAY = 60.0
 
@@ -57,10 +56,10 @@ class Daemon:
         self._signalled = threading.Event()
         self._stop_asked = False
         self._reload_asked = False
-        self._damaged: Config | None = None
+        self._broken: Config | None = None
         self._web: tuple[WebConfig, WebServer] | None = None
         self._assembly: Assembly | None = None
-        self._timer: PollTimer | None = None
+        self._polling: Polling | None = None
 
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, drain.
@@ -73,16 +72,16 @@ class Daemon:
         signal.signal(signal.SIGHUP, self._on_reload)
         config = self._load()
         try:
-            self._start(config)
+            self._start_or_wait(config)
             while not self._stop_asked:
                 self._signalled.wait(1.0)
                 self._signalled.clear()
                 if self._reload_asked and not self._stop_asked:
                     self._reload_asked = False
                     self._reload()
-                if self._damaged is not None and not self._stop_asked:
-                    self._begin_afresh(self._damaged)
-                if self._timer is not None and self._timer.check_clock():
+                if self._broken is not None and not self._stop_asked:
+                    self._begin_afresh(self._broken)
+                if self._polling is not None and self._polling.check_clock():
                     _log.warning("the wall clock was set: polling now")
             _log.info("stopping: delivering what waits", seconds=config.export.drain_timeout)
         finally:
@@ -101,35 +100,43 @@ class Daemon:
         self._reload_asked = True
         self._signalled.set()
 
-    def _on_damaged(self, config: Config) -> None:
-        self._damaged = config
+    def _on_broken(self, config: Config) -> None:
+        self._broken = config
         self._signalled.set()
 
+    def _start_or_wait(self, config: Config) -> None:
+        """A database that many share may come later than the replicas do."""
+        try:
+            self._start(config)
+        except StateError as error:
+            if not is_shared(config.state.url) or isinstance(error, StateRefusedError):
+                raise
+            self._telemetry.readiness.bad(STATE, str(error))
+            self._on_broken(config)
+
     def _begin_afresh(self, config: Config) -> None:
-        """The state file is damaged or gone: start again, which sets it aside and begins a new one."""
+        """Start again: with a new state file, when it was damaged or gone; as a new replica, when it was given up."""
+        self._broken = None
         self._stop(drain=False)
         try:
             self._start(config)
         except (ConfigError, StateError) as error:
-            self._telemetry.readiness.bad(STATE, str(error))  # tried again in a second
-        else:
-            self._damaged = None
+            self._telemetry.readiness.bad(STATE, str(error))
+            self._broken = config  # tried again in a second
 
     def _start(self, config: Config) -> None:
         destinations = create_destinations(config, self._plugins)
         self._listen(config.web)
         self._assembly = assembly = Assembly(config, destinations, self._telemetry)
-        interval = config.export.interval
-        job = PollJob(
-            assembly.poller,
-            readiness=self._telemetry.readiness,
-            metrics=self._telemetry.metrics,
-            patience=_PATIENCE * (interval + config.export.jitter) + config.mlflow.timeout,
-            on_damaged=lambda: self._on_damaged(config),
-        )
+        try:
+            self._polling = assembly.polling(lambda: self._on_broken(config))
+        except StateError:
+            self._assembly = None
+            assembly.close()
+            raise
+        self._telemetry.readiness.good(STATE)
         assembly.workers.start()
-        self._timer = PollTimer(job, interval=interval, jitter=config.export.jitter, on_skipped=job.skipped)
-        self._timer.start()
+        self._polling.start()
         digest = fingerprint(config)
         self._telemetry.metrics.config.clear()
         self._telemetry.metrics.config.labels(digest).set(1)
@@ -139,7 +146,8 @@ class Daemon:
             version=__version__,
             mlflow=assembly.source.server,
             web=self._web[1].url if self._web else None,
-            interval=interval,
+            interval=config.export.interval,
+            state=assembly.where,
             exporters={destination.name: destination.target for destination in destinations},
         )
 
@@ -164,9 +172,13 @@ class Daemon:
         assembly, self._assembly = self._assembly, None
         deadline = Deadline.after(assembly.config.export.drain_timeout if drain else 0.0)
         assembly.stopping.set()
-        if self._timer is not None and not self._timer.stop(deadline.remaining() if drain else _UNDER_WAY):
+        polling, self._polling = self._polling, None
+        if polling is not None and not polling.stop(deadline.remaining() if drain else _UNDER_WAY):
             _log.warning("the poll did not end in time: what it did not finish is read again next time")
-        if drain:
+        if drain and polling is not None and not polling.alone:
+            # What waits is delivered by the others; what is under way is not sent twice if it can be helped.
+            assembly.workers.stop(Deadline.after(0.0), grace=deadline.remaining())
+        elif drain:
             assembly.workers.stop(deadline)
         else:
             assembly.workers.stop(deadline, grace=_UNDER_WAY)

@@ -9,18 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_monitoring_exporter.assembly import (
-    Assembly,
-    Destination,
-    Progress,
-    Telemetry,
-    create_destinations,
-    queues,
-    register,
-)
+from mlflow_monitoring_exporter.assembly import Assembly, Progress, Telemetry
 from mlflow_monitoring_exporter.config.schema import Config, StateConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.worker import Drained
+from mlflow_monitoring_exporter.destinations import Destination, create_destinations, queues, register
 from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Plugins
@@ -28,7 +21,6 @@ from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.file import state_path
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.view import SnapshotView
@@ -87,7 +79,7 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
     destinations = create_destinations(config, plugins)
     pushed = [destination for destination in destinations if not destination.scraped]
     telemetry = Telemetry()
-    with Assembly(config, pushed, telemetry, progress) as assembly:
+    with Assembly(config, pushed, telemetry, progress, alone=True) as assembly:
         poll, source_error, drained = _poll_and_drain(assembly, config.export.drain_timeout)
         reports = []
         for destination in destinations:
@@ -113,11 +105,12 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
 
 def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[PollReport | None, str | None, Mapping[str, Drained]]:
     """Poll and deliver; when a queue was too small for everything, again, as long as that helps."""
-    poll, source_error = _poll(assembly.poller)
+    poller = assembly.poller()
+    poll, source_error = _poll(poller)
     drained = dict(assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS))
     while poll is not None and (poll.full or poll.unfinished) and not any(drained[name].error for name in poll.full):
         try:
-            poll = assembly.poller.run(complete=False)
+            poll = poller.run(complete=False)
         except SourceError as error:
             source_error = str(error)
             break
@@ -186,8 +179,8 @@ def _series_for(destination: Destination, shown: Sequence[Snapshot]) -> int:
 
 def _copy_of_state(config: StateConfig, directory: Path) -> Database:
     path = directory / "state.db"
-    if state_path(config.url).exists():
-        original = Database(config.url)
+    original = Database.existing(config.url, config.secret("password").get)
+    if original is not None:
         try:
             original.copy_to(path)
         finally:

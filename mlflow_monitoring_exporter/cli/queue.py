@@ -25,9 +25,8 @@ from mlflow_monitoring_exporter.cli.output import (
 )
 from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
-from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.database import Database, where
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
-from mlflow_monitoring_exporter.state.file import state_path
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers
 from mlflow_monitoring_exporter.telemetry.audit import audit
 
@@ -43,10 +42,10 @@ OfExporter = Annotated[str | None, typer.Option("--exporter", help="With --all: 
 @contextmanager
 def _state(options: Options) -> Iterator[Database]:
     config = options.load_and_log(plugins_of_this_run(), quiet=True)
-    path = state_path(config.state.url)
-    if not path.exists():
-        raise StateError(f"no state file at {path}: nothing was queued yet, or state.url is another")
-    database = Database(config.state.url)
+    state = config.state
+    database = Database.existing(state.url, state.secret("password").get)
+    if database is None:
+        raise StateError(f"there is no {where(state.url)}: nothing was queued yet, or state.url is another")
     try:
         yield database
     finally:

@@ -153,7 +153,14 @@ class GaugesConfig(Section):
 class StateConfig(Section):
     """Where cursors and the outbox live."""
 
-    url: str = "sqlite:///exporter-state.db"
+    url: str = Field(
+        "sqlite:///exporter-state.db", description="sqlite:/// for one daemon, postgresql:// for many replicas"
+    )
+    password: SecretStr | None = Field(None, description="of the user in a postgresql:// url")
+    password_file: Path | None = None
+    lease: Annotated[Duration, Field(ge=1.0)] = Field(
+        8.0, description="for how long a replica may be silent before the others take over from it"
+    )
     max_size: Size = Field(1_000_000_000, description="what may wait for all sinks together, in bytes")
     overflow: Literal["block", "drop_oldest"] = Field(
         "block", description="when a sink's share of max_size is full: read no more for it, or drop its oldest samples"
@@ -161,9 +168,13 @@ class StateConfig(Section):
 
     @field_validator("url")
     @classmethod
-    def _sqlite_file(cls, value: str) -> str:
+    def _file_or_server(cls, value: str) -> str:
+        if urlsplit(value).scheme.partition("+")[0] == "postgresql":
+            return check_database_url(value)
         if not value.startswith("sqlite:///") or len(value) == len("sqlite:///"):
-            raise ValueError("must name an SQLite file: sqlite:///relative.db or sqlite:////absolute.db")
+            raise ValueError(
+                "must name an SQLite file (sqlite:///relative.db, sqlite:////absolute.db) or postgresql://host/database"
+            )
         return value
 
 

@@ -1,6 +1,7 @@
 """What does a worker deliver next?
 
-Two answers behind one protocol: the oldest batch of a durable queue, or the newest snapshot.
+Two answers behind one protocol: the oldest batch of a durable queue (or, among many replicas, of a lane
+of it), or the newest snapshot.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlflow_monitoring_exporter.model import Batch, Snapshot
+from mlflow_monitoring_exporter.state.lanes import Lanes
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
+
+#: Batches of one lane before it is another one's turn.
+_TURN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +72,56 @@ class QueueFeed:
         return queued
 
 
+class LaneFeed(QueueFeed):
+    """Every batch of some lanes in their order: what no other replica delivers.
+
+    Nothing while ``owned`` says no: then somebody else may have taken over what was leased.
+    """
+
+    def __init__(self, outbox: Outbox, bit: int, lanes: Lanes, owned: Callable[[], bool]) -> None:
+        super().__init__(outbox, bit)
+        self._lanes = lanes
+        self._owned = owned
+        self._lane: int | None = None
+        self._served = 0
+
+    def head(self) -> Item | None:
+        while self._owned():
+            if self._lane is not None:
+                queued = self._outbox.head(self._bit, self._lane) if self._served < _TURN else None
+                if queued is not None:
+                    return Item(queued.batch, queued, len(queued.batch.samples))
+                self._lanes.give_back(self._bit, self._lane)
+            self._lane, self._served = self._lanes.lease(self._bit), 0
+            if self._lane is None:
+                return None
+        return None
+
+    def acknowledge(self, item: Item) -> None:
+        super().acknowledge(item)
+        self._served += 1
+
+    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:
+        super().set_aside(item, refusals)
+        self._served += 1
+
+
 class LatestFeed:
     """Only the newest snapshot: a newer one supersedes whatever still waits.
 
-    ``view`` says what of it the exporter gets.
+    ``view`` says what of it the exporter gets; nothing while ``owned`` says that it is not ours to show.
     """
 
     durable = False
 
-    def __init__(self, view: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot) -> None:
+    def __init__(
+        self,
+        view: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
+        *,
+        owned: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._view = view
+        self._owned = owned
         self._lock = threading.Lock()
         self._waiting: Snapshot | None = None
 
@@ -87,7 +132,7 @@ class LatestFeed:
 
     def head(self) -> Item | None:
         snapshot = self._waiting
-        return None if snapshot is None else Item(snapshot, snapshot, snapshot.series_count)
+        return None if snapshot is None or not self._owned() else Item(snapshot, snapshot, snapshot.series_count)
 
     def acknowledge(self, item: Item) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -31,11 +31,15 @@ class LedgerCollector(Collector):
     since the state file was made, and go on after a restart. Without a readable state, nothing.
     """
 
-    def __init__(self, database: Database, names: Collection[str]) -> None:
+    def __init__(self, database: Database, names: Collection[str], counts: Callable[[], bool] = lambda: True) -> None:
+        """``counts`` says whether to show them: of many replicas, which share them, one does."""
         self._database = database
         self._names = frozenset(names)
+        self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
+        if not self._counts():
+            return
         try:
             found = [ledger for ledger in ledgers(self._database) if ledger.name in self._names]
         except StateError:

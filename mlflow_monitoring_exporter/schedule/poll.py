@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import Snapshot
-from mlflow_monitoring_exporter.schedule.queueing import Queue, QueueEvents, Queueing
+from mlflow_monitoring_exporter.schedule.dispatch import Dispatch, HandOut
+from mlflow_monitoring_exporter.schedule.queueing import Histories, Queue, QueueEvents, Queueing, mask
 from mlflow_monitoring_exporter.schedule.reading import Reading
 from mlflow_monitoring_exporter.schedule.showing import Showing
 from mlflow_monitoring_exporter.source.protocol import Source
@@ -75,7 +76,8 @@ class PollEvents:
     """Who hears what, while a poll runs.
 
     ``published`` gets all gauges, the same object as before when none of them differs; None when
-    nobody shows gauges, which saves making them. ``read`` counts points. ``loading`` hears how many
+    nobody shows gauges, which saves making them. ``read`` counts points, ``behind`` experiments that others
+    are to read points of. ``loading`` hears how many
     runs were read so far, and ``sending`` of how many series the points were read, out of how many.
     """
 
@@ -84,10 +86,14 @@ class PollEvents:
     read: Callable[[int], None] = _nobody
     loading: Callable[[int], None] = _nobody
     sending: Callable[[int, int], None] = _nobody
+    behind: Callable[[int], None] = _nobody
 
 
 class Poller:
-    """Polls one MLflow. Used by one thread at a time. ``clock`` gives the time in Unix seconds."""
+    """Polls one MLflow. Used by one thread at a time. ``clock`` gives the time in Unix seconds.
+
+    With ``hand_out`` the points of series that moved are not read here, but by whoever takes the jobs.
+    """
 
     def __init__(
         self,
@@ -99,6 +105,7 @@ class Poller:
         queues: Sequence[Queue],
         events: PollEvents,
         stop: threading.Event,
+        hand_out: HandOut | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -120,14 +127,19 @@ class Poller:
             stop=stop,
             on_runs=events.loading,
         )
-        self._queueing = Queueing(
-            source,
-            database=database,
-            pending=pending,
-            queues=queues,
-            history=config.history,
-            events=QueueEvents(events.queued, events.read, events.sending),
-            stop=stop,
+        self._queueing: Histories = (
+            Queueing(
+                source,
+                database=database,
+                pending=pending,
+                queues=queues,
+                history=config.history,
+                events=QueueEvents(events.queued, events.read, events.sending),
+                stop=stop,
+                divided=database.divided,
+            )
+            if hand_out is None
+            else Dispatch(database, pending, mask(queues), hand_out, events.behind)
         )
         self._expected = False
         self._counts: tuple[int, int] | None = None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -13,6 +14,7 @@ from mlflow_monitoring_exporter.model import Sample
 from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.lanes import NO_LANE
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
 from mlflow_monitoring_exporter.transform.view import View
@@ -54,8 +56,47 @@ class Queued:
     unfinished: bool
 
 
+@dataclass(slots=True)
+class _Pass:
+    """One go at what is pending, and how far it came.
+
+    A queue that was full once stays closed for the rest of it: a series of which it missed a part must not
+    count as complete. ``wanted`` are the bits that a complete series has. What is older than ``since`` says for
+    an exporter is only remembered.
+    """
+
+    open: list[Queue]
+    wanted: int
+    since: Mapping[int, int]
+    until: float | None
+    enqueued: dict[str, int]
+    done: int = 0
+    total: int = 0
+    unfinished: bool = False
+
+    @property
+    def active(self) -> int:
+        """The bits for which to go on; 0 when there is nothing more to do."""
+        return 0 if self.unfinished else mask(self.open)
+
+
+class Histories(Protocol):
+    """Whoever sees to it that the points of series that moved are queued."""
+
+    def expect(self) -> None:
+        """Make pending what an exporter misses that was not there before."""
+        ...
+
+    def run(self, *, until: float | None = None) -> Queued:
+        """Queue what is pending, or have it queued; until then at most, by the monotonic clock."""
+        ...
+
+
 class Queueing:
-    """Moves pending series to the queues. ``history`` false means: of each only its latest point."""
+    """Moves pending series to the queues. ``history`` false means: of each only its latest point.
+
+    ``divided`` queues have a lane for each experiment, whose points are then never in one batch with others.
+    """
 
     def __init__(
         self,
@@ -67,66 +108,84 @@ class Queueing:
         history: bool,
         events: QueueEvents,
         stop: threading.Event,
+        divided: bool = False,
     ) -> None:
         self._source = source
         self._database = database
         self._pending = pending
         self._outbox = Outbox(database)
-        self._queues = tuple(queues)
-        self._wanted = _mask(queues)
+        # In one order everywhere, or two replicas might wait for each other.
+        self._queues = tuple(sorted(queues, key=lambda queue: queue.bit))
+        self._wanted = mask(queues)
         self._history = history
         self._events = events
         self._stop = stop
+        self._divided = divided
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
         self._pending.expect(self._wanted)
 
     def run(self, *, until: float | None = None) -> Queued:
-        """Read what is pending, until it is all queued, or ``until`` by the monotonic clock.
-
-        Time is only looked at when a series is finished, so that a long one is not begun again and
-        again. A queue that was full once stays closed for the rest of the poll: a series of which
-        it missed a part must not count as complete.
-        """
-        enqueued = {queue.name: 0 for queue in self._queues}
-        since = self._outbox.first_loads()
-        is_open = list(self._queues)
-        unfinished = False
-        after = done = 0
-        total: int | None = None
-        while is_open and not unfinished and (page := self._pending.next(_mask(is_open), after=after)):
-            total = total or self._pending.count()
-            after = page[-1].series_id
-            page = self._wanted_by(is_open, page)
-            series = {(item.context.run_id, item.latest.key): item for item in page}
-            for chunks in _portions(self._histories(page)):
-                self._check_stop()
-                is_open = self._with_room(is_open)
-                if not is_open:
-                    break
-                self._events.read(sum(len(chunk.points) for chunk in chunks))
-                for name, count in self._queue_chunks(chunks, series, is_open, since).items():
-                    enqueued[name] += count
-                self._events.queued()
-                done += (finished := sum(chunk.complete for chunk in chunks))
-                self._events.series(done, total)
-                if finished and until is not None and time.monotonic() >= until and done < total:
-                    unfinished = True
-                    break
-        if not unfinished and (loaded := [queue.bit for queue in is_open if queue.bit in since]):
+        """Read what is pending, until it is all queued, or ``until`` by the monotonic clock."""
+        experiments = self._pending.experiments(self._wanted) if self._divided else [None]
+        now = self._pass(self._wanted, until, self._pending.count())
+        for experiment in experiments:
+            self._read(experiment, now)
+        if not now.unfinished and (loaded := [queue.bit for queue in now.open if queue.bit in now.since]):
             self._outbox.loaded(loaded)
-        return Queued(enqueued, tuple(queue.name for queue in self._queues if queue not in is_open), unfinished)
+        return self._queued(now)
 
-    def _wanted_by(self, queues: Sequence[Queue], page: Sequence[PendingSeries]) -> list[PendingSeries]:
+    def collect(self, experiment: int, wanted: int, *, until: float) -> Queued:
+        """The same for one experiment, by its number.
+
+        ``wanted`` are the bits of all exporters that somebody knows, who may know more of them than we do.
+        """
+        now = self._pass(wanted | self._wanted, until, self._pending.count(experiment))
+        self._read(experiment, now)
+        return self._queued(now)
+
+    def _pass(self, wanted: int, until: float | None, total: int) -> _Pass:
+        enqueued = {queue.name: 0 for queue in self._queues}
+        return _Pass(list(self._queues), wanted, self._outbox.first_loads(), until, enqueued, total=total)
+
+    def _queued(self, now: _Pass) -> Queued:
+        full = tuple(queue.name for queue in self._queues if queue not in now.open)
+        return Queued(now.enqueued, full, now.unfinished)
+
+    def _read(self, experiment: int | None, now: _Pass) -> None:
+        after = 0
+        while now.active and (page := self._pending.next(now.active, after=after, experiment=experiment)):
+            after = page[-1].series_id
+            self._read_page(self._wanted_by(page, now), experiment or NO_LANE, now)
+
+    def _read_page(self, page: Sequence[PendingSeries], lane: int, now: _Pass) -> None:
+        """Time is only looked at when a series is finished, so that a long one is not begun again and again."""
+        series = {(item.context.run_id, item.latest.key): item for item in page}
+        for chunks in _portions(self._histories(page)):
+            self._check_stop()
+            now.open = self._with_room(now.open)
+            if not now.open:
+                break
+            self._events.read(sum(len(chunk.points) for chunk in chunks))
+            for name, count in self._queue_chunks(chunks, series, lane, now).items():
+                now.enqueued[name] += count
+            self._events.queued()
+            now.done += (finished := sum(chunk.complete for chunk in chunks))
+            self._events.series(now.done, now.total)
+            if finished and now.until is not None and time.monotonic() >= now.until and now.done < now.total:
+                now.unfinished = True
+                break
+
+    def _wanted_by(self, page: Sequence[PendingSeries], now: _Pass) -> list[PendingSeries]:
         """Those of which any of the queues gets something; the others are complete without being read."""
-        wanted = [item for item in page if any(_wants(queue, item) for queue in queues)]
-        if len(wanted) < len(page):
-            chosen = {item.series_id for item in wanted}
+        read = [item for item in page if any(_wants(queue, item) for queue in now.open)]
+        if len(read) < len(page):
+            chosen = {item.series_id for item in read}
             with self._database.write() as tx:
                 others = (item for item in page if item.series_id not in chosen)
-                self._pending.complete(tx, others, _mask(queues), self._wanted)
-        return wanted
+                self._pending.complete(tx, others, mask(now.open), now.wanted)
+        return read
 
     def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
         with self._database.read() as tx:
@@ -143,18 +202,17 @@ class Queueing:
         self,
         chunks: Sequence[HistoryChunk],
         series: Mapping[tuple[str, str], PendingSeries],
-        queues: Sequence[Queue],
-        since: Mapping[int, int],
+        lane: int,
+        now: _Pass,
     ) -> Mapping[str, int]:
-        """Queue what was never queued before, and remember it, in one transaction.
-
-        What is older than ``since`` says for an exporter is only remembered.
-        """
+        """Queue what was never queued before, and remember it, in one transaction."""
+        queues, since = now.open, now.since
         samples: dict[int, list[Sample]] = {queue.bit: [] for queue in queues}
         views = {queue.bit: queue.view for queue in queues}
         finished: list[PendingSeries] = []
         with self._database.write() as tx:
             there = [chunk for chunk in chunks if not chunk.missing]
+            self._pending.hold(tx, {series[chunk.run_id, chunk.key].series_id for chunk in there})
             read = []
             for chunk in there:
                 item = series[chunk.run_id, chunk.key]
@@ -167,9 +225,9 @@ class Queueing:
                     samples[bit].extend(views[bit].samples(item.context, wanted, of=length))
                 if chunk.complete:
                     finished.append(item)
-            self._pending.complete(tx, finished, _mask(queues), self._wanted)
+            self._pending.complete(tx, finished, mask(queues), now.wanted)
             for queue in queues:
-                Outbox.enqueue(tx, queue.bit, samples[queue.bit], batch_size=queue.batch_size)
+                Outbox.enqueue(tx, queue.bit, samples[queue.bit], batch_size=queue.batch_size, lane=lane)
                 excess = Outbox.waiting_bytes(tx, queue.bit) - queue.max_bytes
                 if queue.drop_oldest and excess > 0:
                     dropped = Outbox.drop_oldest(tx, queue.bit, excess)
@@ -185,7 +243,8 @@ def _wants(queue: Queue, item: PendingSeries) -> bool:
     return queue.view.wants(item.context.experiment_name, item.latest.key)
 
 
-def _mask(queues: Iterable[Queue]) -> int:
+def mask(queues: Iterable[Queue]) -> int:
+    """Their bits."""
     return sum(1 << queue.bit for queue in queues)
 
 

@@ -12,21 +12,26 @@ was frozen has none any more, and can write nothing (state/replicas.py).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_monitoring_exporter.errors import StateExpelledError
+from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateExpelledError
 from mlflow_monitoring_exporter.state.schema import replica
 from mlflow_monitoring_exporter.state.store_file import StoreFile
-from mlflow_monitoring_exporter.state.store_server import StoreServer
+from mlflow_monitoring_exporter.state.store_server import Password, StoreServer
 
 
 def is_shared(url: str) -> bool:
     """Whether many daemons may share the state at this address."""
     return not url.startswith("sqlite:")
+
+
+def where(url: str) -> str:
+    """The state at this address, for people."""
+    return (StoreServer(url) if is_shared(url) else StoreFile(url)).where
 
 
 class Database:
@@ -35,13 +40,37 @@ class Database:
     Raises StateError (or the kind of it that fits) from every method.
     """
 
-    def __init__(self, url: str) -> None:
-        self._store = StoreServer(url) if is_shared(url) else StoreFile(url)
+    def __init__(self, url: str, password: Password | None = None) -> None:
+        """``password`` is asked before each connection; without it the ``url``'s counts."""
+        self._store = StoreServer(url, password) if is_shared(url) else StoreFile(url)
         self.where = self._store.where
         self._engine = self._store.engine
         self._replica: int | None = None
         with self._translated():
             self._store.open()
+
+    @classmethod
+    def existing(cls, url: str, password: Password | None = None) -> Database | None:
+        """The same, but nothing is made or upgraded; None when there is no state yet."""
+        store = StoreServer(url, password) if is_shared(url) else StoreFile(url)
+        try:
+            with _translated(store):
+                found = store.exists()
+        finally:
+            store.engine.dispose()
+        return cls(url, password) if found else None
+
+    @property
+    def conninfo(self) -> str:
+        """What another client of the same PostgreSQL needs to connect, a password included."""
+        if not isinstance(self._store, StoreServer):
+            raise TypeError("a file is not connected to")
+        return self._store.conninfo
+
+    @property
+    def divided(self) -> bool:
+        """Whether queues have lanes here, because many deliver."""
+        return isinstance(self._store, StoreServer)
 
     def act_as(self, replica_id: int) -> None:
         """Write only as long as this replica is not given up by the others."""
@@ -81,9 +110,15 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise self._store.explained(error) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translated(self._store)
+
+
+@contextmanager
+def _translated(store: StoreFile | StoreServer) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:  # of a password file
+        raise StateError(f"{store.where} cannot be used now: {error}") from error
+    except SQLAlchemyError as error:
+        raise store.explained(error) from error

@@ -70,9 +70,9 @@ class DeadLetters:
                         payload=row.payload,
                     )
                 )
-                lanes.add(tx, row.exporter, row.lane, 1)
                 size = len(row.payload)
                 move(tx, row.exporter, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
+                lanes.add(tx, row.exporter, row.lane, 1)
                 moved += row.samples
         return moved
 

@@ -25,7 +25,10 @@ NO_LANE = 0
 
 
 def add(tx: Connection, bit: int, lane: int, batches: int) -> None:
-    """So many batches more wait in ``lane``, or less; part of the caller's transaction."""
+    """So many batches more wait in ``lane``, or less; part of the caller's transaction.
+
+    To be called after the exporter's ledger has moved: two transactions that take both take them in that order.
+    """
     if lane == NO_LANE:
         return
     statement = insert(tx, lanes).values(exporter=bit, lane=lane, waiting=batches)
@@ -34,7 +37,7 @@ def add(tx: Connection, bit: int, lane: int, batches: int) -> None:
 
 
 class Lanes:
-    """The leases of one replica."""
+    """The leases of one replica, by its number."""
 
     def __init__(self, database: Database, replica: int) -> None:
         self._database = database

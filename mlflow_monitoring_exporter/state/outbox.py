@@ -128,9 +128,9 @@ class Outbox:
             for batch, payload in frozen
         ]
         tx.execute(outbox.insert(), rows)
-        lanes.add(tx, bit, lane, len(rows))
         count, size = len(samples), sum(len(payload) for _, payload in frozen)
         move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
+        lanes.add(tx, bit, lane, len(rows))
 
     def head(self, bit: int, lane: int | None = None) -> QueuedBatch | None:
         """The oldest batch that waits for this exporter, or in one lane of it; it stays queued."""
@@ -180,14 +180,14 @@ class Outbox:
         while freed < size:
             query = select(outbox.c.id, outbox.c.samples, outbox.c.lane, func.length(outbox.c.payload))
             oldest = query.where(outbox.c.exporter == bit).order_by(outbox.c.id).limit(1)
-            # In a cluster somebody else may just take it.
-            row = tx.execute(oldest.with_for_update()).first()
+            # In a cluster somebody else may be about to take it.
+            row = tx.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 break
             place, samples, lane, length = row
             tx.execute(outbox.delete().where(outbox.c.id == place))
-            lanes.add(tx, bit, lane, -1)
             move(tx, bit, queued=-samples, queued_batches=-1, queued_bytes=-length, overflowed=samples)
+            lanes.add(tx, bit, lane, -1)
             freed, dropped = freed + length, dropped + samples
         return dropped
 
@@ -205,8 +205,8 @@ class Outbox:
         row = tx.execute(gone).first()
         if row is None:
             return None
-        lanes.add(tx, row.exporter, row.lane, -1)
         move(tx, row.exporter, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-row.size)
+        lanes.add(tx, row.exporter, row.lane, -1)
         return row.exporter, row.lane
 
     @staticmethod

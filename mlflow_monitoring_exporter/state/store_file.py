@@ -37,6 +37,10 @@ class StoreFile:
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
 
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path.exists()
+
     def open(self) -> None:
         """Create the file or its tables if need be."""
         create(self.path)

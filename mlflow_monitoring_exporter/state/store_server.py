@@ -6,11 +6,11 @@ MLflow's own too. Whoever starts first creates or upgrades them, the others wait
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, select, text
+from sqlalchemy import URL, Connection, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -50,14 +50,19 @@ _REFUSED = ("28", "3D", "3F", "42501")
 _FULL = ("53100",)
 
 
+#: Gives the password as it is now; None for the URL's.
+Password = Callable[[], str | None]
+
+
 class StoreServer:
     """``postgresql://user:password@host:5432/database``."""
 
     #: Options of a connection that only reads.
     reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
-    def __init__(self, url: str) -> None:
-        parts = make_url(url)
+    def __init__(self, url: str, password: Password | None = None) -> None:
+        self._url = parts = make_url(url)
+        self._password = password or (lambda: None)
         shown = URL.create("postgresql", host=parts.host, port=parts.port, database=parts.database)
         self.where = f"the state database {shown.render_as_string()}"
         self.engine = create_engine(
@@ -69,6 +74,29 @@ class StoreServer:
             pool_recycle=3600,
             hide_parameters=True,
         )
+        event.listen(self.engine, "do_connect", self._authenticate)
+
+    @property
+    def conninfo(self) -> str:
+        """For psycopg, with the password as it is now."""
+        word = self._password()
+        url = self._url.set(drivername="postgresql")
+        return (url if word is None else url.set(password=word)).render_as_string(hide_password=False)
+
+    def _authenticate(self, _dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+        if (word := self._password()) is not None:
+            parameters["password"] = word
+
+    def exists(self) -> bool:
+        """Whether there are tables. Raises StateError for those of another release."""
+        with self.engine.connect() as connection:
+            found = _revision(connection)
+        if found not in (None, REVISION):
+            raise StateError(
+                f"{self.where} was written by another release (its schema is {found}, this one needs {REVISION}): "
+                "use that release, or start a daemon of this one, which upgrades older tables"
+            )
+        return found is not None
 
     def open(self) -> None:
         """Create the tables, or bring those of an older release up to date."""

@@ -129,6 +129,41 @@ class SelfMetrics:
             registry=registry,
         )
 
+        self.replicas = Gauge(
+            "mlflow_exporter_replicas",
+            "Replicas that share the state database and are alive, this one included; 0 for a daemon on its own.",
+            registry=registry,
+        )
+        self.owner = Gauge(
+            "mlflow_exporter_owner",
+            "Whether this replica polls a tracking server and shows its gauges (1), or another one does (0).",
+            ["server"],
+            registry=registry,
+        )
+        self.takeovers = Counter(
+            "mlflow_exporter_takeovers_total",
+            "Tracking servers that this replica began to poll, because no replica did.",
+            registry=registry,
+        )
+        self.expelled = Counter(
+            "mlflow_exporter_expelled_total",
+            "Times that the other replicas gave this one up, because it was silent for too long.",
+            registry=registry,
+        )
+        self.behind = Gauge(
+            "mlflow_exporter_experiments_behind",
+            "Experiments with points that are still to be read for some exporter, as of the last poll.",
+            registry=registry,
+        )
+        self.collects = Counter(
+            "mlflow_exporter_collects_total",
+            "Experiments whose points this replica read, by result: ok, unfinished or failed.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("ok", "unfinished", "failed"):
+            self.collects.labels(result)
+
         name = ["exporter"]
         self.retried = Counter(
             "mlflow_exporter_samples_retried_total",

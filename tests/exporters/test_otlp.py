@@ -23,9 +23,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from mlflow_monitoring_exporter.assembly import create_destinations
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.destinations import create_destinations
 from mlflow_monitoring_exporter.errors import (
     ConfigError,
     ExportError,

@@ -1,0 +1,109 @@
+"""What an assembly has besides when its state is shared: membership, lanes, and jobs that any replica takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from mlflow_monitoring_exporter.config.schema import Config
+from mlflow_monitoring_exporter.delivery.feed import Feed, LaneFeed
+from mlflow_monitoring_exporter.errors import StateError
+from mlflow_monitoring_exporter.schedule.cluster import Cluster
+from mlflow_monitoring_exporter.schedule.collect_job import CollectJob
+from mlflow_monitoring_exporter.schedule.collecting import Collectors, hand_out
+from mlflow_monitoring_exporter.schedule.dispatch import HandOut
+from mlflow_monitoring_exporter.schedule.heart import Heart
+from mlflow_monitoring_exporter.schedule.queueing import Queueing
+from mlflow_monitoring_exporter.schedule.watch import Watch
+from mlflow_monitoring_exporter.source.protocol import Source
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.lanes import Lanes
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.replicas import Replicas
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+#: Experiments that one replica collects at a time: while one waits for MLflow, another one computes.
+_COLLECTORS = 2
+
+
+class Membership:
+    """This process as one of the replicas, from construction until :meth:`leave` or death.
+
+    Raises StateError when it is to be ``alone``, and there is another one.
+    """
+
+    def __init__(
+        self, config: Config, database: Database, *, readiness: Readiness, metrics: SelfMetrics, alone: bool
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._readiness = readiness
+        self._metrics = metrics
+        self._cluster: Cluster | None = None
+        self._replicas = Replicas(database, lease=config.state.lease)
+        self._replicas.join(f"{socket.gethostname()}/{os.getpid()}", alone=alone)
+        self._heart = Heart(self._replicas, lease=config.state.lease)
+        self._heart.start()
+
+    @property
+    def shows(self) -> bool:
+        """Whether gauges are this replica's to show."""
+        return self._cluster is None or self._cluster.shows
+
+    @property
+    def counts(self) -> bool:
+        """Whether this replica says what they all share."""
+        return self._cluster is None or self._cluster.counts
+
+    def feed(self, outbox: Outbox, bit: int) -> Feed:
+        """What this replica delivers of an exporter's queue."""
+        return LaneFeed(outbox, bit, Lanes(self._database, self._replicas.me), lambda: self._heart.beating)
+
+    def polling(
+        self,
+        source: Source,
+        *,
+        watch: Callable[[HandOut], Watch],
+        queueing: Callable[[], Queueing],
+        wake: Callable[[], None],
+        on_expelled: Callable[[], None],
+    ) -> Cluster:
+        """Polls ``source`` by ``watch`` when it is this replica's turn, and collects by some ``queueing``."""
+        database, server = self._database, source.server
+        config = self._config
+
+        def again(experiment: int, wanted: int) -> None:
+            with database.write() as tx:
+                hand_out(server, tx, [experiment], wanted)
+
+        job = CollectJob(
+            server,
+            [queueing() for _ in range(_COLLECTORS)],
+            longest=config.export.interval,
+            again=again,
+            metrics=self._metrics,
+            readiness=self._readiness,
+        )
+        lease = config.state.lease
+        self._cluster = Cluster(
+            self._replicas,
+            self._heart,
+            [server],
+            lambda identity: watch(partial(hand_out, identity)),
+            Collectors(lambda: database.conninfo, job, at_once=_COLLECTORS, lease=lease),
+            readiness=self._readiness,
+            metrics=self._metrics,
+            wake=wake,
+            on_expelled=on_expelled,
+        )
+        return self._cluster
+
+    def leave(self) -> None:
+        """Give everything back: what this replica was to do is done by the others."""
+        self._heart.stop()
+        with suppress(StateError):
+            self._replicas.leave()

@@ -1,0 +1,75 @@
+"""Collecting one experiment as a replica does it: nothing that goes wrong ends it, and everyone can see it."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from mlflow_monitoring_exporter.errors import SourceError, StateError
+from mlflow_monitoring_exporter.schedule.job import STATE
+from mlflow_monitoring_exporter.schedule.queueing import Queued, Queueing
+from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+_log = structlog.get_logger(__name__)
+
+
+class CollectJob:
+    """Collects experiments of the tracking server ``server``, as many at a time as there are ``queueings``.
+
+    A job takes about ``longest`` seconds at most; what is left by then is handed out ``again``.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        queueings: Sequence[Queueing],
+        *,
+        longest: float,
+        again: Callable[[int, int], None],
+        metrics: SelfMetrics,
+        readiness: Readiness,
+    ) -> None:
+        self._server = server
+        self._free: queue.SimpleQueue[Queueing] = queue.SimpleQueue()
+        for queueing in queueings:
+            self._free.put(queueing)
+        self._longest = longest
+        self._again = again
+        self._metrics = metrics
+        self._readiness = readiness
+
+    def __call__(self, server: str, experiment: int, wanted: int) -> None:
+        if server != self._server:
+            return  # of a configuration that is not ours; who polls that server hands it out again
+        queueing = self._free.get()
+        try:
+            queued = queueing.collect(experiment, wanted, until=time.monotonic() + self._longest)
+            if queued.unfinished:
+                self._again(experiment, wanted)
+        except PollInterruptedError:
+            return
+        except (SourceError, StateError) as error:
+            self._metrics.collects.labels("failed").inc()
+            _log.info("not collected, so it is handed out again", experiment=experiment, reason=str(error))
+        except Exception:  # noqa: BLE001 - a bug here must not end the replica
+            self._metrics.collects.labels("failed").inc()
+            _log.exception("collecting crashed", experiment=experiment)
+        else:
+            self._succeeded(experiment, queued)
+        finally:
+            self._free.put(queueing)
+
+    def _succeeded(self, experiment: int, queued: Queued) -> None:
+        self._metrics.collects.labels("unfinished" if queued.unfinished else "ok").inc()
+        if queued.full:
+            names = ", ".join(queued.full)
+            self._readiness.bad(STATE, f"the queue of {names} is full (state.max_size): no points are read for it")
+        else:
+            self._readiness.good(STATE)
+        changed = any(queued.enqueued.values())
+        (_log.info if changed else _log.debug)("collected", experiment=experiment, enqueued=dict(queued.enqueued))
