@@ -28,8 +28,12 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from sqlalchemy import Connection, text
 
 from mlflow_monitoring_exporter.state.store_server import ARGUMENTS
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
+
+#: Component of readiness: whether this replica takes jobs.
+COLLECTORS = "collectors"
 
 _QUEUE = _TASK = "collect"
 #: Seconds until a worker that ended because the database did not answer starts again.
@@ -64,17 +68,21 @@ class Collectors:
     that was silent for ``lease`` seconds counts as dead.
     """
 
-    def __init__(self, conninfo: Callable[[], str], collect: Collect, *, at_once: int, lease: float) -> None:
+    def __init__(
+        self, conninfo: Callable[[], str], collect: Collect, *, at_once: int, lease: float, readiness: Readiness
+    ) -> None:
         self._conninfo = conninfo
         self._collect = collect
         self._at_once = at_once
         self._lease = lease
+        self._readiness = readiness
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="collectors", daemon=True)
 
     def start(self) -> None:
+        self._readiness.expect(COLLECTORS, "have not reached the state database yet")
         self._thread.start()
 
     def stop(self, within: float) -> bool:
@@ -92,7 +100,7 @@ class Collectors:
             try:
                 asyncio.run(self._work())
             except Exception as error:  # noqa: BLE001 - whatever it was, others take the jobs until we can again
-                _log.debug("collectors interrupted", reason=str(error))
+                self._readiness.bad(COLLECTORS, f"the state database gives no jobs ({' '.join(str(error).split())})")
             self._stopping.wait(_AGAIN)
 
     async def _work(self) -> None:
@@ -118,11 +126,14 @@ class Collectors:
                     install_signal_handlers=False,
                 )
             )
+            self._readiness.good(COLLECTORS)
             others = [asyncio.create_task(self._rescue(app)), asyncio.create_task(self._stop.wait())]
             await asyncio.wait([worker, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in (worker, *others):
                 task.cancel()
-            await asyncio.gather(worker, *others, return_exceptions=True)
+            ended, *_ = await asyncio.gather(worker, *others, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended
 
     async def _rescue(self, app: App) -> None:
         """Hand out again what a dead replica was at."""

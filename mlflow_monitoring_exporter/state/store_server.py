@@ -79,9 +79,11 @@ class StoreServer:
     @property
     def conninfo(self) -> str:
         """For psycopg, with the password as it is now."""
-        word = self._password()
-        url = self._url.set(drivername="postgresql")
-        return (url if word is None else url.set(password=word)).render_as_string(hide_password=False)
+        from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - needs an extra
+
+        known = self.engine.dialect.create_connect_args(self._url)[1]
+        parts: dict[str, Any] = {name: value for name, value in known.items() if isinstance(value, str | int)}
+        return make_conninfo(**parts, **({} if (word := self._password()) is None else {"password": word}))
 
     def _authenticate(self, _dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
         if (word := self._password()) is not None:

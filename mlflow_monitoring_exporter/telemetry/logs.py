@@ -23,12 +23,15 @@ from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.telemetry.audit import AUDIT
 
 #: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is
-#: still running when the next is due; that is counted instead.
+#: still running when the next is due; that is counted instead. Procrastinate and its pool of
+#: connections tell of every outage of the database, which readiness does already.
 _LIBRARIES = {
     "alembic": logging.WARNING,
     "apscheduler": logging.ERROR,
     "asyncio": logging.WARNING,
     "mlflow": logging.WARNING,
+    "procrastinate": logging.CRITICAL,
+    "psycopg.pool": logging.CRITICAL,
     "urllib3": logging.ERROR,
     "uvicorn": logging.WARNING,
     "uvicorn.access": logging.WARNING,

@@ -32,9 +32,39 @@ _READY_WITHIN = 60.0
 PASSWORD = "correct horse"
 
 
+class PostgresServer:
+    """A PostgreSQL server of its own, with an empty database."""
+
+    def __init__(self, directory: Path, command: Sequence[str], user: str, port: int) -> None:
+        self._directory = directory
+        self._command = command
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+        self._server = f"postgresql://mlflow:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}"
+        self.url = f"{self._server}/mlflow"
+
+    def start(self, statement: str = "SELECT 1") -> None:
+        """Return once it answers."""
+        self._process = _start(self._command, self._user, self._directory)
+        _until_it_answers(f"{self._server}/postgres".replace("://", "+psycopg://"), statement)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Tell its clients to go (SIGINT), or cut them off as a crash would (SIGQUIT)."""
+        process, self._process = self._process, None
+        if process is not None:
+            _stop(process, how)
+
+
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a database in a new PostgreSQL server."""
+    with postgres_server() as server:
+        yield server.url
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """One that tests may stop and start."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     initdb = str(programs[-1] / "initdb") if programs else need("initdb")
     user = "postgres" if os.geteuid() == 0 else getpass.getuser()
@@ -46,11 +76,10 @@ def postgresql() -> Iterator[str]:
         _run([initdb, "-D", str(data), "-U", "mlflow", "-A", "scram-sha-256", "--pwfile", str(secret)], user)
         server = [str(Path(initdb).with_name("postgres")), "-D", str(data), "-p", str(port), "-k", str(directory)]
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-        # PostgreSQL waits for its clients on SIGTERM, and tells them to go on SIGINT.
-        stack.enter_context(_running([*server, *options], user, directory, ending=signal.SIGINT))
-        url = f"postgresql://mlflow:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}"
-        _until_it_answers(f"{url}/postgres".replace("://", "+psycopg://"), "CREATE DATABASE mlflow")
-        yield f"{url}/mlflow"
+        found = PostgresServer(directory, [*server, *options], user, port)
+        stack.callback(found.stop)
+        found.start("CREATE DATABASE mlflow")
+        yield found
 
 
 @contextmanager
@@ -131,20 +160,26 @@ def _run(command: Sequence[str], user: str) -> None:
 
 
 @contextmanager
-def _running(
-    command: Sequence[str], user: str, directory: Path, *, ending: signal.Signals = signal.SIGTERM
-) -> Iterator[None]:
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, user=_other(user), cwd="/", stdout=log, stderr=subprocess.STDOUT)
+def _running(command: Sequence[str], user: str, directory: Path) -> Iterator[None]:
+    process = _start(command, user, directory)
     try:
         yield
     finally:
-        process.send_signal(ending)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _stop(process, signal.SIGTERM)
+
+
+def _start(command: Sequence[str], user: str, directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(command, user=_other(user), cwd="/", stdout=log, stderr=subprocess.STDOUT)
+
+
+def _stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    process.send_signal(how)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _other(user: str) -> str | None:
