@@ -107,6 +107,7 @@ class Worker:
         self._drain_until = Deadline.after(0)
         self.state = State.closed
         self._failures = self._crashes = 0
+        self._probe_at = 0.0
         self._first: tuple[Any, int] | None = None
         self._settled: tuple[Item, Refusals] | None = None
         self._delivered = self._set_aside = 0
@@ -140,7 +141,9 @@ class Worker:
                     pass
             except Exception:  # noqa: BLE001, S112 - stopped while backing off; reported by _failed
                 continue
-            if not self._wake.wait(None if self.state is State.closed else _PROBE_EVERY):
+            self._wake.wait(None if self.state is State.closed else _PROBE_EVERY)
+            # A replica is woken all the time: somebody else may have queued something, or nobody.
+            if self.state is not State.closed and time.monotonic() >= self._probe_at:
                 self._probe()
         if not self._drain_until.expired:
             self.drain(self._drain_until, attempts=1)
@@ -262,6 +265,7 @@ class Worker:
         self._readiness.good(self.component, state=self.state)
 
     def _unable(self, state: State, reason: str) -> None:
+        self._probe_at = time.monotonic() + _PROBE_EVERY
         self._enter(state)
         self._readiness.bad(self.component, reason, state=state)
 

@@ -67,6 +67,7 @@ class Cluster:
         self._watches: dict[str, Watch] = {}
         self._stopping = False
         self._alone = False
+        metrics.forget_polls()
         metrics.owner.clear()
         for server in servers:
             metrics.owner.labels(server).set(0)

@@ -39,6 +39,9 @@ _QUEUE = _TASK = "collect"
 #: Seconds until a worker that ended because the database did not answer starts again.
 _AGAIN = 1.0
 
+#: Only hands out, through connections of others.
+_APP = App(connector=SyncPsycopgConnector())
+
 #: Collects ``(server, experiment, wanted bits)``. Raises nothing.
 Collect = Callable[[str, int, int], None]
 
@@ -47,13 +50,12 @@ def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: in
     """Have these experiments of a server collected, as part of the caller's transaction."""
     queued = text("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(:locks)")
     waiting = set(tx.execute(queued, {"locks": [_lock(experiment) for experiment in experiments]}).scalars())
-    deferred = App(connector=SyncPsycopgConnector()).configure_task
     for experiment in experiments:
         if (lock := _lock(experiment)) in waiting:
             continue
         driver: Any = tx.connection.driver_connection
         with suppress(AlreadyEnqueued), tx.begin_nested():
-            job = deferred(_TASK, queue=_QUEUE, lock=lock, queueing_lock=lock, connection=driver)
+            job = _APP.configure_task(_TASK, queue=_QUEUE, lock=lock, queueing_lock=lock, connection=driver)
             job.defer(server=server, experiment=experiment, wanted=wanted)
 
 

@@ -197,6 +197,13 @@ class SelfMetrics:
             registry=registry,
         )
 
+    def forget_polls(self) -> None:
+        """This process polls nothing, or nothing any more."""
+        for gauge in (self.experiments, self.runs, self.series, self.behind):
+            gauge.set(0)
+        for reason in ("max_series", "same_labels"):
+            self.series_left_out.labels(reason).set(0)
+
     def introduce(self, exporter: str, *, queued: bool) -> None:
         """Show every metric of ``exporter`` from the start, at zero; those of samples if it has a queue."""
         for metric in (self.export_duration, self.export_success):

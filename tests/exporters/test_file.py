@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,3 +196,23 @@ def test_a_check_says_what_stands_in_the_way(place: str, reason: str) -> None:
     with pytest.raises(ExportError) as caught:
         FileExporter(FileConfig(type="file", path=Path(place))).check()
     assert str(caught.value) == f"{place} cannot be written: {reason}"
+
+
+def test_replicas_may_write_to_one_file(tmp_path: Path) -> None:
+    """Each of them rotates it, and none loses what another one wrote."""
+    path = tmp_path / "metrics.jsonl"
+    exporters = [open_file(path, max_size=3000, keep=200) for _ in range(3)]
+    batches = [batch(5, key=str(number)) for number in range(60)]
+
+    def send(exporter: FileExporter, part: list[Batch]) -> None:
+        for each in part:
+            write(exporter, each)
+
+    threads = [threading.Thread(target=send, args=(e, batches[at::3])) for at, e in enumerate(exporters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [(line["name"], line["metadata"]["step"]) for file in tmp_path.iterdir() for line in lines(file)]
+    assert len(list(tmp_path.iterdir())) > 3
+    assert len(found) == len(set(found)) == 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,15 @@ class Prometheus:
         response = requests.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10).json()
         assert response["status"] == "success", response
         return [(element["metric"], float(element["value"][1])) for element in response["data"]["result"]]
+
+    def over_time(self, promql: str, start: float, end: float, step: float) -> list[float | None]:
+        """The values of one series at each step, which is in tenths of a second; None where there is none."""
+        params: dict[str, str | float] = {"query": promql, "start": start, "end": end, "step": step}
+        response = requests.get(f"{self.url}/api/v1/query_range", params=params, timeout=30).json()
+        assert response["status"] == "success", response
+        assert len(response["data"]["result"]) <= 1, response
+        known = {round(at * 10): float(value) for found in response["data"]["result"] for at, value in found["values"]}
+        return [known.get(round((start + number * step) * 10)) for number in range(int((end - start) / step) + 1)]
 
     def raw(self, selector: str) -> dict[frozenset[tuple[str, str]], list[tuple[int, float]]]:
         """Every sample of every series that is selected, as it is kept, by labels: milliseconds and value."""
@@ -50,19 +59,27 @@ class Prometheus:
 @contextmanager
 def prometheus(
     directory: Path,
-    targets: Mapping[str, str],
+    targets: Mapping[str, str | Sequence[str]],
     *,
     honor_labels: bool = True,
     scrape: str = "1s",
     receives: str | None = None,
+    relabel: Sequence[object] = (),
 ) -> Iterator[Prometheus]:
-    """``targets`` maps job names to ``host:port``; each is scraped every ``scrape``.
+    """``targets`` maps job names to ``host:port``, one or some; each is scraped every ``scrape``.
+
+    ``relabel`` is for metrics.
 
     With ``receives`` it is a receiver of remote write that takes samples which are so late. Blocks that are in
     ``directory / "tsdb"`` are there from the start.
     """
     jobs = [
-        {"job_name": job, "honor_labels": honor_labels, "static_configs": [{"targets": [target]}]}
+        {
+            "job_name": job,
+            "honor_labels": honor_labels,
+            "static_configs": [{"targets": [target] if isinstance(target, str) else list(target)}],
+            "metric_relabel_configs": list(relabel),
+        }
         for job, target in targets.items()
     ]
     settings = directory / "prometheus.yml"

@@ -16,8 +16,10 @@ unfinished line is, so the first lines of that batch may be there twice.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +47,7 @@ class FileConfig(BatchExporterConfig):
 
 
 class FileExporter:
-    """One file. It is opened for each batch, so that whoever else rotates it is not disturbed."""
+    """One file. It is opened for each batch, so that whoever else writes or rotates it is not disturbed."""
 
     def __init__(self, config: FileConfig) -> None:
         self._config = config
@@ -77,9 +79,6 @@ class FileExporter:
             orjson.dumps(to_record(sample), option=orjson.OPT_APPEND_NEWLINE) for sample in payload.samples
         )
         try:
-            size = self._path.stat().st_size if self._path.exists() else 0
-            if size and size + len(lines) > self._config.max_size:
-                self._rotate()
             self._append(lines)
         except OSError as error:
             raise RetryableExportError(f"{self._path} cannot be written: {error.strerror}") from error
@@ -100,29 +99,57 @@ class FileExporter:
         return None if writable else f"no permission on {place}"
 
     def _append(self, lines: bytes) -> None:
-        is_new = not self._path.exists()
-        handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-        try:
-            if is_new:
-                self._sync_directory()
-            before = os.fstat(handle).st_size
-            if before and os.pread(handle, 1, before - 1) != b"\n":
-                before = self._repair()
-            try:
-                view = memoryview(lines)
-                while view:
-                    view = view[os.write(handle, view) :]
-                os.fsync(handle)
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(handle, before)
-                raise
-        finally:
-            os.close(handle)
+        with self._held() as handle:
+            size = os.fstat(handle).st_size
+            rotate = bool(size and lines and size + len(lines) > self._config.max_size)
+            if rotate:
+                self._rotate()
+            else:
+                self._write(handle, lines)
+        if rotate:
+            self._append(lines)
 
-    def _repair(self) -> int:
+    @contextmanager
+    def _held(self) -> Iterator[int]:
+        """The file, open, and nobody else's until the end of the block: replicas may share it."""
+        while True:
+            is_new = not self._path.exists()
+            handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if not self._is_current(handle):
+                    continue  # somebody rotated it while we waited
+                if is_new:
+                    self._sync_directory()
+                yield handle
+                return
+            finally:
+                os.close(handle)
+
+    def _is_current(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _write(self, handle: int, lines: bytes) -> None:
+        before = os.fstat(handle).st_size
+        if before and os.pread(handle, 1, before - 1) != b"\n":
+            before = self._repair(handle)
+        try:
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(handle, before)
+            raise
+
+    @staticmethod
+    def _repair(handle: int) -> int:
         """Cut off a last line without an end, and return the size that is left."""
-        with self._path.open("r+b") as file:
+        with os.fdopen(os.dup(handle), "r+b") as file:
             end = file.seek(0, os.SEEK_END)
             keep = end
             while keep:
