@@ -94,7 +94,9 @@ class Membership:
             self._heart,
             [server],
             lambda identity: watch(partial(hand_out, identity)),
-            Collectors(lambda: database.conninfo, job, at_once=_COLLECTORS, lease=lease, readiness=self._readiness),
+            Collectors(
+                lambda: database.server.conninfo, job, at_once=_COLLECTORS, lease=lease, readiness=self._readiness
+            ),
             readiness=self._readiness,
             metrics=self._metrics,
             wake=wake,

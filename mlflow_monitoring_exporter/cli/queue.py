@@ -45,7 +45,7 @@ def _state(options: Options) -> Iterator[Database]:
     state = config.state
     database = Database.existing(state.url, state.secret("password").get)
     if database is None:
-        raise StateError(f"there is no {where(state.url)}: nothing was queued yet, or state.url is another")
+        raise StateError(f"nothing was queued in {where(state.url)} yet, or state.url is another")
     try:
         yield database
     finally:

@@ -63,6 +63,12 @@ def _lock(experiment: int) -> str:
     return f"{_TASK} {experiment}"
 
 
+def _forgotten(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A job whose end could not be written down is handed out again, and that the database is away is told already."""
+    if not isinstance(context.get("exception"), ConnectorException):
+        loop.default_exception_handler(context)
+
+
 class Collectors:
     """Takes jobs, ``at_once`` of them, from :meth:`start` to :meth:`stop`, on a thread with an event loop.
 
@@ -107,6 +113,7 @@ class Collectors:
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_forgotten)
         if self._stopping.is_set():
             return
         pool: dict[str, Any] = {"min_size": 1, "max_size": self._at_once + 2, "timeout": self._lease}

@@ -61,11 +61,11 @@ class Database:
         return cls(url, password) if found else None
 
     @property
-    def conninfo(self) -> str:
-        """What another client of the same PostgreSQL needs to connect, a password included."""
+    def server(self) -> StoreServer:
+        """The PostgreSQL that it is in; TypeError for a file."""
         if not isinstance(self._store, StoreServer):
-            raise TypeError("a file is not connected to")
-        return self._store.conninfo
+            raise TypeError(self.where)
+        return self._store
 
     @property
     def divided(self) -> bool:

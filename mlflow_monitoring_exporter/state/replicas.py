@@ -8,7 +8,8 @@
               +---- silent for longer than the lease: the others delete its row
 
 Every transaction of a replica holds on to its row (state/database.py). So nobody is given up in the middle
-of one, and who was given up writes nothing more: it joins again, as a new replica. All times are the
+of one, and who was given up writes nothing more: it joins again, as a new replica. Who is given up loses its
+connections first, or one that froze in a transaction would keep its locks. All times are the
 database's own; a server that has just come back gives everybody a lease's time to be heard of.
 """
 
@@ -27,6 +28,11 @@ from mlflow_monitoring_exporter.state.schema import replica, server
 _NOW = func.clock_timestamp()
 _UP_FOR = _NOW - func.pg_postmaster_start_time()
 _LEASE = bindparam("lease", type_=Interval)
+#: PostgreSQL has no timeout for a client that froze while it sent many statements, or while it took an answer.
+_END = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE application_name = ANY(:sessions) AND usename = current_user"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,9 @@ class Replicas:
                     f"{self._database.where} is in use by {others}: "
                     "stop that one, or give this one a state.url of its own"
                 )
-            self._me = tx.execute(insert(replica).values(name=name).returning(replica.c.id)).scalar_one()
+            self._me = tx.execute(
+                insert(replica).values(name=name, session=self._database.server.session).returning(replica.c.id)
+            ).scalar_one()
         self._database.act_as(self._me)
 
     def beat(self) -> Beat:
@@ -80,10 +88,12 @@ class Replicas:
         Raises StateExpelledError when this one was given up itself.
         """
         silent = (_NOW - replica.c.heartbeat > _LEASE) & (_UP_FOR > _LEASE)
-        # One that is in the middle of a transaction is passed over this time.
+        # One that froze in the middle of a transaction is passed over until its connections have ended.
         gone = select(replica.c.id).where(silent).with_for_update(skip_locked=True)
         with self._database.write() as tx:
             tx.execute(update(replica).where(replica.c.id == self._me).values(heartbeat=_NOW))
+            if sessions := tx.execute(select(replica.c.session).where(silent), self._lease).scalars().all():
+                tx.execute(_END, {"sessions": list(sessions)})
             given_up = tx.execute(delete(replica).where(replica.c.id.in_(gone)).returning(replica.c.name), self._lease)
             names = given_up.scalars().all()
             return Beat(tx.execute(select(replica.c.name).order_by(replica.c.id)).scalars().all(), names)

@@ -74,6 +74,7 @@ replica = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("name", Text, nullable=False),  # its host and process, for people
+    Column("session", Text, nullable=False),  # what its connections are called
     Column("joined", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("heartbeat", DateTime(timezone=True), nullable=False, server_default=func.now()),
     sqlite_autoincrement=True,

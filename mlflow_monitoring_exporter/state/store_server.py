@@ -6,6 +6,7 @@ MLflow's own too. Whoever starts first creates or upgrades them, the others wait
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ _OPTIONS = " ".join(
 ARGUMENTS: Mapping[str, Any] = {
     "connect_timeout": _CONNECT,
     "options": _OPTIONS,
-    "application_name": "mlflow-monitoring-exporter",
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 2,
@@ -63,11 +63,13 @@ class StoreServer:
     def __init__(self, url: str, password: Password | None = None) -> None:
         self._url = parts = make_url(url)
         self._password = password or (lambda: None)
+        #: What the connections of this process are called, and nobody else's.
+        self.session = f"mlflow-monitoring-exporter {secrets.token_hex(6)}"
         shown = URL.create("postgresql", host=parts.host, port=parts.port, database=parts.database)
         self.where = f"the state database {shown.render_as_string()}"
         self.engine = create_engine(
             parts.set(drivername="postgresql+psycopg"),
-            connect_args=dict(ARGUMENTS),
+            connect_args={**ARGUMENTS, "application_name": self.session},
             pool_size=4,
             max_overflow=_CONNECTIONS - 4,
             pool_pre_ping=True,
@@ -83,7 +85,9 @@ class StoreServer:
 
         known = self.engine.dialect.create_connect_args(self._url)[1]
         parts: dict[str, Any] = {name: value for name, value in known.items() if isinstance(value, str | int)}
-        return make_conninfo(**parts, **({} if (word := self._password()) is None else {"password": word}))
+        if (word := self._password()) is not None:
+            parts["password"] = word
+        return make_conninfo(**parts, application_name=self.session)
 
     def _authenticate(self, _dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
         if (word := self._password()) is not None:

@@ -31,6 +31,7 @@ _LIBRARIES = {
     "asyncio": logging.WARNING,
     "mlflow": logging.WARNING,
     "procrastinate": logging.CRITICAL,
+    "psycopg": logging.CRITICAL,
     "psycopg.pool": logging.CRITICAL,
     "urllib3": logging.ERROR,
     "uvicorn": logging.WARNING,
