@@ -90,6 +90,7 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     metrics.introduce("sink", queued=True)
     metrics.set_state("sink", "closed")
     metrics.config.labels("0").set(1)
+    metrics.owner.labels("server").set(1)
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
     bit = outbox.register(["sink"])["sink"]

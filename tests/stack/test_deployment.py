@@ -81,6 +81,7 @@ def test_the_exporter_is_limited_and_cannot_write_but_to_its_volume() -> None:
     assert exporter["deploy"]["resources"]["limits"] == {"memory": "512M", "cpus": "0.5"}
     assert exporter["read_only"] is True
     assert (exporter["cap_drop"], exporter["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert exporter["environment"]["MLFLOW_EXPORTER_STATE__URL"].startswith("postgresql://"), "replicas share it"
     assert all(":" not in str(port).removeprefix("127.0.0.1::") for port in exporter["ports"]), "or there is only one"
 
 
@@ -291,6 +292,36 @@ def test_the_chart_without_a_volume_keeps_its_state_in_the_pod(tmp_path: Path) -
         volume["name"]: volume for volume in of_kind(documents, "Deployment")["spec"]["template"]["spec"]["volumes"]
     }
     assert volumes["data"] == {"name": "data", "emptyDir": {}}
+
+
+SHARED = {"state": {"url": "postgresql://exporter@db.example/exporter"}}
+
+
+def test_replicas_of_the_chart_share_a_database_and_need_no_volume(tmp_path: Path) -> None:
+    documents = validate(rendered({"replicas": 3, "config": SHARED}, tmp_path), tmp_path)
+    assert "PersistentVolumeClaim" not in kinds(documents)
+    deployment = of_kind(documents, "Deployment")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (3, {"type": "RollingUpdate"})
+
+
+def test_replicas_without_a_database_are_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"set config.state.url to a postgresql://... or replicas to 1"):
+        rendered({"replicas": 3}, tmp_path)
+
+
+def test_the_same_series_by_any_replica_in_every_way_to_scrape(kustomized: str, tmp_path: Path) -> None:
+    """What makes several targets one is in Prometheus' configuration, and must be in all of them."""
+    shipped = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
+    (rules,) = (j["metric_relabel_configs"] for j in shipped["scrape_configs"] if j["job_name"] == "mlflow-exporter")
+    wanted = [(*rule["source_labels"], rule["regex"], rule["target_label"], rule["replacement"]) for rule in rules]
+    chart = rendered({**EVERYTHING}, tmp_path)
+    for manifests in (kustomized, chart):
+        documents = [document for document in yaml.safe_load_all(manifests) if document]
+        (endpoint,) = of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
+        found = endpoint["metricRelabelings"]
+        names = ("regex", "targetLabel", "replacement")
+        assert [(*rule["sourceLabels"], *(rule[n] for n in names)) for rule in found][:2] == wanted
+        assert [rule["targetLabel"] for rule in found][2:] == ["pod"], "another label that tells replicas apart"
 
 
 def test_every_value_of_the_chart_is_used() -> None:

@@ -2,6 +2,14 @@
 {{- if contains "mlflow" .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-mlflow-exporter" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end -}}
 {{- end }}
 
+{{- define "exporter.shared" -}}
+{{- if hasPrefix "postgresql" (dig "state" "url" "" .Values.config) }}yes{{ end -}}
+{{- end }}
+
+{{- define "exporter.volume" -}}
+{{- if and .Values.persistence.enabled (not (include "exporter.shared" .)) }}yes{{ end -}}
+{{- end }}
+
 {{- define "exporter.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
