@@ -112,6 +112,7 @@ class Run:
 class RunContext:
     """What a sample says about the run that it belongs to.
 
+    ``server`` is the name of its tracking server, or the address of one without a name; only the latter has a colon.
     ``tags`` holds only what the operator's allow-list lets out. ``parent_run_id`` is None for a run
     that is not nested; ``root_run_id`` is the outermost run known above it, or the run itself (None
     in samples that were queued by a release that did not know it).
@@ -125,6 +126,11 @@ class RunContext:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_run_id: str | None = None
     root_run_id: str | None = None
+
+    @property
+    def server_name(self) -> str:
+        """The tracking server's name, where there are several; empty where it has none."""
+        return "" if ":" in self.server else self.server
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,22 +209,39 @@ class Family(NamedTuple):
     series: tuple[Series, ...]
 
 
-#: The group of a snapshot that belongs to no experiment: the model registry.
+#: The experiment id of a snapshot's group that belongs to none: the model registry.
 NO_EXPERIMENT = ""
+
+
+#: What stands between the parts of a group's key, and is in none of them.
+_BETWEEN = "\x00"
+
+
+def group_of(server: str, experiment_id: str) -> str:
+    """The key of a snapshot's group: the experiment's id, behind the name of its server where that has one."""
+    return f"{server}{_BETWEEN}{experiment_id}" if server else experiment_id
+
+
+def split_group(group: str) -> tuple[str, str]:
+    """The server's name, empty where it has none, and the experiment's id."""
+    server, between, experiment_id = group.partition(_BETWEEN)
+    return (server, experiment_id) if between else ("", group)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every gauge as it stands now, per experiment id, both levels in a stable order.
+    """Every gauge as it stands now, in groups (:func:`group_of`), both levels in a stable order.
 
     A family may occur under several experiments, always with the same help, type and labels; a whole
     exposition needs them joined, which :meth:`families` does. No two series are the same, nor are any
     two of different groups. What did not change since the snapshot before is the same object.
-    ``left_out`` says how many series are missing, and why.
+    ``left_out`` says how many series are missing, and why. One that is not ``whole`` holds some of the tracking
+    servers: others are shown by other replicas, or have not been read yet.
     """
 
     groups: Mapping[str, tuple[Family, ...]]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = True
 
     def parts(self) -> Iterator[tuple[Family, ...]]:
         """Each family as its parts of one name from all experiments, sorted by name."""

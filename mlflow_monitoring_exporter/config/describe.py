@@ -19,7 +19,9 @@ def show(config: Config) -> str:
     """The effective configuration as YAML that could be loaded again, but for its secrets."""
     redactor = Redactor()
     redactor.learn(config)
-    tree = config.model_dump(mode="json", by_alias=True, exclude={"exporters"})
+    tree = config.model_dump(mode="json", by_alias=True, exclude={"exporters", "more_mlflow"})
+    if config.more_mlflow:
+        tree["mlflow"] = [server.model_dump(mode="json") for server in config.servers]
     tree["exporters"] = {name: block.model_dump(mode="json") for name, block in config.exporters.items()}
     text: str = yaml.safe_dump(redactor.value(_without_none(tree)), sort_keys=False, allow_unicode=True)
     return text
@@ -49,6 +51,11 @@ def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str,
         "properties": {kind: {"anyOf": list(blocks.values())} for kind in blocks},
         "additionalProperties": {"type": "object", "required": ["type"], "anyOf": list(blocks.values())},
     }
+    one = properties["mlflow"]
+    properties["mlflow"] = {
+        "description": one.get("description", "The tracking server, or a list of them."),
+        "anyOf": [one, {"type": "array", "minItems": 1, "items": {**_reference(one), "required": ["name"]}}],
+    }
     for short, (name, kind) in SHORTHANDS.items():
         block = copy.deepcopy(definitions.get(f"exporter_{kind}", {"type": "object"}))
         block.pop("required", None)
@@ -59,7 +66,13 @@ def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str,
     return schema
 
 
+def _reference(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {"$ref": block["$ref"]}
+
+
 def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_none(inner) for inner in value]
     return value

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from mlflow_monitoring_exporter.config.environment import read_environment
 from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
-from mlflow_monitoring_exporter.config.schema import Config, Settings
+from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
@@ -57,31 +57,68 @@ def load_config(
     Without ``secrets`` their files need not be there: for whoever uses none of them.
     """
     problems: list[ConfigProblem] = []
+    layer, servers = _layers(file, environ, flags, problems)
+    first, *more = (_validate_servers(servers, layer, problems) if servers is not None else None) or (None,)
+    if first is not None:
+        layer.values["mlflow"] = first.model_dump(exclude_unset=True)
+    settings = _validate(Settings, {k: v for k, v in layer.values.items() if k != "exporters"}, (), layer, problems)
+    exporters = _validate_exporters(layer, exporter_types, problems)
+    if settings is not None:
+        _check_alerts(settings, layer, problems)
+        _check_selections(settings, exporters, layer, problems)
+        _check_labels(settings, layer, problems)
+        if secrets:
+            _read_all_secrets(settings, more, exporters, layer, problems)
+    if problems or settings is None:
+        raise ConfigError(problems)
+    blocks = {name: getattr(settings, name) for name in Settings.model_fields}
+    return Config(**blocks, more_mlflow=tuple(more), exporters=exporters)
+
+
+def _layers(
+    file: FilePath | None,
+    environ: Mapping[str, str],
+    flags: Iterable[tuple[str, str, Any]],
+    problems: list[ConfigProblem],
+) -> tuple[Layer, list[Any] | None]:
+    """All layers as one, and the tracking servers if there is a list of them, which is not part of it."""
     layer = read_yaml(file, environ, problems) if file is not None else Layer()
     _expand_shorthands(layer, problems)
     if layer.get(("exporters",)) is None:
         layer.values["exporters"] = {name: dict(block) for name, block in DEFAULT_EXPORTERS.items()}
+    servers = layer.values.pop("mlflow") if isinstance(layer.values.get("mlflow"), list) else None
     layer.lay_over(read_environment(environ, layer))
     upper = Layer()
     for flag, key, value in flags:
         upper.set(tuple(key.split(".")), value, Place(flag, key if flag == "--set" else ""))
     layer.lay_over(upper)
+    return layer, servers
 
-    settings = _validate(Settings, {k: v for k, v in layer.values.items() if k != "exporters"}, (), layer, problems)
-    exporters = _validate_exporters(layer, exporter_types, problems)
-    if settings is not None:
-        for name in Settings.model_fields:
-            block = getattr(settings, name)
-            if secrets and isinstance(block, Section):
-                _read_secrets(block, (name,), layer, problems)
-        _check_alerts(settings, layer, problems)
-        _check_selections(settings, exporters, layer, problems)
-    for name, exporter in exporters.items():
-        if secrets and exporter.enabled:
-            _read_secrets(exporter, ("exporters", name), layer, problems)
-    if problems or settings is None:
-        raise ConfigError(problems)
-    return Config(**{name: getattr(settings, name) for name in Settings.model_fields}, exporters=exporters)
+
+def _validate_servers(blocks: list[Any], layer: Layer, problems: list[ConfigProblem]) -> list[MlflowConfig]:
+    """Those of a list; a variable or a flag for one server would not say for which of them it is."""
+    if not blocks:
+        problems.append(_problem(layer, ("mlflow",), "must name a server, or some"))
+    if meant := layer.values.get("mlflow"):
+        for key in meant:
+            place = layer.place(("mlflow", key))
+            problems.append(ConfigProblem(place.where, place.key, "mlflow is a list in the file: say it there"))
+        del layer.values["mlflow"]
+    found: list[MlflowConfig] = []
+    for number, block in enumerate(blocks):
+        path = ("mlflow", str(number))
+        if not isinstance(block, dict):
+            problems.append(_problem(layer, path, "must be a mapping (key: value)"))
+            continue
+        server = _validate(MlflowConfig, block, path, layer, problems)
+        if server is None:
+            continue
+        if server.name is None:
+            problems.append(_problem(layer, path, "needs a name: there are several servers"))
+        elif server.name in {other.name for other in found}:
+            problems.append(_problem(layer, (*path, "name"), "is the name of another server already"))
+        found.append(server)
+    return found
 
 
 def _expand_shorthands(layer: Layer, problems: list[ConfigProblem]) -> None:
@@ -248,6 +285,27 @@ def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
             return None
         model = inner
     return model
+
+
+def _check_labels(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
+    if settings.mlflow.name and "server" in settings.gauges.labels.add:
+        text = "is the name of the tracking server's own label, as mlflow has names"
+        problems.append(_problem(layer, ("gauges", "labels", "add", "server"), text))
+
+
+def _read_all_secrets(
+    settings: Settings,
+    more: Iterable[MlflowConfig],
+    exporters: Mapping[str, ExporterConfig],
+    layer: Layer,
+    problems: list[ConfigProblem],
+) -> None:
+    blocks: list[tuple[Path, Any]] = [((name,), getattr(settings, name)) for name in Settings.model_fields]
+    blocks += [(("mlflow", str(number)), server) for number, server in enumerate(more, start=1)]
+    blocks += [(("exporters", name), exporter) for name, exporter in exporters.items() if exporter.enabled]
+    for path, block in blocks:
+        if isinstance(block, Section):
+            _read_secrets(block, path, layer, problems)
 
 
 def _read_secrets(section: Section, path: Path, layer: Layer, problems: list[ConfigProblem]) -> None:

@@ -64,7 +64,8 @@ def _secrets_of(section: BaseModel) -> Iterator[str]:
                 continue  # reported where it is needed
     for name in type(section).model_fields:
         value = getattr(section, name)
-        for inner in value.values() if isinstance(value, dict) else (value,):
+        several = isinstance(value, list | tuple)
+        for inner in value.values() if isinstance(value, dict) else value if several else (value,):
             if isinstance(inner, BaseModel):
                 yield from _secrets_of(inner)
             elif isinstance(inner, str):

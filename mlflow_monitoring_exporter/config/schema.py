@@ -31,8 +31,11 @@ from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFil
 
 
 class MlflowConfig(Section):
-    """Which MLflow is read, and how."""
+    """Which MLflow is read, and how. Of several, each has a name, which tells apart what comes from them."""
 
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="the label server of everything that is read"
+    )
     tracking_uri: str = Field(
         "sqlite:///mlflow.db",
         description="http(s):// tracking server, or its store: sqlite:///, postgresql:// or mysql://",
@@ -223,9 +226,18 @@ class Settings(Section):
 
 
 class Config(Settings):
-    """A whole, valid configuration. Each exporter's block is of its own plugin's type."""
+    """A whole, valid configuration. Each exporter's block is of its own plugin's type.
 
+    Where ``mlflow`` is a list in the file, it is the first of them here, and ``more_mlflow`` are the others.
+    """
+
+    more_mlflow: tuple[MlflowConfig, ...] = ()
     exporters: dict[str, ExporterConfig]
+
+    @property
+    def servers(self) -> tuple[MlflowConfig, ...]:
+        """Every tracking server that is read."""
+        return (self.mlflow, *self.more_mlflow)
 
     def enabled_exporters(self) -> dict[str, ExporterConfig]:
         return {name: block for name, block in self.exporters.items() if block.enabled}

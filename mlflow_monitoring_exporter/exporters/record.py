@@ -22,6 +22,7 @@ RECORD: Mapping[str, Any] = {
     "timestamp": "$timestamp",
     "metadata": {
         "run_id": "$run_id",
+        "server": "$server_name",
         "experiment_name": "$experiment_name",
         "step": "$step",
         "tags": "$tags",
@@ -64,6 +65,7 @@ SAMPLE_FIELDS: Mapping[str, Field[Sample]] = {
     "experiment_id": lambda sample: sample.run.experiment_id,
     "experiment_name": lambda sample: sample.run.experiment_name,
     "server": lambda sample: sample.run.server,
+    "server_name": lambda sample: sample.run.server_name or ABSENT,
     "tags": lambda sample: dict(sample.run.tags),
     "parent_run_id": lambda sample: sample.run.parent_run_id or ABSENT,
     "root_run_id": _root,

@@ -45,6 +45,7 @@ def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
     labels = {
         **more,
         "__name__": family_name(sample.key),
+        "server": sample.run.server_name,
         "experiment_name": sample.run.experiment_name,
         "run_id": sample.run.run_id,
         "metric": sample.key,

@@ -104,7 +104,7 @@ class Source(Protocol):
 
     @property
     def server(self) -> str:
-        """The server's identity, stable over restarts and free of secrets."""
+        """The server's identity, stable over restarts and free of secrets: its name, or else its address."""
         ...
 
     @property

@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig, Selec
 from mlflow_monitoring_exporter.model import Family, Point, RunContext, Sample, Snapshot
 from mlflow_monitoring_exporter.surface.names import Renaming
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
+from mlflow_monitoring_exporter.transform.mapped import Mapped
 from mlflow_monitoring_exporter.transform.select import Selected
 
 _ORDER = itemgetter(1, 2)
@@ -64,26 +65,11 @@ class SnapshotView:
 
     def __init__(self, config: SelectConfig) -> None:
         self._selected = Selected(config.experiments, config.metrics)
-        self._whole = not _fingerprint(config)
-        # By identity: a snapshot keeps the families that stay. The family is kept, so that its id stays its own.
-        self._known: dict[int, tuple[Family, Family | None]] = {}
-        self._last: tuple[Snapshot, Snapshot] | None = None
+        self._parts = Mapped(self._part) if _fingerprint(config) else None
 
     def of(self, snapshot: Snapshot) -> Snapshot:
         """The same object for the same snapshot."""
-        if self._whole:
-            return snapshot
-        if self._last is None or self._last[0] is not snapshot:
-            known: dict[int, tuple[Family, Family | None]] = {}
-            groups = {}
-            for experiment_id, families in snapshot.groups.items():
-                for family in families:
-                    known[id(family)] = self._known.get(id(family)) or (family, self._part(family))
-                parts = (known[id(family)][1] for family in families)
-                groups[experiment_id] = tuple(part for part in parts if part is not None)
-            self._known = known
-            self._last = snapshot, Snapshot(groups, snapshot.left_out)
-        return self._last[1]
+        return snapshot if self._parts is None else self._parts.of(snapshot)
 
     def _part(self, family: Family) -> Family | None:
         """What is selected of a family; one that says nothing of experiments or keys is for everybody."""

@@ -63,7 +63,7 @@ any_snapshot = any_runs.map(of_runs)
 
 
 def batch(count: int = 3, key: str = "loss") -> Batch:
-    context = RunContext("server", "1", "experiment", "a" * 32, "run", {"owner": "me"})
+    context = RunContext("http://mlflow", "1", "experiment", "a" * 32, "run", {"owner": "me"})
     samples = [Sample(context, key, step, 1_790_000_000_000 + step, step / 2) for step in range(count)]
     return Batch("0123456789abcdef" * 2, 1_790_000_000_000, samples)
 

@@ -11,8 +11,9 @@
         token_file: /run/secrets/influx_token      # version 1: username and password
         measurement: mlflow
 
-A point has the tags experiment_name, run_id, metric and those of the run that ``export.tags`` lets out, the fields
-value and step, and MLflow's own time. A value that is not finite, which InfluxDB cannot hold, is the field nonfinite.
+A point has the tags server (where tracking servers have names), experiment_name, run_id, metric and those of the run
+that ``export.tags`` lets out, the fields value and step, and MLflow's own time. A value that is not finite, which
+InfluxDB cannot hold, is the field nonfinite.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def _tags(sample: Sample) -> str:
     run = sample.run
     tags: Mapping[str, str] = {
         **run.tags,
+        "server": run.server_name or run.tags.get("server", ""),
         "experiment_name": run.experiment_name,
         "run_id": run.run_id,
         "metric": sample.key,

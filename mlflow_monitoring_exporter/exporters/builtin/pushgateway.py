@@ -12,11 +12,13 @@
         timeout: 10s                   # total, per request
         ca_file: /etc/ssl/private-ca.pem
 
-A group is ``job`` + ``experiment_id``; the registry's has an empty one. PUT replaces it, so a run that
+A group is ``job`` + ``experiment_id``, and ``server`` where tracking servers have names; the registry's has an
+empty ``experiment_id``. PUT replaces it, so a run that
 is gone is gone there too; POST would leave families behind that no longer exist. A group is pushed
 when it changed, and when the gateway does not hold what was pushed last: a gateway that is killed may
-have acknowledged more than it wrote down. Groups with exactly these two labels and our job are ours,
-whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched.
+have acknowledged more than it wrote down. Groups with exactly these labels and our job are ours,
+whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched; of the
+servers that another replica shows, none either.
 Scrape it with ``honor_labels: true``.
 """
 
@@ -42,7 +44,7 @@ from mlflow_monitoring_exporter.exporters.endpoint import BasicAuth, Endpoint, H
 from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
 from mlflow_monitoring_exporter.exporters.timeseries import JOB
 from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
-from mlflow_monitoring_exporter.model import Family, Snapshot
+from mlflow_monitoring_exporter.model import Family, Snapshot, group_of, split_group
 
 _log = structlog.get_logger(__name__)
 
@@ -83,11 +85,11 @@ class _Pushed:
     families: tuple[Family, ...]
     at: float | None
 
-    def is_held(self, held: Mapping[str, float] | None, experiment_id: str) -> bool:
+    def is_held(self, held: Mapping[str, float] | None, group: str) -> bool:
         """Whether the group that is held is the one that was pushed; false when nobody knows."""
-        if held is None or experiment_id not in held:
+        if held is None or group not in held:
             return False
-        return self.at is None or abs(held[experiment_id] - self.at) < _SAME_PUSH
+        return self.at is None or abs(held[group] - self.at) < _SAME_PUSH
 
 
 class PushgatewayExporter:
@@ -118,17 +120,19 @@ class PushgatewayExporter:
         held = self._held(deadline)
         self._encoder.turn()
         refused: list[str] = []
-        wanted = {experiment_id: families for experiment_id, families in payload.groups.items() if families}
-        for experiment_id, families in wanted.items():
-            last = self._pushed.get(experiment_id)
-            if last is not None and last.families == families and last.is_held(held, experiment_id):
+        wanted = {group: families for group, families in payload.groups.items() if families}
+        for group, families in wanted.items():
+            last = self._pushed.get(group)
+            if last is not None and last.families == families and last.is_held(held, group):
                 continue
             try:
-                self._put(experiment_id, families, deadline)
+                self._put(group, families, deadline)
             except PermanentExportError as error:
                 refused.append(str(error))
-        for experiment_id in sorted((self._pushed.keys() | (held or {}).keys()) - wanted.keys()):
-            self._delete(experiment_id, deadline)
+        ours = {split_group(group)[0] for group in payload.groups}
+        for group in sorted((self._pushed.keys() | (held or {}).keys()) - wanted.keys()):
+            if payload.whole or split_group(group)[0] in ours:
+                self._delete(group, deadline)
         if refused:
             raise PermanentExportError("; ".join(refused))
 
@@ -136,7 +140,7 @@ class PushgatewayExporter:
         self._gateway.close()
 
     def _held(self, deadline: Deadline) -> Mapping[str, float] | None:
-        """The experiment ids of our groups, and when each was pushed; None when the gateway does not tell."""
+        """Our groups, and when each was pushed; None when the gateway does not tell."""
         answer = self._gateway.send("GET", _LISTING, deadline=deadline)
         if answer.status in (404, 405):  # older than 1.0, or behind something that lets only pushes through
             if not self._warned:
@@ -150,27 +154,30 @@ class PushgatewayExporter:
         try:
             groups = orjson.loads(answer.body)["data"]
             return {
-                group["labels"]["experiment_id"]: float(group["push_time_seconds"]["metrics"][0]["value"])
+                group_of(labels.get("server", ""), labels["experiment_id"]): float(
+                    group["push_time_seconds"]["metrics"][0]["value"]
+                )
                 for group in groups
-                if group["labels"].keys() == {"job", "experiment_id"}
-                and group["labels"]["job"] == self._config.job_name
+                if (labels := group["labels"]).keys() - {"server"} == {"job", "experiment_id"}
+                and labels["job"] == self._config.job_name
             }
         except (ValueError, TypeError, LookupError, AttributeError):
             raise RetryableExportError(f"{self._gateway.where}{_LISTING} does not answer like a Pushgateway") from None
 
-    def _put(self, experiment_id: str, families: tuple[Family, ...], deadline: Deadline) -> None:
-        self._pushed.pop(experiment_id, None)
-        what = f"experiment {experiment_id}" if experiment_id else "the model registry"
+    def _put(self, group: str, families: tuple[Family, ...], deadline: Deadline) -> None:
+        self._pushed.pop(group, None)
         body = self._encoder.text(families)
-        answer = self._send("PUT", self._path(experiment_id), deadline, what=what, body=body)
-        self._pushed[experiment_id] = _Pushed(families, _date(answer))
+        answer = self._send("PUT", self._path(group), deadline, what=_what(group), body=body)
+        self._pushed[group] = _Pushed(families, _date(answer))
 
-    def _delete(self, experiment_id: str, deadline: Deadline) -> None:
-        self._send("DELETE", self._path(experiment_id), deadline, what=f"experiment {experiment_id}")
-        self._pushed.pop(experiment_id, None)
+    def _delete(self, group: str, deadline: Deadline) -> None:
+        self._send("DELETE", self._path(group), deadline, what=_what(group))
+        self._pushed.pop(group, None)
 
-    def _path(self, experiment_id: str) -> str:
-        return f"/metrics{_grouping('job', self._config.job_name)}{_grouping('experiment_id', experiment_id)}"
+    def _path(self, group: str) -> str:
+        server, experiment_id = split_group(group)
+        named = _grouping("server", server) if server else ""
+        return f"/metrics{_grouping('job', self._config.job_name)}{named}{_grouping('experiment_id', experiment_id)}"
 
     def _send(
         self, method: str, path: str, deadline: Deadline | None, *, what: str, body: bytes | None = None
@@ -180,6 +187,13 @@ class PushgatewayExporter:
         if not answer.ok:
             raise self._gateway.refusal(answer, what)
         return answer
+
+
+def _what(group: str) -> str:
+    """A group for people."""
+    server, experiment_id = split_group(group)
+    what = f"experiment {experiment_id}" if experiment_id else "the model registry"
+    return f"{what} of {server}" if server else what
 
 
 def _date(answer: HttpResponse) -> float | None:

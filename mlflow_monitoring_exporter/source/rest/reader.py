@@ -51,7 +51,8 @@ class RestSource:
     ) -> None:
         self._apis = [MlflowApi(config, stop) for _ in range(concurrency)]
         self._api = self._apis[0]
-        self._server = f"{self._api.url}#{config.workspace}" if config.workspace else self._api.url
+        address = f"{self._api.url}#{config.workspace}" if config.workspace else self._api.url
+        self._server = config.name or address
         self._search = RunSearch(self._api, on_skipped, params)
         self._registry = RestRegistry(self._api, self._search)
         self._history = RestHistory(self._apis, on_skipped, page=history_page)

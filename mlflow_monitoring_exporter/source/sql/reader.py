@@ -49,6 +49,7 @@ class SqlSource:
             self._store = StoreFile(uri, busy_timeout=config.timeout)
         else:
             self._store = StoreServer(config)
+        self._name = config.name
         self._workspace = config.workspace
         self._on_skipped = on_skipped
         self._versions: Sequence[ModelVersion] = ()
@@ -58,7 +59,7 @@ class SqlSource:
 
     @property
     def server(self) -> str:
-        return f"{self._store.uri}#{self._workspace}" if self._workspace else self._store.uri
+        return self._name or (f"{self._store.uri}#{self._workspace}" if self._workspace else self._store.uri)
 
     @property
     def exact(self) -> bool:
