@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow_monitoring_exporter.errors import ConfigProblem
+
 Path = tuple[str, ...]
 """A key in the tree: ``("export", "interval")``."""
 
@@ -73,3 +75,9 @@ def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> None:
             _merge(lower[key], value)
         else:
             lower[key] = value
+
+
+def problem(layer: Layer, path: Path, message: str) -> ConfigProblem:
+    """What is wrong with the value at ``path``, and where it was written."""
+    place = layer.place(path)
+    return ConfigProblem(place.where, place.key, message)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from mlflow_monitoring_exporter.config.checks import check_alerts, check_labels, check_selections
 from mlflow_monitoring_exporter.config.environment import read_environment
-from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
+from mlflow_monitoring_exporter.config.layers import Layer, Path, Place, problem
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, Settings
-from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
+from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
 from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 
@@ -64,9 +64,9 @@ def load_config(
     settings = _validate(Settings, {k: v for k, v in layer.values.items() if k != "exporters"}, (), layer, problems)
     exporters = _validate_exporters(layer, exporter_types, problems)
     if settings is not None:
-        _check_alerts(settings, layer, problems)
-        _check_selections(settings, exporters, layer, problems)
-        _check_labels(settings, layer, problems)
+        check_alerts(settings, layer, problems)
+        check_selections(settings, exporters, layer, problems)
+        check_labels(settings, layer, problems)
         if secrets:
             _read_all_secrets(settings, more, exporters, layer, problems)
     if problems or settings is None:
@@ -98,7 +98,7 @@ def _layers(
 def _validate_servers(blocks: list[Any], layer: Layer, problems: list[ConfigProblem]) -> list[MlflowConfig]:
     """Those of a list; a variable or a flag for one server would not say for which of them it is."""
     if not blocks:
-        problems.append(_problem(layer, ("mlflow",), "must name a server, or some"))
+        problems.append(problem(layer, ("mlflow",), "must name a server, or some"))
     if meant := layer.values.get("mlflow"):
         for key in meant:
             place = layer.place(("mlflow", key))
@@ -108,15 +108,15 @@ def _validate_servers(blocks: list[Any], layer: Layer, problems: list[ConfigProb
     for number, block in enumerate(blocks):
         path = ("mlflow", str(number))
         if not isinstance(block, dict):
-            problems.append(_problem(layer, path, "must be a mapping (key: value)"))
+            problems.append(problem(layer, path, "must be a mapping (key: value)"))
             continue
         server = _validate(MlflowConfig, block, path, layer, problems)
         if server is None:
             continue
         if server.name is None:
-            problems.append(_problem(layer, path, "needs a name: there are several servers"))
+            problems.append(problem(layer, path, "needs a name: there are several servers"))
         elif server.name in {other.name for other in found}:
-            problems.append(_problem(layer, (*path, "name"), "is the name of another server already"))
+            problems.append(problem(layer, (*path, "name"), "is the name of another server already"))
         found.append(server)
     return found
 
@@ -150,56 +150,29 @@ def _expand_shorthands(layer: Layer, problems: list[ConfigProblem]) -> None:
                 layer.places.setdefault(("exporters", name, *path[1:]), where)
 
 
-def _check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
-    """An alert on what is not exported would never fire, and nobody would know."""
-    metrics = settings.export.metrics
-    for name, alert in settings.alerts.items():
-        of_include, of_exclude = (
-            any(fnmatchcase(alert.metric, pattern) for pattern in patterns)
-            for patterns in (metrics.include, metrics.exclude)
-        )
-        if not of_include or of_exclude:
-            text = f"{alert.metric} is not exported: export.metrics leaves it out, so this alert would never fire"
-            problems.append(_problem(layer, ("alerts", name, "metric"), text))
-
-
-def _check_selections(
-    settings: Settings, exporters: Mapping[str, ExporterConfig], layer: Layer, problems: list[ConfigProblem]
-) -> None:
-    """Of gauges is selected by labels, so these must be there."""
-    for name, exporter in exporters.items():
-        if isinstance(exporter, BatchExporterConfig):
-            continue
-        chosen = {"experiment_name": exporter.select.experiments, "metric": exporter.select.metrics}
-        for label, choice in chosen.items():
-            if choice != PatternFilter() and label in settings.gauges.labels.drop:
-                text = f"cannot select by the label {label}, which gauges.labels.drop leaves out"
-                problems.append(_problem(layer, ("exporters", name, "select"), text))
-
-
 def _validate_exporters(
     layer: Layer, types: Mapping[str, type[ExporterConfig]], problems: list[ConfigProblem]
 ) -> dict[str, ExporterConfig]:
     blocks = layer.values.get("exporters") or {}
     valid: dict[str, ExporterConfig] = {}
     if not isinstance(blocks, dict):
-        problems.append(_problem(layer, ("exporters",), "must be a mapping (name: {type: ...})"))
+        problems.append(problem(layer, ("exporters",), "must be a mapping (name: {type: ...})"))
         return valid
     for name, block in blocks.items():
         path = ("exporters", name)
         if not isinstance(block, dict):
-            problems.append(_problem(layer, path, "must be a mapping ({type: ...})"))
+            problems.append(problem(layer, path, "must be a mapping ({type: ...})"))
             continue
         kind = block.get("type", name)
         if not isinstance(kind, str) or kind not in types:
             missing = "type" not in block
             text = f"needs a type, one of {', '.join(sorted(types))}" if missing else _unknown(str(kind), types, "type")
-            problems.append(_problem(layer, path if missing else (*path, "type"), text))
+            problems.append(problem(layer, path if missing else (*path, "type"), text))
             continue
         try:
             model = types[kind]
         except ConfigError as error:
-            problems.append(_problem(layer, (*path, "type") if "type" in block else path, str(error)))
+            problems.append(problem(layer, (*path, "type") if "type" in block else path, str(error)))
             continue
         found = _validate_exporter(model, {**block, "type": kind}, path, layer, problems)
         if found is not None:
@@ -239,13 +212,8 @@ def _validate(
             loc = tuple(str(part) for part in detail["loc"] if part != "[key]")  # said of a mapping's key itself
             if incomplete and detail["type"] in ("missing", "value_error") and len(loc) <= 1:
                 continue
-            problems.append(_problem(layer, path + loc, _say(detail, model, loc)))
+            problems.append(problem(layer, path + loc, _say(detail, model, loc)))
     return None
-
-
-def _problem(layer: Layer, path: Path, message: str) -> ConfigProblem:
-    place = layer.place(path)
-    return ConfigProblem(place.where, place.key, message)
 
 
 def _say(detail: ErrorDetails, model: type[BaseModel], loc: Path) -> str:
@@ -287,12 +255,6 @@ def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
     return model
 
 
-def _check_labels(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
-    if settings.mlflow.name and "server" in settings.gauges.labels.add:
-        text = "is the name of the tracking server's own label, as mlflow has names"
-        problems.append(_problem(layer, ("gauges", "labels", "add", "server"), text))
-
-
 def _read_all_secrets(
     settings: Settings,
     more: Iterable[MlflowConfig],
@@ -313,4 +275,4 @@ def _read_secrets(section: Section, path: Path, layer: Layer, problems: list[Con
         try:
             section.secret(name).get()
         except ConfigError as error:
-            problems.extend(_problem(layer, (*path, f"{name}_file"), f"{p.where}: {p.message}") for p in error.problems)
+            problems.extend(problem(layer, (*path, f"{name}_file"), f"{p.where}: {p.message}") for p in error.problems)

@@ -38,7 +38,7 @@ from tests.parts.prometheus_server import Prometheus, prometheus
 from tests.parts.write_receiver import V2, WriteReceiver, write_receiver
 
 NOW = 1_790_000_000_000
-RUN = RunContext("server", "1", "churn", "a" * 32, "brave-fox", {"owner": "me"})
+RUN = RunContext("http://mlflow", "1", "churn", "a" * 32, "brave-fox", {"owner": "me"})
 
 
 @pytest.fixture(scope="module")
