@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol, Self
 
 import structlog
 
-from mlflow_monitoring_exporter.config.schema import Config, StateConfig
+from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, StateConfig
 from mlflow_monitoring_exporter.delivery.feed import Feed, LatestFeed, QueueFeed
 from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.delivery.worker import Worker
@@ -25,12 +26,12 @@ from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.destinations import Destination, queues, register
 from mlflow_monitoring_exporter.errors import StateCorruptError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ScrapedExporter
-from mlflow_monitoring_exporter.exporters.exposition import Page
+from mlflow_monitoring_exporter.process import Progress, Shown, Telemetry
 from mlflow_monitoring_exporter.schedule.dispatch import HandOut
-from mlflow_monitoring_exporter.schedule.job import PollJob
+from mlflow_monitoring_exporter.schedule.job import PollJob, component_of
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
 from mlflow_monitoring_exporter.schedule.queueing import QueueEvents, Queueing
-from mlflow_monitoring_exporter.schedule.watch import Watch
+from mlflow_monitoring_exporter.schedule.watch import Watch, Watches
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.database import Database, is_shared
@@ -39,9 +40,9 @@ from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.telemetry.audit import audit
-from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
-from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.tracked import Tracked, share_of_gauges
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
+from mlflow_monitoring_exporter.transform.servers import Servers
 from mlflow_monitoring_exporter.transform.view import SnapshotView
 
 if TYPE_CHECKING:
@@ -51,28 +52,6 @@ _log = structlog.get_logger(__name__)
 
 #: Polls that may fail or be late before MLflow counts as silent.
 _PATIENCE = 3
-
-
-class Telemetry:
-    """What the process says about itself; outlives every reload."""
-
-    def __init__(self) -> None:
-        self.readiness = Readiness()
-        self.metrics = SelfMetrics(self.readiness)
-        #: What /metrics shows beside the self metrics.
-        self.scraped: list[ScrapedExporter] = []
-
-
-class _Shown:
-    """What a scraped exporter shows, as long as it is this replica's to show."""
-
-    def __init__(self, exporter: ScrapedExporter, shows: Callable[[], bool]) -> None:
-        self._exporter = exporter
-        self._shows = shows
-
-    @property
-    def page(self) -> Page:
-        return self._exporter.page if self._shows() else Page()
 
 
 class Polling(Protocol):
@@ -92,16 +71,6 @@ class Polling(Protocol):
     def stop(self, within: float) -> bool:
         """Start no more polls, and wait so many seconds for what is under way; whether it ended."""
         ...
-
-
-class Progress:
-    """Hears how far a long reading has come; this one keeps it to itself."""
-
-    def runs(self, read: int) -> None:
-        """So many runs were read."""
-
-    def series(self, done: int, total: int) -> None:
-        """Of so many series the points were read, of ``total`` they will be."""
 
 
 def open_state(config: StateConfig) -> Database:
@@ -142,6 +111,8 @@ class Assembly:
         self._telemetry = telemetry
         self._progress = progress or Progress()
         self._membership: Membership | None = None
+        #: Records that could not be read, by tracking server.
+        self.skipped: Counter[MlflowConfig] = Counter()
         with ExitStack() as opened:
             if not is_shared(config.state.url):
                 opened.callback(StateLock(state_path(config.state.url)).release)
@@ -161,14 +132,16 @@ class Assembly:
                 opened.callback(destination.exporter.close)
                 destination.exporter.start()
                 if isinstance(destination.exporter, ScrapedExporter):
-                    shown = _Shown(destination.exporter, self._shows)
+                    shown = Shown(destination.exporter, self._shows)
                     telemetry.scraped.append(shown)
                     opened.callback(telemetry.scraped.remove, shown)
             ledger = LedgerCollector(database, self.bits, self._counts)
             telemetry.metrics.registry.register(ledger)
             opened.callback(telemetry.metrics.registry.unregister, ledger)
             self.workers = Workers([self._worker(destination) for destination in destinations])
-            self.source = self._open_source(opened)
+            self._gauges = Servers([server.name or "" for server in config.servers])
+            self.tracked = tuple(Tracked(server, self._open_source(server, opened)) for server in config.servers)
+            telemetry.metrics.watch(self.servers)
             self._opened = opened.pop_all()
 
     @property
@@ -176,17 +149,23 @@ class Assembly:
         """Where the state is, for people."""
         return self._database.where
 
-    def poller(self, hand_out: HandOut | None = None) -> Poller:
-        """What polls MLflow; with ``hand_out`` others read the points of histories."""
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The tracking servers by identity."""
+        return tuple(tracked.server for tracked in self.tracked)
+
+    def poller(self, tracked: Tracked, hand_out: HandOut | None = None) -> Poller:
+        """What polls a tracking server; with ``hand_out`` others read the points of histories."""
         return Poller(
-            self.source,
+            tracked.source,
             self.config.export,
-            gauges=self.config.gauges,
+            gauges=share_of_gauges(self.config),
             database=self._database,
             queues=queues(self.config, self._queued, self.bits),
-            events=self._events(),
+            events=self._events(tracked),
             stop=self.stopping,
             hand_out=hand_out,
+            servers=self.servers,
         )
 
     def polling(self, on_broken: Callable[[], None]) -> Polling:
@@ -196,11 +175,9 @@ class Assembly:
         replicas have given this one up.
         """
         if self._membership is None:
-            return self._watch(self.poller(), on_broken)
+            return Watches([self.watch(tracked, None, on_broken) for tracked in self.tracked])
         return self._membership.polling(
-            self.source,
-            watch=lambda hand_out: self._watch(self.poller(hand_out), on_broken),
-            queueing=self._queueing,
+            {tracked.server: _Roles(self, tracked, on_broken) for tracked in self.tracked},
             wake=self.workers.wake,
             on_expelled=on_broken,
         )
@@ -215,20 +192,20 @@ class Assembly:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open_source(self, opened: ExitStack) -> Source:
+    def _open_source(self, server: MlflowConfig, opened: ExitStack) -> Source:
         source = open_source(
-            self.config.mlflow,
+            server,
             stop=self.stopping,
             concurrency=self.config.export.concurrency,
             params=AddedLabels(self.config.gauges.labels.add).params,
-            on_skipped=self._skipped,
+            on_skipped=lambda item, reason: self._skipped(server, item, reason),
         )
         opened.callback(source.close)
         return source
 
-    def _queueing(self) -> Queueing:
+    def queueing(self, tracked: Tracked) -> Queueing:
         """What collects experiments; with a source of its own, for one is used by one thread at a time."""
-        source = self._open_source(self._opened)
+        source = self._open_source(tracked.config, self._opened)
         return Queueing(
             source,
             database=self._database,
@@ -238,15 +215,18 @@ class Assembly:
             events=QueueEvents(self.workers.wake, self._telemetry.metrics.read.inc, self._progress.series),
             stop=self.stopping,
             divided=True,
+            servers=self.servers,
         )
 
-    def _watch(self, poller: Poller, on_damaged: Callable[[], None]) -> Watch:
+    def watch(self, tracked: Tracked, hand_out: HandOut | None, on_damaged: Callable[[], None]) -> Watch:
+        """What polls a tracking server again and again; not started."""
         export = self.config.export
         job = PollJob(
-            poller,
+            self.poller(tracked, hand_out),
+            name=tracked.config.name or "",
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
-            patience=_PATIENCE * (export.interval + export.jitter) + self.config.mlflow.timeout,
+            patience=_PATIENCE * (export.interval + export.jitter) + tracked.config.timeout,
             on_damaged=on_damaged,
         )
         return Watch(job, interval=export.interval, jitter=export.jitter)
@@ -257,15 +237,21 @@ class Assembly:
     def _counts(self) -> bool:
         return self._membership is None or self._membership.counts
 
-    def _events(self) -> PollEvents:
+    def no_longer(self, tracked: Tracked) -> None:
+        """Another replica polls this one from now on."""
+        self._gauges.drop(tracked.config.name or "")
+        self._telemetry.metrics.forget(tracked.server)
+
+    def _events(self, tracked: Tracked) -> PollEvents:
         shown = any(destination.mode is DeliveryMode.LATEST for destination in self.destinations)
+        metrics, name = self._telemetry.metrics, tracked.config.name or ""
         return PollEvents(
-            published=self.workers.publish if shown else None,
+            published=(lambda snapshot: self.workers.publish(self._gauges.put(name, snapshot))) if shown else None,
             queued=self.workers.wake,
-            read=self._telemetry.metrics.read.inc,
+            read=metrics.read.inc,
             loading=self._progress.runs,
             sending=self._progress.series,
-            behind=self._telemetry.metrics.behind.set,
+            behind=lambda experiments: metrics.found(tracked.server, behind=experiments),
         )
 
     def _worker(self, destination: Destination) -> Worker:
@@ -283,6 +269,26 @@ class Assembly:
         bit = self.bits[destination.name]
         return QueueFeed(self.outbox, bit) if self._membership is None else self._membership.feed(self.outbox, bit)
 
-    def _skipped(self, item: str, reason: str) -> None:
+    def _skipped(self, server: MlflowConfig, item: str, reason: str) -> None:
+        self.skipped[server] += 1
         self._telemetry.metrics.skipped.inc()
         _log.warning("record of MLflow skipped", item=item, reason=reason)
+
+
+class _Roles:
+    """What a replica may be to one tracking server."""
+
+    def __init__(self, assembly: Assembly, tracked: Tracked, on_damaged: Callable[[], None]) -> None:
+        self._assembly = assembly
+        self._tracked = tracked
+        self._on_damaged = on_damaged
+        self.component = component_of(tracked.config.name or "")
+
+    def watch(self, hand_out: HandOut) -> Watch:
+        return self._assembly.watch(self._tracked, hand_out, self._on_damaged)
+
+    def queueing(self) -> Queueing:
+        return self._assembly.queueing(self._tracked)
+
+    def gone(self) -> None:
+        self._assembly.no_longer(self._tracked)

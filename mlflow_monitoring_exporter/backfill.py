@@ -14,15 +14,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from mlflow_monitoring_exporter.assembly import Progress
 from mlflow_monitoring_exporter.config.fields import since_ms
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.exporters.exposition import escaped, number
 from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, Dated, spread, to_labels
 from mlflow_monitoring_exporter.model import Point, RunContext, Sample
+from mlflow_monitoring_exporter.process import Progress
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source, Wanted
 from mlflow_monitoring_exporter.surface.names import family_name
@@ -64,31 +65,33 @@ def backfill(
     ``export.max_experiments`` counts only where it is said: the past is usually wanted whole. Raises SourceError.
     """
     skipped: list[str] = []
-    source = open_source(
-        config.mlflow,
-        stop=threading.Event(),
-        concurrency=config.export.concurrency,
-        on_skipped=lambda item, _reason: skipped.append(item),
-    )
-    try:
-        return _Backfill(config, source, to, labels, progress or Progress()).run(skipped)
-    finally:
-        source.close()
+    with ExitStack() as opened:
+        sources = []
+        for server in config.servers:
+            source = open_source(
+                server,
+                stop=threading.Event(),
+                concurrency=config.export.concurrency,
+                on_skipped=lambda item, _reason: skipped.append(item),
+            )
+            opened.callback(source.close)
+            sources.append(source)
+        return _Backfill(config, sources, to, labels, progress or Progress()).run(skipped)
 
 
 class _Backfill:
     def __init__(
-        self, config: Config, source: Source, to: BinaryIO, labels: Mapping[str, str], progress: Progress
+        self, config: Config, sources: Sequence[Source], to: BinaryIO, labels: Mapping[str, str], progress: Progress
     ) -> None:
         self._config = config.export
-        self._source = source
+        self._sources = {source.server: source for source in sources}
         self._to = to
         self._labels = labels
         self._progress = progress
         now_ms = time.time_ns() // 1_000_000
         self._begin = since_ms(config.export.since, now_ms) or 0  # MLflow takes no time before 1970
         self._end = now_ms + _AHEAD
-        self._samples = self._left_out = 0
+        self._samples = self._left_out = self._in_page = 0
         self._first: int | None = None
         self._last: int | None = None
 
@@ -100,44 +103,55 @@ class _Backfill:
             known = families[name]
             keys = ", ".join(sorted({one.key for one in known}))
             self._to.write(f"# HELP {name} {escaped(f'The MLflow metric {keys}.')}\n# TYPE {name} gauge\n".encode())
-            for one, points in self._histories(known):
-                self._write(one, points)
-                done += 1
-                self._progress.series(done, total)
+            for server, source in self._sources.items():
+                for one, points in self._histories(source, [one for one in known if one.run.server == server]):
+                    self._write(one, points)
+                    done += 1
+                    self._progress.series(done, total)
         self._to.write(b"# EOF\n")
         return BackfillReport(
-            self._source.server, runs, total, self._samples, self._left_out, len(skipped), self._first, self._last
+            ", ".join(self._sources), runs, total, self._samples, self._left_out, len(skipped), self._first, self._last
         )
 
     def _families(self) -> tuple[int, dict[str, list[_Known]]]:
         """How many runs there are, and all their series by family."""
+        families: dict[str, list[_Known]] = {}
+        runs = 0
+        for source in self._sources.values():
+            for page in self._pages(source):
+                for known in page:
+                    families.setdefault(family_name(known.key), []).append(known)
+                runs += self._in_page
+                self._progress.runs(runs)
+        return runs, families
+
+    def _pages(self, source: Source) -> Iterator[list[_Known]]:
+        """The selected series of some runs at a time."""
         selection = Selection(self._config)
-        found = {e.experiment_id: e.name for e in self._source.experiments() if selection.experiment(e.name)}
+        found = {e.experiment_id: e.name for e in source.experiments() if selection.experiment(e.name)}
         ids = list(found)
         limit = self._config.max_experiments if "max_experiments" in self._config.model_fields_set else 0
         if 0 < limit < len(ids):
-            ids = newest_first(ids, self._source.activity(ids, limit), limit)
-        families: dict[str, list[_Known]] = {}
-        runs = 0
-        for page in self._source.runs(ids):
-            for run in page.runs:
-                context = RunContext(
-                    self._source.server, run.experiment_id, found[run.experiment_id], run.run_id, run.name
-                )
-                for point in run.latest:
-                    if selection.metric(point.key):
-                        known = _Known(context, point.key, point.step)
-                        families.setdefault(family_name(point.key), []).append(known)
-            runs += len(page.runs)
-            self._progress.runs(runs)
-        return runs, families
+            ids = newest_first(ids, source.activity(ids, limit), limit)
+        for page in source.runs(ids):
+            self._in_page = len(page.runs)
+            contexts = (
+                (RunContext(source.server, run.experiment_id, found[run.experiment_id], run.run_id, run.name), run)
+                for run in page.runs
+            )
+            yield [
+                _Known(context, point.key, point.step)
+                for context, run in contexts
+                for point in run.latest
+                if selection.metric(point.key)
+            ]
 
-    def _histories(self, known: Sequence[_Known]) -> Iterator[tuple[_Known, list[Point]]]:
+    def _histories(self, source: Source, known: Sequence[_Known]) -> Iterator[tuple[_Known, list[Point]]]:
         """Each series with all of its points, in no promised order; one whose run is gone meanwhile has none."""
         by_series = {(one.run.run_id, one.key): one for one in known}
         reading: dict[tuple[str, str], list[Point]] = {}
         wanted = (Wanted(one.run.run_id, one.key, None, one.last_step) for one in known)
-        for chunk in self._source.histories(wanted):
+        for chunk in source.histories(wanted):
             series = chunk.run_id, chunk.key
             reading.setdefault(series, []).extend(chunk.points)
             if chunk.complete:

@@ -19,14 +19,15 @@ from types import FrameType
 import structlog
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.assembly import Assembly, Polling, Telemetry
+from mlflow_monitoring_exporter.assembly import Assembly, Polling
 from mlflow_monitoring_exporter.config.describe import fingerprint
 from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.destinations import create_destinations
 from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateRefusedError
 from mlflow_monitoring_exporter.exporters.registry import Plugins
-from mlflow_monitoring_exporter.schedule.job import MLFLOW, STATE
+from mlflow_monitoring_exporter.process import Telemetry
+from mlflow_monitoring_exporter.schedule.job import STATE
 from mlflow_monitoring_exporter.state.database import is_shared
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.web.app import build_app
@@ -52,7 +53,6 @@ class Daemon:
         self._load = load
         self._plugins = plugins
         self._telemetry = Telemetry()
-        self._telemetry.readiness.expect(MLFLOW, "has not been read yet")
         self._signalled = threading.Event()
         self._stop_asked = False
         self._reload_asked = False
@@ -140,11 +140,11 @@ class Daemon:
         digest = fingerprint(config)
         self._telemetry.metrics.config.clear()
         self._telemetry.metrics.config.labels(digest).set(1)
-        audit("configured", config_hash=digest, mlflow=assembly.source.server, exporters=[d.name for d in destinations])
+        audit("configured", config_hash=digest, mlflow=list(assembly.servers), exporters=[d.name for d in destinations])
         _log.info(
             "started",
             version=__version__,
-            mlflow=assembly.source.server,
+            mlflow=", ".join(assembly.servers),
             web=self._web[1].url if self._web else None,
             interval=config.export.interval,
             state=assembly.where,
@@ -203,7 +203,7 @@ class Daemon:
         if old is not None:
             for name in {d.name for d in old.destinations} - config.enabled_exporters().keys():
                 self._telemetry.readiness.forget(f"exporters.{name}")
-                self._telemetry.metrics.forget(name)
+                self._telemetry.metrics.forget_exporter(name)
         self._telemetry.metrics.config_reload_successful.set(1)
         audit("configuration reloaded")
 

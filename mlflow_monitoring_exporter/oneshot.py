@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_monitoring_exporter.assembly import Assembly, Progress, Telemetry
+from mlflow_monitoring_exporter.assembly import Assembly
 from mlflow_monitoring_exporter.config.schema import Config, StateConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.worker import Drained
@@ -18,11 +18,14 @@ from mlflow_monitoring_exporter.errors import SourceError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.registry import Plugins
 from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.process import Progress, Telemetry
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.tracked import share_of_gauges
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
+from mlflow_monitoring_exporter.transform.servers import Servers
 from mlflow_monitoring_exporter.transform.view import SnapshotView
 
 #: Attempts for each payload in a one-shot export.
@@ -49,25 +52,35 @@ class DestinationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What became of one tracking server. ``error`` is None when it was read, and then there is a ``poll``.
+
+    ``skipped`` counts records that could not be read.
+    """
+
+    server: str
+    error: str | None
+    poll: PollReport | None
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OnceReport:
     """What one export, or a check, found and did.
 
-    ``source_error`` is None when MLflow was read; ``skipped`` counts records that could not be.
     ``better`` says of every metric key which values are better (``min``, ``max``, or None where nobody
     can say); only a check knows it.
     """
 
-    server: str
-    source_error: str | None
-    skipped: int
-    poll: PollReport | None
+    servers: tuple[ServerReport, ...]
     destinations: tuple[DestinationReport, ...]
     better: Mapping[str, str | None] | None = None
 
     @property
     def ok(self) -> bool:
         """Whether everything was read, and everything was delivered (or could be)."""
-        return self.source_error is None and all(d.error is None and d.set_aside == 0 for d in self.destinations)
+        read = all(server.error is None for server in self.servers)
+        return read and all(d.error is None and d.set_aside == 0 for d in self.destinations)
 
 
 def export_once(config: Config, plugins: Plugins, progress: Progress | None = None) -> OnceReport:
@@ -80,7 +93,7 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
     pushed = [destination for destination in destinations if not destination.scraped]
     telemetry = Telemetry()
     with Assembly(config, pushed, telemetry, progress, alone=True) as assembly:
-        poll, source_error, drained = _poll_and_drain(assembly, config.export.drain_timeout)
+        polled, drained = _poll_and_drain(assembly, config.export.drain_timeout)
         reports = []
         for destination in destinations:
             outcome = drained.get(destination.name)
@@ -99,24 +112,28 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
                     error=outcome.error,
                 )
             )
-        skipped = int(telemetry.metrics.registry.get_sample_value("mlflow_exporter_records_skipped_total") or 0)
-        return OnceReport(assembly.source.server, source_error, skipped, poll, tuple(reports))
+        return OnceReport(polled, tuple(reports))
 
 
-def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[PollReport | None, str | None, Mapping[str, Drained]]:
+def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[tuple[ServerReport, ...], Mapping[str, Drained]]:
     """Poll and deliver; when a queue was too small for everything, again, as long as that helps."""
-    poller = assembly.poller()
-    poll, source_error = _poll(poller)
+    pollers = {tracked.server: assembly.poller(tracked) for tracked in assembly.tracked}
+    polled = {server: _poll(server, poller, complete=True) for server, poller in pollers.items()}
     drained = dict(assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS))
-    while poll is not None and (poll.full or poll.unfinished) and not any(drained[name].error for name in poll.full):
-        try:
-            poll = poller.run(complete=False)
-        except SourceError as error:
-            source_error = str(error)
-            break
+    while left := [server for server, report in polled.items() if _is_left(report, drained)]:
+        polled |= {server: _poll(server, pollers[server], complete=False) for server in left}
         for name, more in assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS).items():
             drained[name] = more.plus(drained[name])
-    return poll, source_error, drained
+    found = [replace(polled[tracked.server], skipped=assembly.skipped[tracked.config]) for tracked in assembly.tracked]
+    return tuple(found), drained
+
+
+def _is_left(report: ServerReport, drained: Mapping[str, Drained]) -> bool:
+    """Whether another poll would find room for something."""
+    poll = report.poll
+    if poll is None or not (poll.full or poll.unfinished):
+        return False
+    return not any(drained[name].error for name in poll.full)
 
 
 def check(config: Config, plugins: Plugins, progress: Progress | None = None) -> OnceReport:
@@ -137,28 +154,38 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
     outbox = Outbox(state)
     queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
     bits = register(outbox, config, queued)
-    skipped: list[str] = []
-    source = open_source(
-        config.mlflow,
-        stop=threading.Event(),
-        concurrency=config.export.concurrency,
-        params=AddedLabels(config.gauges.labels.add).params,
-        on_skipped=lambda item, _reason: skipped.append(item),
-    )
     shown: list[Snapshot] = []
-    try:
-        poller = Poller(
-            source,
-            config.export,
-            gauges=config.gauges,
-            database=state,
-            queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
-            events=PollEvents(published=shown.append, loading=progress.runs, sending=progress.series),
+    gauges = Servers([server.name or "" for server in config.servers])
+    polled = []
+    better: dict[str, str | None] = {}
+    for server in config.servers:
+        skipped: list[str] = []
+        source = open_source(
+            server,
             stop=threading.Event(),
+            concurrency=config.export.concurrency,
+            params=AddedLabels(config.gauges.labels.add).params,
+            on_skipped=lambda item, _reason, skipped=skipped: skipped.append(item),  # type: ignore[misc]
         )
-        poll, source_error = _poll(poller)
-    finally:
-        source.close()
+        name = server.name or ""
+        try:
+            poller = Poller(
+                source,
+                config.export,
+                gauges=share_of_gauges(config),
+                database=state,
+                queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
+                events=PollEvents(
+                    published=lambda snapshot, name=name: shown.append(gauges.put(name, snapshot)),  # type: ignore[misc]
+                    loading=progress.runs,
+                    sending=progress.series,
+                ),
+                stop=threading.Event(),
+            )
+            polled.append(replace(_poll(source.server, poller, complete=True), skipped=len(skipped)))
+        finally:
+            source.close()
+        better |= {key: None if found is None else found.value for key, found in poller.directions().items()}
     errors = _check_all(destinations)
     reports = tuple(
         _report(
@@ -168,8 +195,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
         )
         for d in destinations
     )
-    better = {key: None if found is None else found.value for key, found in poller.directions().items()}
-    return OnceReport(source.server, source_error, len(skipped), poll, reports, better)
+    return OnceReport(tuple(polled), reports, better)
 
 
 def _series_for(destination: Destination, shown: Sequence[Snapshot]) -> int:
@@ -188,11 +214,11 @@ def _copy_of_state(config: StateConfig, directory: Path) -> Database:
     return Database(f"sqlite:///{path}")
 
 
-def _poll(poller: Poller) -> tuple[PollReport | None, str | None]:
+def _poll(server: str, poller: Poller, *, complete: bool) -> ServerReport:
     try:
-        return poller.run(complete=True), None
+        return ServerReport(server, None, poller.run(complete=complete))
     except SourceError as error:
-        return None, str(error)
+        return ServerReport(server, str(error), None)
 
 
 def _check_all(destinations: Sequence[Destination]) -> dict[str, str | None]:

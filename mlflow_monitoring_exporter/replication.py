@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.delivery.feed import Feed, LaneFeed
 from mlflow_monitoring_exporter.errors import StateError
-from mlflow_monitoring_exporter.schedule.cluster import Cluster
+from mlflow_monitoring_exporter.schedule.cluster import Cluster, Roles
 from mlflow_monitoring_exporter.schedule.collect_job import CollectJob
 from mlflow_monitoring_exporter.schedule.collecting import Collectors, hand_out
-from mlflow_monitoring_exporter.schedule.dispatch import HandOut
 from mlflow_monitoring_exporter.schedule.heart import Heart
-from mlflow_monitoring_exporter.schedule.queueing import Queueing
-from mlflow_monitoring_exporter.schedule.watch import Watch
-from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.lanes import Lanes
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -64,36 +59,26 @@ class Membership:
         return LaneFeed(outbox, bit, Lanes(self._database, self._replicas.me), lambda: self._heart.beating)
 
     def polling(
-        self,
-        source: Source,
-        *,
-        watch: Callable[[HandOut], Watch],
-        queueing: Callable[[], Queueing],
-        wake: Callable[[], None],
-        on_expelled: Callable[[], None],
+        self, servers: Mapping[str, Roles], *, wake: Callable[[], None], on_expelled: Callable[[], None]
     ) -> Cluster:
-        """Polls ``source`` by ``watch`` when it is this replica's turn, and collects by some ``queueing``."""
-        database, server = self._database, source.server
-        config = self._config
+        """Polls these tracking servers, by identity, when it is this replica's turn, and collects from all."""
+        database, lease = self._database, self._config.state.lease
 
-        def again(experiment: int, wanted: int) -> None:
+        def again(server: str, experiment: int, wanted: int) -> None:
             with database.write() as tx:
                 hand_out(server, tx, [experiment], wanted)
 
         job = CollectJob(
-            server,
-            [queueing() for _ in range(_COLLECTORS)],
-            longest=config.export.interval,
+            {server: roles.queueing for server, roles in servers.items()},
+            longest=self._config.export.interval,
             again=again,
             metrics=self._metrics,
             readiness=self._readiness,
         )
-        lease = config.state.lease
         self._cluster = Cluster(
             self._replicas,
             self._heart,
-            [server],
-            lambda identity: watch(partial(hand_out, identity)),
+            servers,
             Collectors(
                 lambda: database.server.conninfo, job, at_once=_COLLECTORS, lease=lease, readiness=self._readiness
             ),

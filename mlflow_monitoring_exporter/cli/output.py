@@ -19,7 +19,7 @@ from rich.table import Table
 
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.errors import MonitoringExporterError
-from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
+from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
 
 #: Knows the secrets of every configuration that this process has loaded.
 redactor = Redactor()
@@ -84,24 +84,31 @@ def print_report(report: OnceReport, output: Output, *, planned: bool = False) -
 
 def to_tree(report: OnceReport) -> dict[str, Any]:
     """The report as JSON shows it; docs/reference/commands.md describes it."""
-    poll = asdict(report.poll) if report.poll else None
-    if poll is not None:
-        del poll["enqueued"], poll["full"], poll["unfinished"], poll["renewed"]
-        poll["seconds"] = round(poll["seconds"], 3)
+    servers = [_server_tree(server) for server in report.servers]
     return {
         "ok": report.ok,
-        "mlflow": {"server": report.server, "error": report.source_error, "skipped": report.skipped, "poll": poll},
+        "mlflow": servers[0] if len(servers) == 1 else servers,
         "exporters": [asdict(destination) for destination in report.destinations],
         **({} if report.better is None else {"better": dict(report.better)}),
     }
 
 
+def _server_tree(report: ServerReport) -> dict[str, Any]:
+    poll = asdict(report.poll) if report.poll else None
+    if poll is not None:
+        del poll["enqueued"], poll["full"], poll["unfinished"], poll["renewed"], poll["server"]
+        poll["seconds"] = round(poll["seconds"], 3)
+    return {"server": report.server, "error": report.error, "skipped": report.skipped, "poll": poll}
+
+
 def _print_table(report: OnceReport, *, planned: bool) -> None:
     console = Console()
-    if report.poll is not None:
-        poll = report.poll
+    for server in report.servers:
+        poll = server.poll
+        if poll is None:
+            continue
         console.print(
-            f"MLflow [bold]{escape(redactor.text(report.server))}[/]: {_count(poll.experiments, 'experiment')}, "
+            f"MLflow [bold]{escape(redactor.text(server.server))}[/]: {_count(poll.experiments, 'experiment')}, "
             f"{_count(poll.runs, 'run')}, {poll.series} series, read in {poll.seconds:.1f} s",
             highlight=False,
             soft_wrap=True,
@@ -146,10 +153,12 @@ def _result(destination: DestinationReport, *, planned: bool) -> str:
 
 
 def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
-    if report.source_error is not None:
-        yield f"mlflow: {report.source_error}"
-    if report.skipped:
-        yield f"mlflow: {_count(report.skipped, 'record')} could not be read; --log-level warning says which"
+    for server in report.servers:
+        who = f"mlflow {server.server}" if len(report.servers) > 1 else "mlflow"
+        if server.error is not None:
+            yield f"{who}: {server.error}"
+        if server.skipped:
+            yield f"{who}: {_count(server.skipped, 'record')} could not be read; --log-level warning says which"
     for destination in report.destinations:
         if destination.error is not None:
             kept = (

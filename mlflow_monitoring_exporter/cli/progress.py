@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Display
 
-from mlflow_monitoring_exporter.assembly import Progress
+from mlflow_monitoring_exporter.process import Progress
 
 
 class _Bar(Progress):

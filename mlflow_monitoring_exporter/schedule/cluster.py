@@ -15,38 +15,64 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
 
 import structlog
 
 from mlflow_monitoring_exporter.errors import StateError
-from mlflow_monitoring_exporter.schedule.collecting import Collectors
+from mlflow_monitoring_exporter.schedule.collecting import Collectors, hand_out
+from mlflow_monitoring_exporter.schedule.dispatch import HandOut
 from mlflow_monitoring_exporter.schedule.heart import Heart
-from mlflow_monitoring_exporter.schedule.job import MLFLOW
-from mlflow_monitoring_exporter.schedule.watch import Watch
+from mlflow_monitoring_exporter.schedule.queueing import Queueing
+from mlflow_monitoring_exporter.schedule.watch import Watch, stop_all
 from mlflow_monitoring_exporter.state.replicas import Beat, Replicas
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
 
+#: Tracking servers that are taken over with one heartbeat: each takes a moment, and the next beat must not be late.
+_AT_ONCE = 20
+#: Seconds that a poll may take to end before somebody else begins to poll.
+_PATIENCE = 60.0
+
 #: Component of readiness: whether this one is a replica that others count on.
 REPLICA = "replica"
+
+
+class Roles(Protocol):
+    """What a replica may be to one tracking server."""
+
+    component: str
+    """What readiness calls the server."""
+
+    def watch(self, hand_out: HandOut) -> Watch:
+        """Who polls it."""
+        ...
+
+    def queueing(self) -> Queueing:
+        """Who reads its points; used by one thread at a time."""
+        ...
+
+    def gone(self) -> None:
+        """It is somebody else's now."""
+        ...
 
 
 class Cluster:
     """Polls what is claimed and collects what is handed out, from :meth:`start` to :meth:`stop`.
 
-    ``new_watch`` makes what polls one of ``servers``, which are tracking servers by identity. ``collectors``
-    takes the jobs. ``wake`` is called with each heartbeat: there may be something to deliver that somebody else queued.
+    ``servers`` are all tracking servers, by identity. ``wake`` is called with each heartbeat: there may be
+    something to deliver that somebody else queued.
     """
 
     def __init__(
         self,
         replicas: Replicas,
         heart: Heart,
-        servers: Sequence[str],
-        new_watch: Callable[[str], Watch],
+        servers: Mapping[str, Roles],
         collectors: Collectors,
         *,
         readiness: Readiness,
@@ -55,19 +81,19 @@ class Cluster:
         on_expelled: Callable[[], None],
     ) -> None:
         self._replicas = replicas
-        self._servers = tuple(servers)
-        self._new_watch = new_watch
+        self._heart = heart
+        self._servers = servers
+        self._first = next(iter(servers))
         self._collectors = collectors
         self._readiness = readiness
         self._metrics = metrics
         self._wake = wake
-        self._heart = heart
         self._on_expelled = on_expelled
         self._lock = threading.Lock()
         self._watches: dict[str, Watch] = {}
+        self._leaving: set[str] = set()
         self._stopping = False
         self._alone = False
-        metrics.forget_polls()
         metrics.owner.clear()
         for server in servers:
             metrics.owner.labels(server).set(0)
@@ -90,8 +116,8 @@ class Cluster:
 
     @property
     def counts(self) -> bool:
-        """Whether this replica says what they all share: one of them does."""
-        return self.shows and self._servers[0] in self._watches
+        """Whether this replica says what they all share: the one that polls the first server does."""
+        return self.shows and self._first in self._watches
 
     def check_clock(self) -> bool:
         """As each watch does it."""
@@ -104,12 +130,12 @@ class Cluster:
             self._stopping = True
             watches = list(self._watches.values())
         until = time.monotonic() + within
-        ended = [watch.stop(max(0.0, until - time.monotonic())) for watch in watches]
+        ended = stop_all(watches, within)
         try:
             self._replicas.release(self._servers)
         except StateError as error:
             _log.debug("not released", reason=str(error))
-        return self._collectors.stop(max(0.0, until - time.monotonic())) and all(ended)
+        return self._collectors.stop(max(0.0, until - time.monotonic())) and ended
 
     def expelled(self) -> None:
         """The others have given this replica up."""
@@ -118,7 +144,7 @@ class Cluster:
         self._on_expelled()
 
     def beaten(self, beat: Beat | StateError) -> None:
-        """Take over what nobody has, and say how things stand."""
+        """Take over what nobody has, give back what is more than a fair share, and say how things stand."""
         if isinstance(beat, StateError):
             self._readiness.bad(REPLICA, str(beat))
             return
@@ -126,29 +152,50 @@ class Cluster:
         self._alone = len(beat.alive) == 1
         self._metrics.replicas.set(len(beat.alive))
         self._wake()
-        self._claim(len(beat.alive))
+        self._balance(-(-len(self._servers) // len(beat.alive)))
         watched = self._replicas.watched()
-        for server in self._servers:
+        for server, roles in self._servers.items():
             if server in self._watches:
                 continue
             now = watched.get(server)
             if now is None or now.owner is None:
-                self._readiness.bad(MLFLOW, "no replica polls it yet")
+                self._readiness.bad(roles.component, "no replica polls it yet")
                 continue
-            self._readiness.good(MLFLOW, state=f"polled by {now.owner}")
-            self._metrics.poll_success.set((now.since_ms or 0) / 1000)
+            self._readiness.good(roles.component, state=f"polled by {now.owner}")
+            self._metrics.read_at(server, (now.since_ms or 0) / 1000)
 
-    def _claim(self, alive: int) -> None:
-        share = -(-len(self._servers) // alive) - len(self._watches)
+    def _balance(self, share: int) -> None:
         wanted = [server for server in self._servers if server not in self._watches]
-        if share <= 0 or not wanted:
-            return
-        for server in self._replicas.claim(wanted, share):
-            with self._lock:
-                if self._stopping:
-                    return
-                self._metrics.takeovers.inc()
-                self._metrics.owner.labels(server).set(1)
-                _log.info("polls this tracking server from now on", mlflow=server)
-                watch = self._watches[server] = self._new_watch(server)
-                watch.start()
+        room = share - len(self._watches)
+        if room > 0 and wanted:
+            for server in self._replicas.claim(wanted, min(room, _AT_ONCE)):
+                self._begin(server)
+        kept = [server for server in self._watches if server not in self._leaving]
+        for server in kept[share:]:
+            self._leaving.add(server)
+            # A poll that runs may take longer than the others' patience with a heart that does not beat.
+            threading.Thread(target=self._give_back, args=(server,), name=f"give back {server}", daemon=True).start()
+
+    def _begin(self, server: str) -> None:
+        with self._lock:
+            if self._stopping:
+                return
+            self._metrics.takeovers.inc()
+            self._metrics.owner.labels(server).set(1)
+            _log.info("polls this tracking server from now on", mlflow=server)
+            watch = self._watches[server] = self._servers[server].watch(partial(hand_out, server))
+            watch.start()
+
+    def _give_back(self, server: str) -> None:
+        """To whoever has fewer."""
+        self._watches[server].stop(_PATIENCE)
+        with self._lock:
+            del self._watches[server]
+            self._leaving.discard(server)
+        self._servers[server].gone()
+        self._metrics.owner.labels(server).set(0)
+        _log.info("another replica is to poll this tracking server", mlflow=server)
+        try:
+            self._replicas.release([server])
+        except StateError as error:
+            _log.debug("not released", reason=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -19,38 +19,39 @@ _log = structlog.get_logger(__name__)
 
 
 class CollectJob:
-    """Collects experiments of the tracking server ``server``, as many at a time as there are ``queueings``.
+    """Collects experiments of ``servers``: tracking servers by identity, and what makes a new Queueing for each.
 
     A job takes about ``longest`` seconds at most; what is left by then is handed out ``again``.
     """
 
     def __init__(
         self,
-        server: str,
-        queueings: Sequence[Queueing],
+        servers: Mapping[str, Callable[[], Queueing]],
         *,
         longest: float,
-        again: Callable[[int, int], None],
+        again: Callable[[str, int, int], None],
         metrics: SelfMetrics,
         readiness: Readiness,
     ) -> None:
-        self._server = server
-        self._free: queue.SimpleQueue[Queueing] = queue.SimpleQueue()
-        for queueing in queueings:
-            self._free.put(queueing)
+        self._servers = servers
+        # One is used by one thread at a time.
+        self._free: dict[str, queue.SimpleQueue[Queueing]] = {server: queue.SimpleQueue() for server in servers}
         self._longest = longest
         self._again = again
         self._metrics = metrics
         self._readiness = readiness
 
     def __call__(self, server: str, experiment: int, wanted: int) -> None:
-        if server != self._server:
+        if server not in self._servers:
             return  # of a configuration that is not ours; who polls that server hands it out again
-        queueing = self._free.get()
+        try:
+            queueing = self._free[server].get_nowait()
+        except queue.Empty:
+            queueing = self._servers[server]()
         try:
             queued = queueing.collect(experiment, wanted, until=time.monotonic() + self._longest)
             if queued.unfinished:
-                self._again(experiment, wanted)
+                self._again(server, experiment, wanted)
         except PollInterruptedError:
             return
         except (SourceError, StateError) as error:
@@ -62,7 +63,7 @@ class CollectJob:
         else:
             self._succeeded(experiment, queued)
         finally:
-            self._free.put(queueing)
+            self._free[server].put(queueing)
 
     def _succeeded(self, experiment: int, queued: Queued) -> None:
         self._metrics.collects.labels("unfinished" if queued.unfinished else "ok").inc()

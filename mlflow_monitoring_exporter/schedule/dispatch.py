@@ -18,11 +18,19 @@ HandOut = Callable[[Connection, Sequence[int], int], None]
 class Dispatch:
     """One job for each experiment with points that some exporter of ours may not have.
 
-    ``behind`` hears how many experiments that are.
+    ``server`` is the identity of their tracking server, one of ``servers``. ``behind`` hears how many there are.
     """
 
     def __init__(
-        self, database: Database, pending: Pending, wanted: int, hand_out: HandOut, behind: Callable[[int], None]
+        self,
+        database: Database,
+        pending: Pending,
+        wanted: int,
+        hand_out: HandOut,
+        *,
+        behind: Callable[[int], None],
+        server: str,
+        servers: Sequence[str],
     ) -> None:
         self._database = database
         self._pending = pending
@@ -30,6 +38,8 @@ class Dispatch:
         self._hand_out = hand_out
         self._behind = behind
         self._outbox = Outbox(database)
+        self._server = server
+        self._servers = servers
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
@@ -43,5 +53,5 @@ class Dispatch:
             with self._database.write() as tx:
                 self._hand_out(tx, experiments, self._wanted)
         elif first := [bit for bit in self._outbox.first_loads() if self._wanted >> bit & 1]:
-            self._outbox.loaded(first)
+            self._outbox.loaded(first, server=self._server, servers=self._servers)
         return Queued({}, (), unfinished=False)

@@ -20,10 +20,16 @@ _log = structlog.get_logger(__name__)
 MLFLOW, STATE = "mlflow", "state"
 
 
+def component_of(name: str) -> str:
+    """What readiness calls the tracking server of this name; one that has none is the only one."""
+    return f"{MLFLOW}.{name}" if name else MLFLOW
+
+
 class PollJob:
     """Polls, and says how it went.
 
-    ``patience`` is how many seconds a good poll is believed: longer ago is not "lately".
+    ``name`` is that of its tracking server, where those have names. ``patience`` is how many seconds a good
+    poll is believed: longer ago is not "lately".
     ``on_damaged`` hears when the state file cannot be used any more, and a new one must begin.
     """
 
@@ -31,6 +37,7 @@ class PollJob:
         self,
         poller: Poller,
         *,
+        name: str = "",
         readiness: Readiness,
         metrics: SelfMetrics,
         patience: float,
@@ -42,7 +49,8 @@ class PollJob:
         self._patience = patience
         self._on_damaged = on_damaged
         self._left_out = 0
-        readiness.expect(MLFLOW, "has not been read yet")
+        self._component = component_of(name)
+        readiness.expect(self._component, "has not been read yet")
         readiness.good(STATE)
 
     def __call__(self) -> None:
@@ -52,7 +60,7 @@ class PollJob:
         except PollInterruptedError:
             return
         except SourceError as error:
-            self._failed(MLFLOW, str(error))
+            self._failed(self._component, str(error))
         except StateCorruptError as error:
             self._failed(STATE, str(error))
             self._on_damaged()
@@ -60,7 +68,7 @@ class PollJob:
             self._failed(STATE, str(error))
         except Exception as error:  # noqa: BLE001 - a bug here must not end the daemon
             _log.exception("poll crashed")
-            self._failed(MLFLOW, f"the poll crashed ({type(error).__name__}); the log has the traceback")
+            self._failed(self._component, f"the poll crashed ({type(error).__name__}); the log has the traceback")
         else:
             self._succeeded(report)
         finally:
@@ -77,19 +85,17 @@ class PollJob:
     def _succeeded(self, report: PollReport) -> None:
         metrics = self._metrics
         metrics.polls.labels("ok").inc()
-        metrics.poll_success.set_to_current_time()
-        metrics.experiments.set(report.experiments)
-        metrics.runs.set(report.runs)
-        metrics.series.set(report.shown or 0)
+        metrics.read_at(report.server, time.time())
+        shown = {"series": report.shown or 0, **report.left_out}
+        metrics.found(report.server, experiments=report.experiments, runs=report.runs, **shown)
         for reason, count in report.left_out.items():
-            metrics.series_left_out.labels(reason).set(count)
             if report.renewed:
                 metrics.series_dropped.labels(reason).inc(count)
         left_out = report.left_out.get(MAX_SERIES, 0)
         if left_out and not self._left_out:
             _log.warning("there are more series than gauges.max_series: old runs are left out", left_out=left_out)
         self._left_out = left_out
-        self._readiness.good(MLFLOW, valid_for=self._patience)
+        self._readiness.good(self._component, valid_for=self._patience)
         if report.full:
             names = ", ".join(report.full)
             self._readiness.bad(STATE, f"the queue of {names} is full (state.max_size): no points are read for it")
@@ -98,6 +104,7 @@ class PollJob:
         changed = report.gone or any(report.enqueued.values())
         (_log.info if changed else _log.debug)(
             "polled",
+            mlflow=report.server,
             experiments=report.experiments,
             runs=report.runs,
             series=report.series,

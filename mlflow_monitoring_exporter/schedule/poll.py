@@ -43,7 +43,7 @@ _READING = 0.8
 
 @dataclass(frozen=True, slots=True)
 class PollReport:
-    """What a whole poll found.
+    """What a whole poll of ``server`` found.
 
     ``runs`` and ``series`` are there now, or were when they were last counted, whether or not this poll
     read them; ``gone`` are runs that are not there any more. ``shown`` counts the series of the snapshot
@@ -65,6 +65,7 @@ class PollReport:
     shown: int | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     renewed: bool = False
+    server: str = ""
 
 
 def _nobody(*_: object) -> None:
@@ -90,9 +91,10 @@ class PollEvents:
 
 
 class Poller:
-    """Polls one MLflow. Used by one thread at a time. ``clock`` gives the time in Unix seconds.
+    """Polls one MLflow, of ``servers`` by identity; by default the only one. Used by one thread at a time.
 
-    With ``hand_out`` the points of series that moved are not read here, but by whoever takes the jobs.
+    ``clock`` gives the time in Unix seconds. With ``hand_out`` the points of series that moved are not read here,
+    but by whoever takes the jobs.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Poller:
         events: PollEvents,
         stop: threading.Event,
         hand_out: HandOut | None = None,
+        servers: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -137,9 +140,18 @@ class Poller:
                 events=QueueEvents(events.queued, events.read, events.sending),
                 stop=stop,
                 divided=database.divided,
+                servers=servers,
             )
             if hand_out is None
-            else Dispatch(database, pending, mask(queues), hand_out, events.behind)
+            else Dispatch(
+                database,
+                pending,
+                mask(queues),
+                hand_out,
+                behind=events.behind,
+                server=source.server,
+                servers=tuple(servers) or (source.server,),
+            )
         )
         self._expected = False
         self._counts: tuple[int, int] | None = None
@@ -182,6 +194,7 @@ class Poller:
             shown=None if snapshot is None else snapshot.series_count,
             left_out={} if snapshot is None else snapshot.left_out,
             renewed=renewed,
+            server=self._mirror.identity,
         )
 
     def directions(self) -> dict[str, Direction | None]:

@@ -96,6 +96,7 @@ class Queueing:
     """Moves pending series to the queues. ``history`` false means: of each only its latest point.
 
     ``divided`` queues have a lane for each experiment, whose points are then never in one batch with others.
+    ``servers`` are all tracking servers of the configuration, by identity; by default there is one.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Queueing:
         events: QueueEvents,
         stop: threading.Event,
         divided: bool = False,
+        servers: Sequence[str] = (),
     ) -> None:
         self._source = source
         self._database = database
@@ -121,6 +123,7 @@ class Queueing:
         self._events = events
         self._stop = stop
         self._divided = divided
+        self._servers = tuple(servers) or (source.server,)
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
@@ -133,7 +136,7 @@ class Queueing:
         for experiment in experiments:
             self._read(experiment, now)
         if not now.unfinished and (loaded := [queue.bit for queue in now.open if queue.bit in now.since]):
-            self._outbox.loaded(loaded)
+            self._outbox.loaded(loaded, server=self._source.server, servers=self._servers)
         return self._queued(now)
 
     def collect(self, experiment: int, wanted: int, *, until: float) -> Queued:

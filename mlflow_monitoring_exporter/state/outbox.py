@@ -104,10 +104,22 @@ class Outbox:
         with self._database.read() as tx:
             return {bit: since_ms for bit, since_ms in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
 
-    def loaded(self, bits: Sequence[int]) -> None:
-        """The first load of these is over: whatever comes now is new, however old it says it is."""
+    def loaded(self, bits: Sequence[int], *, server: str, servers: Sequence[str]) -> None:
+        """The first load of these from ``server`` is over.
+
+        Once it is so for all ``servers``, whatever comes is new, however old it says it is.
+        """
+        key = "first loads of {}".format
         with self._database.write() as tx:
-            tx.execute(update(exporter).where(exporter.c.bit.in_(bits)).values(since_ms=None))
+            alone(tx, exporter)
+            names = [key(each) for each in servers]
+            known = {name: int(value) for name, value in tx.execute(select(meta).where(meta.c.key.in_(names)))}
+            done = known.get(key(server), 0) | sum(1 << bit for bit in bits)
+            tx.execute(meta.delete().where(meta.c.key == key(server)))
+            tx.execute(meta.insert().values(key=key(server), value=str(done)))
+            known[key(server)] = done
+            over = [bit for bit in bits if all(known.get(name, 0) >> bit & 1 for name in names)]
+            tx.execute(update(exporter).where(exporter.c.bit.in_(over)).values(since_ms=None))
 
     @staticmethod
     def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, lane: int = NO_LANE) -> None:

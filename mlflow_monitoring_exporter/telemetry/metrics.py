@@ -6,7 +6,8 @@ A registry of our own: nothing that a library registers globally reaches /metric
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +23,8 @@ from prometheus_client.registry import Collector
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
+#: Why series are missing in a snapshot.
+_LEFT_OUT = ("max_series", "same_labels")
 _EXPORT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
@@ -50,6 +53,8 @@ class SelfMetrics:
         # Or every counter is two series, of which nobody graphs the second.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
+        self._found: dict[str, dict[str, float]] = {}
+        self._read_at: dict[str, float] = {}
         self.registry.register(_ReadyGauge(readiness))
         ProcessCollector(registry=registry)
         Gauge(
@@ -115,7 +120,7 @@ class SelfMetrics:
             ["reason"],
             registry=registry,
         )
-        for reason in ("max_series", "same_labels"):  # are there from the start, as 0
+        for reason in _LEFT_OUT:  # are there from the start, as 0
             self.series_left_out.labels(reason)
             self.series_dropped.labels(reason)
         self.read = Counter(
@@ -197,12 +202,43 @@ class SelfMetrics:
             registry=registry,
         )
 
-    def forget_polls(self) -> None:
-        """This process polls nothing, or nothing any more."""
-        for gauge in (self.experiments, self.runs, self.series, self.behind):
-            gauge.set(0)
-        for reason in ("max_series", "same_labels"):
-            self.series_left_out.labels(reason).set(0)
+    def watch(self, servers: Iterable[str]) -> None:
+        """These tracking servers, by identity, are those of the configuration; nothing was found in them so far."""
+        self._found = {}
+        self._read_at = dict.fromkeys(servers, 0.0)
+        self._add_up()
+
+    def found(self, server: str, **figures: float) -> None:
+        """Figures of one tracking server, which are shown added up: experiments, runs, series, behind, or a reason
+        why series were left out.
+        """
+        self._found.setdefault(server, {}).update(figures)
+        self._add_up()
+
+    def forget(self, server: str) -> None:
+        """This process polls ``server`` no more."""
+        self._found.pop(server, None)
+        self._add_up()
+
+    def read_at(self, server: str, seconds: float) -> None:
+        """When the last whole poll of ``server`` was, in Unix time; of several servers the oldest is shown."""
+        self._read_at[server] = seconds
+        self.poll_success.set(min(self._read_at.values()))
+
+    def _add_up(self) -> None:
+        sums: Counts[str] = Counts()
+        for figures in self._found.values():
+            for name, figure in figures.items():
+                sums[name] += figure  # type: ignore[assignment] # nearly always whole
+        for name, gauge in (
+            ("experiments", self.experiments),
+            ("runs", self.runs),
+            ("series", self.series),
+            ("behind", self.behind),
+        ):
+            gauge.set(sums[name])
+        for reason in _LEFT_OUT:
+            self.series_left_out.labels(reason).set(sums[reason])
 
     def introduce(self, exporter: str, *, queued: bool) -> None:
         """Show every metric of ``exporter`` from the start, at zero; those of samples if it has a queue."""
@@ -218,7 +254,7 @@ class SelfMetrics:
         for each in ("closed", "backing_off", "parked"):
             self.state.labels(exporter, each).set(each == state)
 
-    def forget(self, exporter: str) -> None:
+    def forget_exporter(self, exporter: str) -> None:
         """``exporter`` is configured no longer."""
         for metric in (self.retried, self.state, self.exports, self.export_duration, self.export_success):
             metric.remove_by_labels({"exporter": exporter})

@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.exporters.answers import to_error
 from mlflow_monitoring_exporter.exporters.record import BODY_FIELDS, SAMPLE_FIELDS
 from mlflow_monitoring_exporter.http import HttpResponse
-from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport
+from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.schedule.poll import PollReport
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -77,7 +77,9 @@ def test_the_json_of_a_report_has_the_documented_keys() -> None:
     poll = PollReport(
         experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0, shown=0, left_out=left_out
     )
-    real = to_tree(OnceReport("server", None, 0, poll, (DestinationReport("file", "file", "x", "samples"),)))
+    real = to_tree(
+        OnceReport((ServerReport("server", None, poll),), (DestinationReport("file", "file", "x", "samples"),))
+    )
     assert shape(json.loads(shown)) == shape(real)
 
 
