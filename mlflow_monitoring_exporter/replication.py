@@ -63,6 +63,7 @@ class Membership:
     ) -> Cluster:
         """Polls these tracking servers, by identity, when it is this replica's turn, and collects from all."""
         database, lease = self._database, self._config.state.lease
+        self._replicas.introduce(servers)
 
         def again(server: str, experiment: int, wanted: int) -> None:
             with database.write() as tx:

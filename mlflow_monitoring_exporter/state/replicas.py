@@ -15,13 +15,14 @@ database's own; a server that has just come back gives everybody a lease's time 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Interval, bindparam, delete, func, select, text, update
 
 from mlflow_monitoring_exporter.errors import StateError
+from mlflow_monitoring_exporter.state.bulk import insert
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import replica, server
 
@@ -78,7 +79,7 @@ class Replicas:
                     "stop that one, or give this one a state.url of its own"
                 )
             self._me = tx.execute(
-                insert(replica).values(name=name, session=self._database.server.session).returning(replica.c.id)
+                insert(tx, replica).values(name=name, session=self._database.server.session).returning(replica.c.id)
             ).scalar_one()
         self._database.act_as(self._me)
 
@@ -97,6 +98,12 @@ class Replicas:
             given_up = tx.execute(delete(replica).where(replica.c.id.in_(gone)).returning(replica.c.name), self._lease)
             names = given_up.scalars().all()
             return Beat(tx.execute(select(replica.c.name).order_by(replica.c.id)).scalars().all(), names)
+
+    def introduce(self, identities: Iterable[str]) -> None:
+        """There are these tracking servers."""
+        rows = [{"identity": identity} for identity in sorted(identities)]
+        with self._database.write() as tx:
+            tx.execute(insert(tx, server).on_conflict_do_nothing(), rows)
 
     def claim(self, identities: Collection[str], most: int) -> list[str]:
         """Take over tracking servers that nobody polls, at most so many of these; which."""
