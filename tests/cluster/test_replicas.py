@@ -22,12 +22,12 @@ from tests.reliability.conftest import scaled
 pytestmark = pytest.mark.timeout(3600)
 
 
-def check(peer: StrictPeer, store: Store) -> None:
+def check(peer: StrictPeer, *stores: Store) -> None:
     """Everything arrived, exactly as it was logged, and after batches are counted once, once."""
     peer.accept_all_or_fail()
     found = arrived(peer)
-    assert set(found) == store.truth
-    assert len(found) == len(store.truth)
+    assert set(found) == {item for store in stores for item in store.truth}
+    assert len(found) == sum(len(store.truth) for store in stores)
 
 
 def test_three_that_start_together_on_nothing_deliver_what_one_would(

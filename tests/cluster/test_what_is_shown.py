@@ -20,7 +20,7 @@ from tests.parts.pushgateway import pushgateway
 pytestmark = pytest.mark.timeout(300)
 
 #: Seconds. As far from the lease as the defaults are from each other.
-SCRAPE = 5
+SCRAPE = 4
 SHIPPED = Path(__file__).parents[2] / "prometheus" / "prometheus.yml"
 
 
