@@ -12,9 +12,16 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, freshness, polls, surface
+from bench import backlog, first_load, freshness, polls, replicas, surface
 
-_BENCHMARKS = {"first_load": first_load, "polls": polls, "backlog": backlog, "surface": surface, "freshness": freshness}
+_BENCHMARKS = {
+    "first_load": first_load,
+    "polls": polls,
+    "backlog": backlog,
+    "surface": surface,
+    "freshness": freshness,
+    "replicas": replicas,
+}
 
 
 def main() -> None:
