@@ -239,7 +239,7 @@ class Assembly:
 
     def no_longer(self, tracked: Tracked) -> None:
         """Another replica polls this one from now on."""
-        self._gauges.drop(tracked.config.name or "")
+        self.workers.publish(self._gauges.drop(tracked.config.name or ""))
         self._telemetry.metrics.forget(tracked.server)
 
     def _events(self, tracked: Tracked) -> PollEvents:

@@ -27,7 +27,7 @@ from mlflow_monitoring_exporter.destinations import create_destinations
 from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateRefusedError
 from mlflow_monitoring_exporter.exporters.registry import Plugins
 from mlflow_monitoring_exporter.process import Telemetry
-from mlflow_monitoring_exporter.schedule.job import STATE
+from mlflow_monitoring_exporter.schedule.job import MLFLOW, OF_REPLICAS, STATE, component_of
 from mlflow_monitoring_exporter.state.database import is_shared
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.web.app import build_app
@@ -200,12 +200,21 @@ class Daemon:
             if old is not None:
                 self._start(old.config)
             return
+        self._forget_servers(config)
         if old is not None:
             for name in {d.name for d in old.destinations} - config.enabled_exporters().keys():
                 self._telemetry.readiness.forget(f"exporters.{name}")
                 self._telemetry.metrics.forget_exporter(name)
         self._telemetry.metrics.config_reload_successful.set(1)
         audit("configuration reloaded")
+
+    def _forget_servers(self, config: Config) -> None:
+        """Readiness speaks no longer of tracking servers that are not configured, nor of replicas if there are none."""
+        named = {component_of(server.name or "") for server in config.servers}
+        for component in self._telemetry.readiness.report():
+            of_server = component.partition(".")[0] == MLFLOW and component not in named
+            if of_server or (component in OF_REPLICAS and not is_shared(config.state.url)):
+                self._telemetry.readiness.forget(component)
 
     def _refuse(self, error: Exception) -> None:
         self._telemetry.metrics.config_reload_successful.set(0)

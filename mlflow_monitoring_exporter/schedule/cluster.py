@@ -25,6 +25,7 @@ from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.schedule.collecting import Collectors, hand_out
 from mlflow_monitoring_exporter.schedule.dispatch import HandOut
 from mlflow_monitoring_exporter.schedule.heart import Heart
+from mlflow_monitoring_exporter.schedule.job import REPLICA
 from mlflow_monitoring_exporter.schedule.queueing import Queueing
 from mlflow_monitoring_exporter.schedule.watch import Watch, stop_all
 from mlflow_monitoring_exporter.state.replicas import Beat, Replicas
@@ -37,9 +38,6 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE = 20
 #: Seconds that a poll may take to end before somebody else begins to poll.
 _PATIENCE = 60.0
-
-#: Component of readiness: whether this one is a replica that others count on.
-REPLICA = "replica"
 
 
 class Roles(Protocol):
@@ -94,7 +92,6 @@ class Cluster:
         self._leaving: set[str] = set()
         self._stopping = False
         self._alone = False
-        metrics.owner.clear()
         for server in servers:
             metrics.owner.labels(server).set(0)
 
@@ -158,6 +155,9 @@ class Cluster:
             if server in self._watches:
                 continue
             now = watched.get(server)
+            if now is not None and now.mine:  # claimed just now, or when it could not be begun
+                self._begin(server)
+                continue
             if now is None or now.owner is None:
                 self._readiness.bad(roles.component, "no replica polls it yet")
                 continue
@@ -168,9 +168,8 @@ class Cluster:
         wanted = [server for server in self._servers if server not in self._watches]
         room = share - len(self._watches)
         if room > 0 and wanted:
-            for server in self._replicas.claim(wanted, min(room, _AT_ONCE)):
-                self._begin(server)
-        kept = [server for server in self._watches if server not in self._leaving]
+            self._replicas.claim(wanted, min(room, _AT_ONCE))
+        kept = [server for server in list(self._watches) if server not in self._leaving]
         for server in kept[share:]:
             self._leaving.add(server)
             # A poll that runs may take longer than the others' patience with a heart that does not beat.
@@ -180,10 +179,11 @@ class Cluster:
         with self._lock:
             if self._stopping:
                 return
+            watch = self._servers[server].watch(partial(hand_out, server))
+            self._watches[server] = watch
             self._metrics.takeovers.inc()
             self._metrics.owner.labels(server).set(1)
             _log.info("polls this tracking server from now on", mlflow=server)
-            watch = self._watches[server] = self._servers[server].watch(partial(hand_out, server))
             watch.start()
 
     def _give_back(self, server: str) -> None:

@@ -27,13 +27,11 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Status
 from sqlalchemy import Connection, text
 
+from mlflow_monitoring_exporter.schedule.job import COLLECTORS
 from mlflow_monitoring_exporter.state.store_server import ARGUMENTS
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
-
-#: Component of readiness: whether this replica takes jobs.
-COLLECTORS = "collectors"
 
 _QUEUE = _TASK = "collect"
 #: Seconds until a worker that ended because the database did not answer starts again.

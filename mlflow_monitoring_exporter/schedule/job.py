@@ -18,6 +18,8 @@ _log = structlog.get_logger(__name__)
 
 #: Components of readiness.
 MLFLOW, STATE = "mlflow", "state"
+#: Those that only a replica has: whether others count on it, and whether it takes jobs.
+OF_REPLICAS = REPLICA, COLLECTORS = "replica", "collectors"
 
 
 def component_of(name: str) -> str:

@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.schedule.dispatch import Dispatch, HandOut
 from mlflow_monitoring_exporter.schedule.queueing import Histories, Queue, QueueEvents, Queueing, mask
-from mlflow_monitoring_exporter.schedule.reading import Reading
+from mlflow_monitoring_exporter.schedule.reading import Found, Reading
 from mlflow_monitoring_exporter.schedule.showing import Showing
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.database import Database
@@ -94,7 +94,8 @@ class Poller:
     """Polls one MLflow, of ``servers`` by identity; by default the only one. Used by one thread at a time.
 
     ``clock`` gives the time in Unix seconds. With ``hand_out`` the points of series that moved are not read here,
-    but by whoever takes the jobs.
+    but by whoever takes the jobs; and what the replica before showed is shown before MLflow is asked, which may be
+    away.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class Poller:
                 servers=tuple(servers) or (source.server,),
             )
         )
+        self._takes_over = hand_out is not None
         self._expected = False
         self._counts: tuple[int, int] | None = None
         self._counted = False
@@ -169,13 +171,11 @@ class Poller:
         if not self._expected:
             self._queueing.expect()
             self._expected = True
+        if self._takes_over and self._published is None and (known := self._reading.known()) is not None:
+            self._show(known)
         counts, self._counts = self._counts, None  # what a poll that fails recorded is still to be shown
         found = self._reading.update(complete=complete)
-        snapshot, renewed = None, False
-        if self._events.published is not None:
-            snapshot = self._showing.update(found, round(self._clock() * 1000))
-            renewed, self._published = snapshot is not self._published, snapshot
-            self._events.published(snapshot)
+        snapshot, renewed = self._show(found)
         self._counted = self._counted and not found.anything
         if counts is None or complete or (not self._counted and time.monotonic() >= self._count_again):
             counts = self._count()
@@ -196,6 +196,15 @@ class Poller:
             renewed=renewed,
             server=self._mirror.identity,
         )
+
+    def _show(self, found: Found) -> tuple[Snapshot | None, bool]:
+        """The snapshot, None when nobody shows gauges; and whether it is another one than before."""
+        if self._events.published is None:
+            return None, False
+        snapshot = self._showing.update(found, round(self._clock() * 1000))
+        renewed, self._published = snapshot is not self._published, snapshot
+        self._events.published(snapshot)
+        return snapshot, renewed
 
     def directions(self) -> dict[str, Direction | None]:
         """Every metric key that was published, with the direction in which it gets better."""

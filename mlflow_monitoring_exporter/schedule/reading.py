@@ -101,6 +101,13 @@ class Reading:
         self._swept = time.monotonic()
         self._allowance = _REREAD
 
+    def known(self) -> Found | None:
+        """What the mirror holds without asking MLflow, but for the registry; None when there never was a whole poll."""
+        stood = self._standing.stood()
+        if stood.since_ms is None:
+            return None
+        return Found({i: known.name for i, known in stood.experiments.items() if known.watched})
+
     def update(self, *, complete: bool) -> Found:
         """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
 

@@ -38,9 +38,13 @@ _END = text(
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One tracking server as the replicas have it: who polls it (None: nobody), and when a whole poll last began."""
+    """One tracking server as the replicas have it.
+
+    Who polls it (None: nobody), whether that is this replica, and when a whole poll last began.
+    """
 
     owner: str | None
+    mine: bool
     since_ms: int | None
 
 
@@ -57,6 +61,7 @@ class Replicas:
 
     def __init__(self, database: Database, *, lease: float) -> None:
         self._database = database
+        self._session = database.server.session
         self._lease = {"lease": timedelta(seconds=lease)}
         self._me = 0
 
@@ -79,7 +84,7 @@ class Replicas:
                     "stop that one, or give this one a state.url of its own"
                 )
             self._me = tx.execute(
-                insert(tx, replica).values(name=name, session=self._database.server.session).returning(replica.c.id)
+                insert(tx, replica).values(name=name, session=self._session).returning(replica.c.id)
             ).scalar_one()
         self._database.act_as(self._me)
 
@@ -105,16 +110,15 @@ class Replicas:
         with self._database.write() as tx:
             tx.execute(insert(tx, server).on_conflict_do_nothing(), rows)
 
-    def claim(self, identities: Collection[str], most: int) -> list[str]:
-        """Take over tracking servers that nobody polls, at most so many of these; which."""
+    def claim(self, identities: Collection[str], most: int) -> None:
+        """Take over tracking servers that nobody polls, at most so many of these."""
         free = select(server.c.id).where(server.c.identity.in_(identities), server.c.owner.is_(None))
         with self._database.read() as tx:
             if tx.execute(free.limit(1)).first() is None:
-                return []
+                return
         chosen = free.order_by(server.c.id).limit(most).with_for_update(skip_locked=True)
-        claimed = update(server).where(server.c.id.in_(chosen)).values(owner=self._me).returning(server.c.identity)
         with self._database.write() as tx:
-            return list(tx.execute(claimed).scalars())
+            tx.execute(update(server).where(server.c.id.in_(chosen)).values(owner=self._me))
 
     def release(self, identities: Collection[str]) -> None:
         """Let somebody else poll these."""
@@ -124,10 +128,10 @@ class Replicas:
 
     def watched(self) -> Mapping[str, Watched]:
         """Every tracking server that was ever polled, by its identity."""
-        query = select(server.c.identity, replica.c.name, server.c.since_ms)
+        query = select(server.c.identity, replica.c.name, replica.c.id, server.c.since_ms)
         with self._database.read() as tx:
             rows = tx.execute(query.join(replica, replica.c.id == server.c.owner, isouter=True))
-            return {identity: Watched(name, since_ms) for identity, name, since_ms in rows}
+            return {identity: Watched(name, owner == self._me, since_ms) for identity, name, owner, since_ms in rows}
 
     def leave(self) -> None:
         """Give everything back."""

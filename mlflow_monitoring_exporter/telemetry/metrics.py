@@ -204,6 +204,8 @@ class SelfMetrics:
 
     def watch(self, servers: Iterable[str]) -> None:
         """These tracking servers, by identity, are those of the configuration; nothing was found in them so far."""
+        self.owner.clear()
+        self.replicas.set(0)
         self._found = {}
         self._read_at = dict.fromkeys(servers, 0.0)
         self._add_up()

@@ -28,15 +28,19 @@ class Servers:
         """All together, with ``snapshot`` as the one of ``name``; the same object if nothing differs."""
         with self._lock:
             self._newest[name] = self._named[name].of(snapshot) if name else snapshot
-            parts = [self._newest[each] for each in self._names if each in self._newest]
-            if len(self._parts) != len(parts) or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
-                self._parts, self._joined = parts, self._join(parts)
-            return self._joined
+            return self._together()
 
-    def drop(self, name: str) -> None:
-        """Somebody else shows this one now."""
+    def drop(self, name: str) -> Snapshot:
+        """All that is left: somebody else shows ``name`` now."""
         with self._lock:
             self._newest.pop(name, None)
+            return self._together()
+
+    def _together(self) -> Snapshot:
+        parts = [self._newest[each] for each in self._names if each in self._newest]
+        if len(self._parts) != len(parts) or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
+            self._parts, self._joined = parts, self._join(parts)
+        return self._joined
 
     def _join(self, parts: Sequence[Snapshot]) -> Snapshot:
         if len(self._names) == len(parts) == 1:

@@ -55,3 +55,20 @@ def test_each_server_is_shown_by_one_replica_and_each_replica_has_its_share(
     everything = sum(len(store.truth) for store in stores.values())
     replicas.wait_for(lambda: len(peer.samples) >= everything)
     check(peer, *stores.values())
+
+
+def test_who_takes_over_shows_what_was_shown_before_it_has_asked_mlflow(replicas: Replicas, tmp_path: Path) -> None:
+    store = Store(tmp_path / "mlflow.db", experiments=1, runs=2)
+    store.log(3)
+    replicas.environment = {**replicas.environment, "MLFLOW_TRACKING_URI": store.uri}
+    first, second = replicas.start(), replicas.start()
+    replicas.wait_for(lambda: replicas.owner() is not None)
+    owner = replicas.owner()
+    other = second if owner is first else first
+    assert owner is not None
+    values = re.findall(r"^mlflow_loss\{.*$", owner.get("metrics").text, re.MULTILINE)
+    store.path.rename(tmp_path / "away.db")
+    replicas.kill(owner)
+    replicas.wait_for(lambda: replicas.owner() is other)
+    assert re.findall(r"^mlflow_loss\{.*$", other.get("metrics").text, re.MULTILINE) == values != []
+    other.wait_for(lambda: not other.components()["mlflow"]["ready"])

@@ -1,0 +1,139 @@
+"""Leases of lanes: never two at a time, in order within a lane, and nothing is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import text
+
+from mlflow_monitoring_exporter.delivery.feed import LaneFeed
+from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
+from mlflow_monitoring_exporter.state.lanes import Lanes
+from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
+from mlflow_monitoring_exporter.state.replicas import Replicas
+from tests.parts.states import States
+from tests.state.test_outbox import samples
+
+
+@pytest.fixture
+def shared(postgresql: str) -> Iterator[States]:
+    states = States(postgresql)
+    yield states
+    states.close()
+
+
+class Deliveries(RuleBasedStateMachine):
+    """Two replicas deliver what a third party queues; one may die at any time, and is replaced."""
+
+    kept: ClassVar[States]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = self.kept.empty()
+        self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
+        self.bit = self.outbox.register(["sink"])["sink"]
+        self.waiting: dict[int, list[int]] = {}
+        self.dead: list[tuple[int, int]] = []
+        self.number = 0
+        self.replicas: list[tuple[Replicas, LaneFeed]] = []
+        for name in ("one", "two"):
+            self.join(name)
+
+    def join(self, name: str) -> None:
+        replicas = Replicas(self.kept.again(), lease=60.0)
+        replicas.join(name)
+        lanes = Lanes(replicas._database, replicas.me)
+        self.replicas.append((replicas, LaneFeed(Outbox(replicas._database), self.bit, lanes, lambda: True)))
+
+    @rule(lane=st.integers(1, 3), count=st.integers(1, 30))
+    def enqueue(self, lane: int, count: int) -> None:
+        for _ in range(count):
+            self.number += 1
+            with self.database.write() as tx:
+                self.outbox.enqueue(tx, self.bit, samples(self.number)[-1:], batch_size=1, lane=lane)
+            self.waiting.setdefault(lane, []).append(self.number - 1)
+
+    @rule(who=st.integers(0, 1), count=st.integers(1, 25), refused=st.booleans())
+    def deliver(self, who: int, count: int, refused: bool) -> None:
+        feed = self.replicas[who][1]
+        for _ in range(count):
+            item = feed.head()
+            other = self.replicas[1 - who][1]
+            if item is None:
+                waiting = {lane for lane, numbers in self.waiting.items() if numbers}
+                assert waiting <= {other._lane}, "only what another one holds is left alone"
+                return
+            assert feed._lane != other._lane
+            assert feed._lane is not None
+            (number,) = (sample.step for sample in item.payload.samples)  # type: ignore[union-attr]
+            assert number == self.waiting[feed._lane].pop(0), "in order"
+            if refused:
+                feed.set_aside(item, {Refusal("no", 400, 1): [0]})
+                self.dead.append((feed._lane, number))
+            else:
+                feed.acknowledge(item)
+
+    @rule()
+    def replay(self) -> None:
+        self.letters.replay([letter.number for letter in self.letters.all()])
+        for lane, number in self.dead:
+            self.waiting.setdefault(lane, []).append(number)
+        self.dead.clear()
+
+    @rule(who=st.integers(0, 1))
+    def die(self, who: int) -> None:
+        self.replicas.pop(who)[0].leave()
+        self.join("another")
+
+    @invariant()
+    def figures_are_the_truth(self) -> None:
+        ledger = self.outbox.ledger(self.bit)
+        assert ledger.balanced
+        assert ledger.queued == sum(map(len, self.waiting.values()))
+        with self.database.read() as tx:
+            rows = tx.execute(text("SELECT lane, waiting FROM lane")).all()
+        assert {lane: count for lane, count in rows if count} == {
+            lane: len(numbers) for lane, numbers in self.waiting.items() if numbers
+        }
+
+
+def test_lanes_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
+    Deliveries.kept = shared
+    run_state_machine_as_test(Deliveries, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+
+
+def test_a_long_lane_gives_others_their_turn(shared: States) -> None:
+    database = shared.empty()
+    outbox = Outbox(database)
+    bit = outbox.register(["sink"])["sink"]
+    with database.write() as tx:
+        outbox.enqueue(tx, bit, samples(50), batch_size=1, lane=1)
+        outbox.enqueue(tx, bit, samples(1), batch_size=1, lane=2)
+    replicas = Replicas(database, lease=60.0)
+    replicas.join("one")
+    feed = LaneFeed(outbox, bit, Lanes(database, replicas.me), lambda: True)
+    order = []
+    while (item := feed.head()) is not None:
+        order.append(feed._lane)
+        feed.acknowledge(item)
+    assert order == [1] * 20 + [2] + [1] * 30
+
+
+def test_nothing_is_sent_once_others_may_have_taken_over(shared: States) -> None:
+    database = shared.empty()
+    outbox = Outbox(database)
+    bit = outbox.register(["sink"])["sink"]
+    with database.write() as tx:
+        outbox.enqueue(tx, bit, samples(2), batch_size=1, lane=1)
+    replicas = Replicas(database, lease=60.0)
+    replicas.join("one")
+    owned = True
+    feed = LaneFeed(outbox, bit, Lanes(database, replicas.me), lambda: owned)
+    assert feed.head() is not None
+    owned = False
+    assert feed.head() is None
