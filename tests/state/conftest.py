@@ -34,3 +34,12 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[States]:
 @pytest.fixture
 def database(kept: States) -> Database:
     return kept.empty()
+
+
+@pytest.fixture
+def shared(postgresql: str) -> Iterator[States]:
+    """Empty, in the database that many may share."""
+    found = States(postgresql)
+    found.empty()
+    yield found
+    found.close()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -18,13 +16,6 @@ from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
 from mlflow_monitoring_exporter.state.replicas import Replicas
 from tests.parts.states import States
 from tests.state.test_outbox import samples
-
-
-@pytest.fixture
-def shared(postgresql: str) -> Iterator[States]:
-    states = States(postgresql)
-    yield states
-    states.close()
 
 
 class Deliveries(RuleBasedStateMachine):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from mlflow_monitoring_exporter.state.replicas import Replicas
 from tests.parts.states import States
 
 LEASE = 1.0
-
-
-@pytest.fixture
-def shared(postgresql: str) -> Iterator[States]:
-    states = States(postgresql)
-    states.empty()
-    yield states
-    states.close()
 
 
 def replica(shared: States, name: str, *, lease: float = LEASE) -> tuple[Database, Replicas]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,14 +13,6 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
 from tests.parts.states import States
 from tests.state.test_mirror import A, State, selected
-
-
-@pytest.fixture
-def shared(postgresql: str) -> Iterator[States]:
-    states = States(postgresql)
-    states.empty()
-    yield states
-    states.close()
 
 
 def points(count: int) -> list[Point]:
