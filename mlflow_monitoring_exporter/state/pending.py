@@ -41,6 +41,12 @@ _SEEN = {
         "AS pair (series, point) JOIN seen ON seen.series = pair.series AND seen.point = pair.point"
     ),
 }
+#: The same for writing, in half of the time.
+_SEE = text(
+    "INSERT INTO seen (series, point, mask) SELECT * FROM unnest("
+    "CAST(:series AS bigint[]), CAST(:point AS bigint[]), CAST(:mask AS bigint[])) "
+    "ON CONFLICT (series, point) DO UPDATE SET mask = excluded.mask"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +194,7 @@ class Pending:
                 if not mask >> bit & 1:
                     fresh[series_id][bit].append(point)
             rows.append({"series": series_id, "point": digest, "mask": mask | active})
-        statement = insert(tx, seen)
-        update_mask = {"mask": statement.excluded.mask}
-        execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=update_mask), rows)
+        _see(tx, rows)
         return [fresh.pop(series_id, {}) for series_id, _, _ in read]
 
     @staticmethod
@@ -268,6 +272,17 @@ def _seen(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, i
         given = {"series": [series_id for series_id, _ in pairs], "points": [digest for _, digest in pairs]}
     found = tx.execute(_SEEN[tx.dialect.name], given)
     return {(series_id, digest): mask for series_id, digest, mask in found}
+
+
+def _see(tx: Connection, rows: Sequence[Mapping[str, int]]) -> None:
+    """Take over masks of ``(series, point)``."""
+    if tx.dialect.name == "postgresql":
+        if rows:
+            tx.execute(_SEE, {name: [row[name] for row in rows] for name in ("series", "point", "mask")})
+        return
+    statement = insert(tx, seen)
+    changed = {"mask": statement.excluded.mask}
+    execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=changed), rows)
 
 
 def _top(run_id: str, parents: Mapping[str, str | None]) -> str:

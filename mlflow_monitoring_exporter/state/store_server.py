@@ -36,6 +36,8 @@ _OPTIONS = " ".join(
 ARGUMENTS: Mapping[str, Any] = {
     "connect_timeout": _CONNECT,
     "options": _OPTIONS,
+    # Of a server whose encoding is SQL_ASCII psycopg would give us bytes.
+    "client_encoding": "utf8",
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 2,
