@@ -142,3 +142,19 @@ def test_a_copy_holds_everything(kept: States, tmp_path_factory: pytest.TempPath
     assert Outbox(copy).ledger(bit) == outbox.ledger(bit)
     assert Outbox(copy).head(bit) == outbox.head(bit)
     copy.close()
+
+
+def test_a_server_that_knows_no_encoding_gives_text_all_the_same(postgresql: str) -> None:
+    """As one does that was set up without a locale, in a small container for example."""
+    engine = create_engine(driver_url(postgresql), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS plain"))
+        connection.execute(text("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'"))
+    engine.dispose()
+    url = postgresql.removesuffix("/mlflow") + "/plain"
+    database = Database(url)
+    with database.write() as tx:
+        tx.execute(text("INSERT INTO meta VALUES ('key', 'ключ 🚀')"))
+    with database.read() as tx:
+        assert tx.execute(text("SELECT value FROM meta WHERE key = 'key'")).scalar() == "ключ 🚀"
+    database.close()
