@@ -87,9 +87,11 @@ def test_prometheus_never_sees_a_series_twice_and_hardly_misses_one(
         assert set(there) - {None} == {6.0}, "all of them, or none"
         gaps = [0.5 * len([*group]) for value, group in groupby(there) if value is None]
         assert max(gaps, default=0.0) <= 2 * SCRAPE, gaps
-        # What each says of itself is told apart.
-        assert len(running.query("mlflow_exporter_owner")) >= 1
+        # What each says of itself is told apart, and nothing has a label that only helped to do so.
         assert all("instance" in labels for labels, _ in running.query("mlflow_exporter_replicas"))
+        everything = running.query('{job="mlflow-exporter"}')
+        assert len(everything) > 100
+        assert not [label for labels, _ in everything for label in labels if label.startswith("__tmp")]
 
 
 def test_a_pushgateway_has_one_owner_at_a_time(replicas: Replicas, store: Store, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 CHART = ROOT / "deploy" / "helm" / "mlflow-monitoring-exporter"
 #: Passwords for a laptop, which the documentation tells; everything is on loopback.
-DOCUMENTED = {"POSTGRES_PASSWORD": "mlflow", "GRAFANA_PASSWORD": "admin123"}
+DOCUMENTED = {"POSTGRES_PASSWORD": "mlflow123", "GRAFANA_PASSWORD": "admin123"}
 #: Values of the chart that switch on what is off.
 EVERYTHING = {
     "existingSecret": "mlflow-exporter",
@@ -313,12 +313,15 @@ def test_the_same_series_by_any_replica_in_every_way_to_scrape(kustomized: str, 
     """What makes several targets one is in Prometheus' configuration, and must be in all of them."""
     shipped = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
     (rules,) = (j["metric_relabel_configs"] for j in shipped["scrape_configs"] if j["job_name"] == "mlflow-exporter")
-    wanted = [(*rule["source_labels"], rule["regex"], rule["target_label"], rule["replacement"]) for rule in rules]
+    *replacing, dropping = rules
+    assert dropping["action"] == "labeldrop"
+    wanted = [(*rule["source_labels"], rule["regex"], rule["target_label"], rule["replacement"]) for rule in replacing]
     chart = rendered({**EVERYTHING}, tmp_path)
     for manifests in (kustomized, chart):
         documents = [document for document in yaml.safe_load_all(manifests) if document]
         (endpoint,) = of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
-        found = endpoint["metricRelabelings"]
+        *found, last = endpoint["metricRelabelings"]
+        assert last == dropping
         names = ("regex", "targetLabel", "replacement")
         assert [(*rule["sourceLabels"], *(rule[n] for n in names)) for rule in found][:2] == wanted
         assert [rule["targetLabel"] for rule in found][2:] == ["pod"], "another label that tells replicas apart"
