@@ -73,20 +73,16 @@ class Polling(Protocol):
         ...
 
 
-def open_state(config: StateConfig) -> Database:
-    """The state database, as it is."""
-    return Database(config.url, config.secret("password").get)
-
-
-def _open_or_renew(config: StateConfig, telemetry: Telemetry) -> Database:
+def _open_state(config: StateConfig, telemetry: Telemetry) -> Database:
     """The state database; a damaged file is set aside, and a new one begins."""
+    password = config.secret("password").get
     try:
-        return open_state(config)
+        return Database(config.url, password)
     except StateCorruptError as error:
         aside = set_aside(state_path(config.url))
         telemetry.metrics.state_resets.inc()
         audit("state file set aside", reason=str(error), moved_to=str(aside))
-        return open_state(config)
+        return Database(config.url, password)
 
 
 class Assembly:
@@ -116,7 +112,7 @@ class Assembly:
         with ExitStack() as opened:
             if not is_shared(config.state.url):
                 opened.callback(StateLock(state_path(config.state.url)).release)
-            self._database = database = _open_or_renew(config.state, telemetry)
+            self._database = database = _open_state(config.state, telemetry)
             opened.callback(database.close)
             if database.divided:
                 from mlflow_monitoring_exporter.replication import Membership  # noqa: PLC0415 - needs an extra

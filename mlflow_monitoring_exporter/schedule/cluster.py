@@ -150,9 +150,11 @@ class Cluster:
         self._metrics.replicas.set(len(beat.alive))
         self._wake()
         self._balance(-(-len(self._servers) // len(beat.alive)))
+        with self._lock:  # before the question: what was given back meanwhile is not ours, whatever the answer says
+            ours = self._watches.keys() | self._leaving
         watched = self._replicas.watched()
         for server, roles in self._servers.items():
-            if server in self._watches:
+            if server in ours:
                 continue
             now = watched.get(server)
             if now is not None and now.mine:  # claimed just now, or when it could not be begun
@@ -165,13 +167,14 @@ class Cluster:
             self._metrics.read_at(server, (now.since_ms or 0) / 1000)
 
     def _balance(self, share: int) -> None:
-        wanted = [server for server in self._servers if server not in self._watches]
-        room = share - len(self._watches)
-        if room > 0 and wanted:
-            self._replicas.claim(wanted, min(room, _AT_ONCE))
-        kept = [server for server in list(self._watches) if server not in self._leaving]
+        with self._lock:  # or one that stops might claim what it has just given back
+            wanted = [server for server in self._servers if server not in self._watches]
+            room = share - len(self._watches)
+            if room > 0 and wanted and not self._stopping:
+                self._replicas.claim(wanted, min(room, _AT_ONCE))
+            kept = [server for server in self._watches if server not in self._leaving]
+            self._leaving.update(kept[share:])
         for server in kept[share:]:
-            self._leaving.add(server)
             # A poll that runs may take longer than the others' patience with a heart that does not beat.
             threading.Thread(target=self._give_back, args=(server,), name=f"give back {server}", daemon=True).start()
 
@@ -191,11 +194,13 @@ class Cluster:
         self._watches[server].stop(_PATIENCE)
         with self._lock:
             del self._watches[server]
-            self._leaving.discard(server)
         self._servers[server].gone()
         self._metrics.owner.labels(server).set(0)
         _log.info("another replica is to poll this tracking server", mlflow=server)
         try:
             self._replicas.release([server])
         except StateError as error:
-            _log.debug("not released", reason=str(error))
+            _log.debug("not released, so it is begun again", reason=str(error))
+        finally:
+            with self._lock:
+                self._leaving.discard(server)
