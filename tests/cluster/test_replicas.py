@@ -47,9 +47,12 @@ def test_three_that_start_together_on_nothing_deliver_what_one_would(
     replicas.wait_for(lambda: all(daemon.get("readyz").ok for daemon in replicas.running))
     replicas.wait_for(lambda: replicas.owner() is not None)
     check(peer, store)
-    delivered = [daemon.get("metrics").text for daemon in replicas.running]
-    assert sum("mlflow_exporter_samples_delivered_total{" in page for page in delivered) == 1, "one of them counts"
-    assert all("mlflow_exporter_replicas 3.0" in page for page in delivered)
+    replicas.wait_for(lambda: all("mlflow_exporter_replicas 3.0" in page for page in pages(replicas)))
+    replicas.wait_for(lambda: sum("mlflow_exporter_samples_delivered_total{" in page for page in pages(replicas)) == 1)
+
+
+def pages(replicas: Replicas) -> list[str]:
+    return [daemon.get("metrics").text for daemon in replicas.running]
 
 
 @contextmanager
