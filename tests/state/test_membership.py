@@ -66,7 +66,7 @@ def test_who_was_given_up_writes_nothing_and_may_join_again(shared: States) -> N
 
 
 def test_one_that_froze_in_a_transaction_loses_it_and_its_locks(shared: States) -> None:
-    """Half of a message is what no timeout of PostgreSQL ends."""
+    """To be waiting for the rest of many statements is what no timeout of PostgreSQL ends."""
     database, one = replica(shared, "one")
     _, two = replica(shared, "two")
     one.introduce(["a"])
@@ -74,8 +74,8 @@ def test_one_that_froze_in_a_transaction_loses_it_and_its_locks(shared: States) 
     with pytest.raises(StateError), database.write() as tx:  # noqa: PT012 - whatever comes first of what follows
         driver = tx.connection.driver_connection
         assert driver is not None
-        # A statement of which only the beginning arrives: as when a process is stopped while it sends.
-        os.write(driver.fileno(), b"Q\x00\x00\x10\x00SELECT")
+        # A Parse message without the Sync that ends a group of them: as when a process is stopped while it sends.
+        os.write(driver.fileno(), b"P" + (16).to_bytes(4, "big") + b"\x00SELECT 1\x00\x00\x00")
         time.sleep(LEASE + 0.2)
         two.beat()
         end = time.monotonic() + 10
