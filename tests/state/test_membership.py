@@ -14,7 +14,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.replicas import Replicas
 from tests.parts.states import States
 
-LEASE = 1.0
+LEASE = 2.0
 
 
 def replica(shared: States, name: str, *, lease: float = LEASE) -> tuple[Database, Replicas]:
