@@ -45,9 +45,9 @@ test: .venv/dev lint
 	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/reliability
 	$(BIN)/pytest tests/reliability
 
-# The long versions of tests/reliability: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
+# The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
 test-reliability: .venv/dev
-	RELIABILITY=long $(BIN)/pytest tests/reliability -v --durations=0
+	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py -v --durations=0
 
 lint: .venv/dev
 	$(BIN)/ruff check .
