@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.docs.pages import ROOT, rows, section
 from tests.parts.bad_server import answer, bad_server
 from tests.parts.command import continuous, run
+from tests.parts.databases import driver_url, postgresql
 from tests.parts.programs import free_port
 from tests.web.test_probes import probe
 
@@ -50,6 +52,33 @@ def no_daemon(here: Path) -> str:
     return probe("ready", {"MLFLOW_EXPORTER_WEB__LISTEN": f"127.0.0.1:{free_port()}"}, here)[1]
 
 
+def database_away(here: Path) -> str:
+    return run("export-once", "--set", f"state.url=postgresql://me@127.0.0.1:{free_port()}/state", cwd=here).err
+
+
+def database_refuses(here: Path) -> str:
+    with postgresql() as url:
+        return run("export-once", "--set", f"state.url={url}", "--set", "state.password=wrong", cwd=here).err
+
+
+def database_in_use(here: Path) -> str:
+    with postgresql() as url, continuous("--set", f"state.url={url}", cwd=here) as daemon:
+        daemon.wait_for(lambda: daemon.components()["replica"]["ready"])
+        return run("export-once", "--set", f"state.url={url}", cwd=here).err
+
+
+def given_up(here: Path) -> str:
+    with postgresql() as url, continuous("--set", f"state.url={url}", cwd=here) as daemon:
+        daemon.wait_for(lambda: daemon.components()["replica"]["ready"])
+        engine = create_engine(driver_url(url))
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM mlflow_exporter.replica"))
+        engine.dispose()
+        daemon.wait_for_log("joins again")
+        daemon.wait_for(lambda: daemon.components()["replica"]["ready"])
+        return daemon.log.read_text()
+
+
 TROUBLES: dict[str, Callable[[Path], str]] = {
     "cannot be reached: connection refused": refused,
     "does not answer under this host name": other_host,
@@ -58,6 +87,10 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
     "Address already in use": port_in_use,
     "nothing listens on": no_daemon,
     "the state file ... is in use by process": state_in_use,
+    "the state database ... cannot be used now": database_away,
+    "the state database ... refuses to be used": database_refuses,
+    "the state database ... is in use by": database_in_use,
+    "the other replicas have given this one up": given_up,
 }
 
 
