@@ -53,7 +53,7 @@ class DestinationReport:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What became of one tracking server. ``error`` is None when it was read, and then there is a ``poll``.
+    """What became of one tracking server. ``error`` is None when it was read; ``poll`` is the last one that was whole.
 
     ``skipped`` counts records that could not be read.
     """
@@ -121,7 +121,9 @@ def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[tuple[ServerRep
     polled = {server: _poll(server, poller, complete=True) for server, poller in pollers.items()}
     drained = dict(assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS))
     while left := [server for server, report in polled.items() if _is_left(report, drained)]:
-        polled |= {server: _poll(server, pollers[server], complete=False) for server in left}
+        for server in left:
+            again = _poll(server, pollers[server], complete=False)
+            polled[server] = again if again.poll else replace(polled[server], error=again.error)
         for name, more in assembly.workers.drain(Deadline.after(seconds), attempts=_ATTEMPTS).items():
             drained[name] = more.plus(drained[name])
     found = [replace(polled[tracked.server], skipped=assembly.skipped[tracked.config]) for tracked in assembly.tracked]
@@ -131,7 +133,7 @@ def _poll_and_drain(assembly: Assembly, seconds: float) -> tuple[tuple[ServerRep
 def _is_left(report: ServerReport, drained: Mapping[str, Drained]) -> bool:
     """Whether another poll would find room for something."""
     poll = report.poll
-    if poll is None or not (poll.full or poll.unfinished):
+    if report.error is not None or poll is None or not (poll.full or poll.unfinished):
         return False
     return not any(drained[name].error for name in poll.full)
 

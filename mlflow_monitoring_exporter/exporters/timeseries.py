@@ -45,11 +45,12 @@ def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
     labels = {
         **more,
         "__name__": family_name(sample.key),
-        "server": sample.run.server_name,
         "experiment_name": sample.run.experiment_name,
         "run_id": sample.run.run_id,
         "metric": sample.key,
     }
+    if sample.run.server_name:
+        labels["server"] = sample.run.server_name
     return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 

@@ -121,6 +121,7 @@ class Poller:
         self._clock = clock
         self._published: Snapshot | None = None
         pending = Pending(database, self._mirror)
+        servers = tuple(servers) or (source.server,)
         self._reading = Reading(
             source,
             config,
@@ -151,7 +152,7 @@ class Poller:
                 hand_out,
                 behind=events.behind,
                 server=source.server,
-                servers=tuple(servers) or (source.server,),
+                servers=servers,
             )
         )
         self._takes_over = hand_out is not None

@@ -62,7 +62,8 @@ class _Pass:
 
     A queue that was full once stays closed for the rest of it: a series of which it missed a part must not
     count as complete. ``wanted`` are the bits that a complete series has. What is older than ``since`` says for
-    an exporter is only remembered.
+    an exporter is only remembered. ``only`` one experiment may be meant, of whose series ``done`` out of ``total`` are
+    read.
     """
 
     open: list[Queue]
@@ -70,6 +71,7 @@ class _Pass:
     since: Mapping[int, int]
     until: float | None
     enqueued: dict[str, int]
+    only: int | None
     done: int = 0
     total: int = 0
     unfinished: bool = False
@@ -96,7 +98,7 @@ class Queueing:
     """Moves pending series to the queues. ``history`` false means: of each only its latest point.
 
     ``divided`` queues have a lane for each experiment, whose points are then never in one batch with others.
-    ``servers`` are all tracking servers of the configuration, by identity; by default there is one.
+    ``servers`` are all tracking servers of the configuration, by identity.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Queueing:
         events: QueueEvents,
         stop: threading.Event,
         divided: bool = False,
-        servers: Sequence[str] = (),
+        servers: Sequence[str],
     ) -> None:
         self._source = source
         self._database = database
@@ -123,7 +125,7 @@ class Queueing:
         self._events = events
         self._stop = stop
         self._divided = divided
-        self._servers = tuple(servers) or (source.server,)
+        self._servers = servers
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
@@ -132,7 +134,7 @@ class Queueing:
     def run(self, *, until: float | None = None) -> Queued:
         """Read what is pending, until it is all queued, or ``until`` by the monotonic clock."""
         experiments = self._pending.experiments(self._wanted) if self._divided else [None]
-        now = self._pass(self._wanted, until, self._pending.count())
+        now = self._pass(self._wanted, until)
         for experiment in experiments:
             self._read(experiment, now)
         if not now.unfinished and (loaded := [queue.bit for queue in now.open if queue.bit in now.since]):
@@ -144,13 +146,13 @@ class Queueing:
 
         ``wanted`` are the bits of all exporters that somebody knows, who may know more of them than we do.
         """
-        now = self._pass(wanted | self._wanted, until, self._pending.count(experiment))
+        now = self._pass(wanted | self._wanted, until, only=experiment)
         self._read(experiment, now)
         return self._queued(now)
 
-    def _pass(self, wanted: int, until: float | None, total: int) -> _Pass:
+    def _pass(self, wanted: int, until: float | None, *, only: int | None = None) -> _Pass:
         enqueued = {queue.name: 0 for queue in self._queues}
-        return _Pass(list(self._queues), wanted, self._outbox.first_loads(), until, enqueued, total=total)
+        return _Pass(list(self._queues), wanted, self._outbox.first_loads(), until, enqueued, only)
 
     def _queued(self, now: _Pass) -> Queued:
         full = tuple(queue.name for queue in self._queues if queue not in now.open)
@@ -160,6 +162,7 @@ class Queueing:
         after = 0
         while now.active and (page := self._pending.next(now.active, after=after, experiment=experiment)):
             after = page[-1].series_id
+            now.total = now.total or self._pending.count(now.only)
             self._read_page(self._wanted_by(page, now), experiment or NO_LANE, now)
 
     def _read_page(self, page: Sequence[PendingSeries], lane: int, now: _Pass) -> None:

@@ -31,7 +31,11 @@ def is_shared(url: str) -> bool:
 
 def where(url: str) -> str:
     """The state at this address, for people."""
-    return (StoreServer(url) if is_shared(url) else StoreFile(url)).where
+    return _store(url).where
+
+
+def _store(url: str, password: Password | None = None) -> StoreFile | StoreServer:
+    return StoreServer(url, password) if is_shared(url) else StoreFile(url)
 
 
 class Database:
@@ -42,7 +46,7 @@ class Database:
 
     def __init__(self, url: str, password: Password | None = None) -> None:
         """``password`` is asked before each connection; without it the ``url``'s counts."""
-        self._store = StoreServer(url, password) if is_shared(url) else StoreFile(url)
+        self._store = _store(url, password)
         self.where = self._store.where
         self._engine = self._store.engine
         self._replica: int | None = None
@@ -52,7 +56,7 @@ class Database:
     @classmethod
     def existing(cls, url: str, password: Password | None = None) -> Database | None:
         """The same, but nothing is made or upgraded; None when there is no state yet."""
-        store = StoreServer(url, password) if is_shared(url) else StoreFile(url)
+        store = _store(url, password)
         try:
             with _translated(store):
                 found = store.exists()

@@ -6,6 +6,7 @@ A registry of our own: nothing that a library registers globally reaches /metric
 from __future__ import annotations
 
 import platform
+import threading
 from collections import Counter as Counts
 from collections.abc import Iterable, Iterator
 
@@ -53,6 +54,7 @@ class SelfMetrics:
         # Or every counter is two series, of which nobody graphs the second.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
+        self._lock = threading.Lock()  # each tracking server is polled on a thread of its own
         self._found: dict[str, dict[str, float]] = {}
         self._read_at: dict[str, float] = {}
         self.registry.register(_ReadyGauge(readiness))
@@ -206,26 +208,30 @@ class SelfMetrics:
         """These tracking servers, by identity, are those of the configuration; nothing was found in them so far."""
         self.owner.clear()
         self.replicas.set(0)
-        self._found = {}
-        self._read_at = dict.fromkeys(servers, 0.0)
-        self._add_up()
+        with self._lock:
+            self._found = {}
+            self._read_at = dict.fromkeys(servers, 0.0)
+            self._add_up()
 
     def found(self, server: str, **figures: float) -> None:
         """Figures of one tracking server, which are shown added up: experiments, runs, series, behind, or a reason
         why series were left out.
         """
-        self._found.setdefault(server, {}).update(figures)
-        self._add_up()
+        with self._lock:
+            self._found.setdefault(server, {}).update(figures)
+            self._add_up()
 
     def forget(self, server: str) -> None:
         """This process polls ``server`` no more."""
-        self._found.pop(server, None)
-        self._add_up()
+        with self._lock:
+            self._found.pop(server, None)
+            self._add_up()
 
     def read_at(self, server: str, seconds: float) -> None:
         """When the last whole poll of ``server`` was, in Unix time; of several servers the oldest is shown."""
-        self._read_at[server] = seconds
-        self.poll_success.set(min(self._read_at.values()))
+        with self._lock:
+            self._read_at[server] = seconds
+            self.poll_success.set(min(self._read_at.values()))
 
     def _add_up(self) -> None:
         sums: Counts[str] = Counts()

@@ -11,6 +11,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,14 @@ def test_a_gauge_has_its_name_labels_and_time(new: WriteReceiver) -> None:
         "run_id": "a" * 32,
     }
     assert series.samples == [(NOW + 123, 0.25)]
+
+
+@pytest.mark.parametrize(("server", "seen"), [("http://mlflow", "of the operator's"), ("eu", "eu")])
+def test_an_operators_own_label_gives_way_only_to_a_name(new: WriteReceiver, server: str, seen: str) -> None:
+    sample = Sample(replace(RUN, server=server), "val/loss", 7, NOW, 0.25)
+    send(exporter(new.url, labels={"server": "of the operator's"}), Batch("b", NOW, [sample]))
+    (series,) = new.series
+    assert dict(series.labels)["server"] == seen
 
 
 @given(samples=st.lists(any_sample, max_size=8), created=st.integers(0, 2**53), version=st.sampled_from(["v1", "v2"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from hypothesis import settings
@@ -10,12 +11,20 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import text
 
 from mlflow_monitoring_exporter.delivery.feed import LaneFeed
+from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.lanes import Lanes
 from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
 from mlflow_monitoring_exporter.state.replicas import Replicas
 from tests.parts.states import States
 from tests.state.test_outbox import samples
+
+
+def feed_of(name: str, database: Database, bit: int, owned: Callable[[], bool] = lambda: True) -> LaneFeed:
+    """What a new replica delivers."""
+    replicas = Replicas(database, lease=60.0)
+    replicas.join(name)
+    return LaneFeed(Outbox(database), bit, Lanes(database, replicas.me), owned)
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -105,9 +114,7 @@ def test_a_long_lane_gives_others_their_turn(shared: States) -> None:
     with database.write() as tx:
         outbox.enqueue(tx, bit, samples(50), batch_size=1, lane=1)
         outbox.enqueue(tx, bit, samples(1), batch_size=1, lane=2)
-    replicas = Replicas(database, lease=60.0)
-    replicas.join("one")
-    feed = LaneFeed(outbox, bit, Lanes(database, replicas.me), lambda: True)
+    feed = feed_of("one", database, bit)
     order = []
     while (item := feed.head()) is not None:
         order.append(feed._lane)
@@ -121,10 +128,8 @@ def test_nothing_is_sent_once_others_may_have_taken_over(shared: States) -> None
     bit = outbox.register(["sink"])["sink"]
     with database.write() as tx:
         outbox.enqueue(tx, bit, samples(2), batch_size=1, lane=1)
-    replicas = Replicas(database, lease=60.0)
-    replicas.join("one")
     owned = True
-    feed = LaneFeed(outbox, bit, Lanes(database, replicas.me), lambda: owned)
+    feed = feed_of("one", database, bit, lambda: owned)
     assert feed.head() is not None
     owned = False
     assert feed.head() is None
