@@ -98,8 +98,9 @@ def main() -> None:
         stack.start("samples", *exporter, "generate-sample", "--live", MLFLOW_TRACKING_URI=url(MLFLOW))
         gateway = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
         if gateway:
-            listen = f"--web.listen-address={HOST}:{PUSHGATEWAY}"
-            stack.start("pushgateway", gateway, listen, ready=f"{url(PUSHGATEWAY)}/-/ready")
+            # Debian's Pushgateway would keep its groups outside of this directory.
+            options = (f"--web.listen-address={HOST}:{PUSHGATEWAY}", "--persistence.file=pushgateway.data")
+            stack.start("pushgateway", gateway, *options, ready=f"{url(PUSHGATEWAY)}/-/ready")
         else:
             print("  pushgateway  skipped: not installed")
         # Through the Pushgateway or by scrape: both would show every series twice.

@@ -89,7 +89,9 @@ def mysql() -> Iterator[str]:
     user = "mysql" if os.geteuid() == 0 else getpass.getuser()
     with _directory(user) as directory, ExitStack() as stack:
         data, port = directory / "data", free_port()
-        _run(["mariadb-install-db", f"--datadir={data}", "--auth-root-authentication-method=normal"], user)
+        # Without --no-defaults it would share what /etc/mysql names, a PID file among them, with every other one.
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}"]
+        _run([*install, "--auth-root-authentication-method=normal"], user)
         setup = directory / "setup.sql"
         # Of such a file, each line is one statement.
         setup.write_text(
@@ -98,8 +100,9 @@ def mysql() -> Iterator[str]:
             "GRANT ALL ON mlflow.* TO mlflow@'127.0.0.1';\n"
         )
         setup.chmod(0o644)
-        server = ["mariadbd", f"--datadir={data}", f"--port={port}", f"--socket={directory}/socket"]
-        options = ["--bind-address=127.0.0.1", "--skip-name-resolve", f"--init-file={setup}"]
+        server = ["mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}", f"--socket={directory}/socket"]
+        places = [f"--init-file={setup}", f"--pid-file={directory}/pid"]
+        options = ["--bind-address=127.0.0.1", "--skip-name-resolve", *places]
         stack.enter_context(_running([*server, *options], user, directory))
         url = f"mysql://mlflow:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/mlflow"
         _until_it_answers(url.replace("://", "+pymysql://"), "SELECT 1")

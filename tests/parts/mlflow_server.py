@@ -25,6 +25,8 @@ import requests
 from tests.parts.programs import free_port
 
 _READY_WITHIN = 120.0
+#: No second pool of processes, and no questions to the network outside of this machine.
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 class MlflowServer:
@@ -69,7 +71,7 @@ class MlflowServer:
                     *self._arguments,
                 ],
                 cwd=self.directory,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **self._environment},
+                env={**os.environ, **_QUIET, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

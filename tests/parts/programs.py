@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import random
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 import requests
@@ -28,11 +33,26 @@ def need(program: str) -> str:
     pytest.skip(reason)
 
 
+#: Below the ports that Linux hands to outgoing connections, so that none of those takes a port between its choice and use.
+_PORTS = range(20_000, 32_000)
+_reservations: list[IO[bytes]] = []
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port on 127.0.0.1 that this process has to itself until it ends.
+
+    To bind port 0 and let go of it would offer the same port to the test process beside this one, and a program
+    that is started twice on one port answers for both.
+    """
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        reservation = Path(tempfile.gettempdir(), f"exporter-tests-{os.getuid()}-port-{port}").open("wb")
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            listener.bind(("127.0.0.1", port))
+            _reservations.append(reservation)  # the kernel gives it back when this process ends
+            return port
+        reservation.close()
+    pytest.fail(f"no port of {_PORTS} is free")
 
 
 @contextmanager

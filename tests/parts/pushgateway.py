@@ -92,6 +92,12 @@ def guarded_pushgateway(directory: Path, certificate: trustme.LeafCert) -> Itera
 @contextmanager
 def _started(url: str, directory: Path, *arguments: str) -> Iterator[None]:
     address = url.partition("//")[2]
-    command = [need("prometheus-pushgateway"), f"--web.listen-address={address}", "--web.enable-admin-api", *arguments]
+    command = [
+        need("prometheus-pushgateway"),
+        f"--web.listen-address={address}",
+        "--web.enable-admin-api",
+        "--persistence.file=",  # Debian's default is a file that every gateway of the machine would share
+        *arguments,
+    ]
     with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):
         yield
