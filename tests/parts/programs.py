@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 import requests
@@ -33,9 +32,9 @@ def need(program: str) -> str:
     pytest.skip(reason)
 
 
-#: Below the ports that Linux hands to outgoing connections, so that none of those takes a port between its choice and use.
+#: Below the ports that Linux hands to outgoing connections: none of those takes one between its choice and its use.
 _PORTS = range(20_000, 32_000)
-_reservations: list[IO[bytes]] = []
+_reservations: list[int] = []
 
 
 def free_port() -> int:
@@ -45,13 +44,13 @@ def free_port() -> int:
     that is started twice on one port answers for both.
     """
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        reservation = Path(tempfile.gettempdir(), f"exporter-tests-{os.getuid()}-port-{port}").open("wb")
+        reservation = os.open(f"{tempfile.gettempdir()}/exporter-tests-{os.getuid()}-port-{port}", os.O_CREAT)
         with contextlib.suppress(OSError), socket.socket() as listener:
             fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener.bind(("127.0.0.1", port))
             _reservations.append(reservation)  # the kernel gives it back when this process ends
             return port
-        reservation.close()
+        os.close(reservation)
     pytest.fail(f"no port of {_PORTS} is free")
 
 
