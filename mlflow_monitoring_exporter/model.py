@@ -63,12 +63,28 @@ OPEN_STATUSES = tuple(status.value for status in RunStatus if not status.termina
 TERMINAL_STATUSES = tuple(status.value for status in RunStatus if status.terminal)
 
 
+#: The tags of an experiment in which MLflow keeps its primary metric, and whether more of it is better.
+PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
+PRIMARY_GREATER = "mlflow.experiment.primaryMetric.greaterIsBetter"
+#: And one that people set themselves, for the metric behind the dot.
+GREATER_IS_BETTER = "greater_is_better."
+
+
+def tells_direction(tag: str) -> bool:
+    """Whether a tag of an experiment says which values of a metric are better."""
+    return tag in (PRIMARY_METRIC, PRIMARY_GREATER) or tag.startswith(GREATER_IS_BETTER)
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An active experiment. Its name may hold any character, newlines and emoji included."""
+    """An active experiment. Its name may hold any character, newlines and emoji included.
+
+    ``tags`` are only those that say which values of a metric are better (:func:`tells_direction`).
+    """
 
     experiment_id: str
     name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Point(NamedTuple):

@@ -187,7 +187,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
             polled.append(replace(_poll(source.server, poller, complete=True), skipped=len(skipped)))
         finally:
             source.close()
-        better |= {key: None if found is None else found.value for key, found in poller.directions().items()}
+        better |= {key: verdict.better for _, key, verdict in poller.verdicts()}
     errors = _check_all(destinations)
     reports = tuple(
         _report(

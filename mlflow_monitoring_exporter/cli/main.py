@@ -14,6 +14,7 @@ from mlflow_monitoring_exporter.cli import sample
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
 from mlflow_monitoring_exporter.cli.exporters import exporters_commands
+from mlflow_monitoring_exporter.cli.metrics import metrics
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import (
     EXIT_CONFIG,
@@ -89,6 +90,7 @@ def check(options: Options, output: OutputOption = Output.table) -> None:
     raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
 
 
+app.command("metrics")(configured(metrics))
 app.command("backfill")(configured(backfill))
 app.command("generate-sample")(configured(sample.generate_sample))
 

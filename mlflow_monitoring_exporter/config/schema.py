@@ -144,6 +144,9 @@ class GaugesConfig(Section):
         10_000, ge=1, description="series at most: aggregates, the registry, open runs, then the newest runs"
     )
     runs: ShownRunsConfig = ShownRunsConfig()
+    candidates: Literal["best", "each"] = Field(
+        "best", description="runs nested in another count as one with it, by the best of them, or each for itself"
+    )
     naming: Literal["families", "generic"] = Field(
         "families", description="mlflow_<key>, or mlflow_run_metric with the label metric for all"
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
@@ -30,7 +30,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.pending import Pending
-from mlflow_monitoring_exporter.transform.direction import Direction
+from mlflow_monitoring_exporter.transform.direction import Verdict
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 
 #: How many times as long as counting took it is not done again, unless it took less than _CHEAP seconds.
@@ -207,9 +207,9 @@ class Poller:
         self._events.published(snapshot)
         return snapshot, renewed
 
-    def directions(self) -> dict[str, Direction | None]:
-        """Every metric key that was published, with the direction in which it gets better."""
-        return self._showing.directions()
+    def verdicts(self) -> Iterator[tuple[str, str, Verdict]]:
+        """Of every metric key of every published experiment (by name), which way is better, and what says so."""
+        return self._showing.verdicts()
 
     def _count(self) -> tuple[int, int]:
         """What is there. Counting costs what exists, not what changed, so it gets a small part of the time."""

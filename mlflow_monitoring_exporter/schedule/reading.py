@@ -31,6 +31,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.state.standing import KnownExperiment, Round, Standing, Stood
+from mlflow_monitoring_exporter.transform.direction import hints_of
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.ranking import newest_first
 from mlflow_monitoring_exporter.transform.registry import tagged_stage
@@ -50,12 +51,14 @@ class PollInterruptedError(Exception):
 class Found:
     """What is different since the last update that was whole.
 
-    ``experiments`` are those that are watched now, names by id; ``renewed`` says that they were others
-    before. ``moved`` are runs that are new or not what they were, ``gone`` those that are not there any
-    more, ``registry`` is the same object as before when it says the same.
+    ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
+    (:func:`transform.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
+    runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
+    object as before when it says the same.
     """
 
     experiments: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     renewed: bool = False
     moved: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
@@ -98,6 +101,7 @@ class Reading:
         self._on_runs = on_runs
         self._registry = RegistryReading(source, database, mirror, self._selection.metric)
         self._found = Found()
+        self._hints: Mapping[str, Mapping[str, bool]] = {}
         self._swept = time.monotonic()
         self._allowance = _REREAD
 
@@ -129,6 +133,9 @@ class Reading:
             if sweep:
                 self._sweep([i for i, known in new.experiments.items() if known.watched], result)
         result.experiments = {i: known.name for i, known in new.experiments.items() if known.watched}
+        hints = {i: hints_of(found[i].tags) for i in result.experiments if found[i].tags}
+        result.renewed |= hints != self._hints
+        result.hints = self._hints = hints
         others = [i for i in found if i not in result.experiments]
         elsewhere = {i for i, known in old.experiments.items() if known.watched} != result.experiments.keys()
         self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.model import RunGauges, Snapshot
@@ -17,7 +17,7 @@ from mlflow_monitoring_exporter.schedule.reading import Found
 from mlflow_monitoring_exporter.schedule.registry import Registry
 from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.transform.board import Board, by_importance
-from mlflow_monitoring_exporter.transform.direction import Direction
+from mlflow_monitoring_exporter.transform.direction import Verdict
 from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
 from mlflow_monitoring_exporter.transform.lifecycle import Patience, orphaned, stalled
 from mlflow_monitoring_exporter.transform.registry import runs_of
@@ -30,12 +30,13 @@ class Showing:
         self._latest = latest
         self._gauges = Gauges(gauges, config.metrics)
         self._config = gauges.runs
+        self._nested = gauges.candidates == "best"
         self._patience = Patience.of(gauges, interval=config.interval)
         self._snapshot = Snapshot({})
         self._begin()
 
     def _begin(self) -> None:
-        self._board = Board(self._config, self._gauges.directions)
+        self._board = Board(self._config, self._gauges.directions, nested=self._nested)
         self._names: Mapping[str, str] = {}
         self._registry = Registry()
         self._runs: dict[str, RunGauges] = {}
@@ -58,14 +59,16 @@ class Showing:
             self._snapshot = self._gauges.build(self._facts(*judged), self._snapshot)
         return self._snapshot
 
-    def directions(self) -> dict[str, Direction | None]:
-        """Every metric key, with the direction in which it gets better; None where nobody can say."""
-        return self._board.directions()
+    def verdicts(self) -> Iterator[tuple[str, str, Verdict]]:
+        """Of every metric key of every experiment (by name), which way is better, and what says so."""
+        return self._board.verdicts(self._names)
 
     def _take_over(self, found: Found) -> None:
         moved = found.moved | found.gone
         read = set()
-        for run in self._latest.of(self._board.watch(found.experiments)):
+        entering = self._board.watch(found.experiments)
+        self._board.take_hints(found.hints)
+        for run in self._latest.of(entering):
             self._board.put(run)
             read.add(run.run_id)
         self._reread(moved - read)
@@ -103,10 +106,15 @@ class Showing:
     def _facts(self, silent: frozenset[str], left_behind: frozenset[str]) -> Facts:
         registry = self._registry
         mirrored = {run_id: run.values for run_id, run in self._runs.items() if run.experiment_id in self._names}
+        judged_by = {
+            version.run_id: self._board.directions(self._runs[version.run_id].experiment_id)
+            for version in registry.versions
+            if version.run_id in mirrored
+        }
         return Facts(
             self._board.facts(self._names),
             self._shown,
             silent,
             left_behind,
-            RegistryFacts(registry.versions, {**registry.elsewhere, **mirrored}, registry.alias_changes),
+            RegistryFacts(registry.versions, {**registry.elsewhere, **mirrored}, registry.alias_changes, judged_by),
         )

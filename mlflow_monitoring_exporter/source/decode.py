@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.model import (
     Run,
     RunStatus,
     decode_value,
+    tells_direction,
 )
 
 #: Told of everything that was skipped: which item, and why.
@@ -103,7 +104,21 @@ def _point(key: Any, step: Any, timestamp: Any, value: Any) -> Point:
 def experiment(record: Any) -> Experiment:
     """An experiment of experiments/search; raises MalformedError."""
     fields = _mapping(record, "an experiment")
-    return Experiment(text(fields.get("experiment_id"), "experiment_id"), text(fields.get("name"), "its name"))
+    tags = fields.get("tags", [])  # one that is malformed is no reason to lose an experiment
+    pairs = (
+        [(tag.get("key"), tag.get("value")) for tag in tags if isinstance(tag, Mapping)]
+        if isinstance(tags, list)
+        else []
+    )
+    return Experiment(
+        text(fields.get("experiment_id"), "experiment_id"),
+        text(fields.get("name"), "its name"),
+        {
+            name: value
+            for name, value in pairs
+            if isinstance(name, str) and isinstance(value, str) and tells_direction(name)
+        },
+    )
 
 
 def run(record: Any, params: frozenset[str] = frozenset()) -> Run:

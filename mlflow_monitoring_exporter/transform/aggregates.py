@@ -15,7 +15,8 @@ class Aggregate:
 
     ``latest`` is the value of the run that started last and ``finished`` that of the run that finished
     last, whatever they are; ``delta`` by how much the latter is better than the one that finished before
-    it. The others are of finite values only, or a single NaN would hide all the rest.
+    it. For these three a search is one run (transform/events.py). The others are of the finite values of all
+    runs, or a single NaN would hide all the rest.
     """
 
     latest: float
@@ -36,6 +37,12 @@ class Aggregates:
         self._directions = directions
         self._known: dict[str, Aggregate] = {}
 
+    def judge_by(self, directions: Directions) -> None:
+        """From now on by these; what was computed by others is computed again."""
+        if directions is not self._directions:
+            self._directions = directions
+            self._known = {}
+
     def __iter__(self) -> Iterator[tuple[str, Aggregate]]:
         """Each key with its aggregate, in the order of keys."""
         changed, self._columns.changed = self._columns.changed, set()
@@ -49,11 +56,13 @@ class Aggregates:
 
 
 def _aggregate(columns: Columns, key: str, directions: Directions) -> Aggregate:
-    ended = columns.last_finished(key)
+    direction = directions.of(key)
+    ended = columns.last_finished(key, direction)
+    latest = columns.newest(key, direction)
     finished = ended[0] if ended else None
     delta = directions.improvement(key, *ended) if len(ended) == 2 else None
     spread = columns.spread(key)
     if spread is None:
-        return Aggregate(columns.newest(key), finished, delta=delta)
-    best = {Direction.MIN: spread.min, Direction.MAX: spread.max, None: None}[directions.of(key)]
-    return Aggregate(columns.newest(key), finished, best, spread.mean, spread.min, spread.max, spread.stddev, delta)
+        return Aggregate(latest, finished, delta=delta)
+    best = {Direction.MIN: spread.min, Direction.MAX: spread.max, None: None}[direction]
+    return Aggregate(latest, finished, best, spread.mean, spread.min, spread.max, spread.stddev, delta)

@@ -13,16 +13,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import islice
 
 from mlflow_monitoring_exporter.model import RunGauges, RunStatus
 from mlflow_monitoring_exporter.transform.direction import Direction
-
-_STATUSES = tuple(RunStatus)
-_FINISHED = _STATUSES.index(RunStatus.FINISHED)
-_OPEN = frozenset(at for at, status in enumerate(_STATUSES) if not status.terminal)
-_ENDED = frozenset(range(len(_STATUSES))) - _OPEN
-#: The status of a place that no run has.
-_NOBODY = len(_STATUSES)
+from mlflow_monitoring_exporter.transform.events import ENDED, FINISHED, NOBODY, OPEN, STATUSES, Events, Places
+from mlflow_monitoring_exporter.transform.nesting import Nesting
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +67,14 @@ class _Column:
 
 
 class Columns:
-    """The runs of one experiment. ``changed`` holds the keys of which anything differs since it was cleared."""
+    """The runs of one experiment. ``changed`` holds the keys of which anything differs since it was cleared.
 
-    def __init__(self) -> None:
+    With ``nested`` a run and all that are nested in it are one event, otherwise each is one of its own.
+    """
+
+    def __init__(self, *, nested: bool = True) -> None:
+        self._nested = nested
+        self._nesting = Nesting()
         self.changed: set[str] = set()
         self._places: dict[str, int] = {}
         self._run_ids: list[str] = []
@@ -89,8 +90,11 @@ class Columns:
         """Take over a run as it is now."""
         place = self._place(run.run_id)
         self._restart(place, run.start_ms or 0)
-        facts = (_STATUSES.index(run.status), run.start_ms or 0, run.end_ms or run.start_ms or 0)
+        before = (self._status[place], self._start[place], self._end[place])
+        facts = (STATUSES.index(run.status), run.start_ms or 0, run.end_ms or run.start_ms or 0)
         self._status[place], self._start[place], self._end[place] = facts
+        if self._nested:
+            self._nest(place, run.parent_run_id, before)
         for key, value in run.values.items():
             column = self._columns.get(key) or self._columns.setdefault(key, _Column())
             self._keys[place] += column.put(place, value)
@@ -100,27 +104,34 @@ class Columns:
 
     def drop(self, run_id: str) -> bool:
         """Forget a run; whether it was there."""
-        place = self._places.pop(run_id, None)
-        if place is None:
+        place = self._places.get(run_id)
+        if place is None or self._status[place] == NOBODY:
             return False
         self._clear(place, keep=())
         self._restart(place, 0)
-        self._status[place], self._start[place] = _NOBODY, 0
-        self._free.append(place)
+        self._status[place], self._start[place], self._end[place] = NOBODY, 0, 0
+        if self._nesting.has_children(place):
+            self.changed.update(self._columns)
+        self._move(place, None)
+        self._release(place)
         return True
 
     def __iter__(self) -> Iterator[str]:
         """Every key that any run has, sorted."""
         return iter(sorted(self._columns))
 
+    def __contains__(self, key: str) -> bool:
+        """Whether any run has this key."""
+        return key in self._columns
+
     def counts(self) -> dict[RunStatus, int]:
         """How many runs have each of MLflow's statuses."""
-        return {status: self._status.count(at) for at, status in enumerate(_STATUSES)}
+        return {status: self._status.count(at) for at, status in enumerate(STATUSES)}
 
     def status(self, run_id: str) -> RunStatus | None:
         """None for a run that is not here."""
         place = self._places.get(run_id)
-        return None if place is None else _STATUSES[self._status[place]]
+        return None if place is None or self._status[place] == NOBODY else STATUSES[self._status[place]]
 
     def last_start_ms(self) -> int:
         """When the run that started last did so; 0 when none says."""
@@ -130,11 +141,11 @@ class Columns:
 
     def open_runs(self) -> list[str]:
         """The runs that have not ended."""
-        return [self._run_ids[place] for place in self._chosen(_OPEN)]
+        return [self._run_ids[place] for place in self._chosen(OPEN)]
 
     def last_ended(self, count: int) -> list[str]:
         """The ``count`` runs that ended last, whichever way; one without an end counts by its start."""
-        return [self._run_ids[place] for place in nlargest(count, self._chosen(_ENDED), key=self._by_end)]
+        return [self._run_ids[place] for place in nlargest(count, self._chosen(ENDED), key=self._by_end)]
 
     def best(self, count: int, key: str, direction: Direction) -> list[str]:
         """The ``count`` runs with the best finite value of ``key``; of equal ones the newest."""
@@ -148,17 +159,27 @@ class Columns:
 
         return [self._run_ids[place] for _, place in nlargest(count, finite, key=rank)]
 
-    def newest(self, key: str) -> float:
-        """The value of the run that started last."""
+    def newest(self, key: str, direction: Direction | None) -> float:
+        """The value of the event that started last: of its root, else the best of what is nested in it.
+
+        Where it cannot be said what is best, that of the nested run that started last.
+        """
         column = self._columns[key]
+        if self._nesting:
+            return self._events(column, direction).newest()
         newest = max(map(self._start.__getitem__, column.places))
         last = max((p for p in column.places if self._start[p] == newest), key=self._run_ids.__getitem__)
         return column[last]
 
-    def last_finished(self, key: str) -> list[float]:
-        """The values of the run that finished last and of the one before, as far as there are any."""
+    def last_finished(self, key: str, direction: Direction | None) -> list[float]:
+        """The values of the event that finished last and of the one before, as far as there are any.
+
+        The value of an event is that of its root, else the best of what is nested in it, as far as that finished.
+        """
         column = self._columns[key]
-        finished = [place for place in column.places if self._status[place] == _FINISHED]
+        if self._nesting:
+            return list(islice(self._events(column, direction).finished(), 2))
+        finished = [place for place in column.places if self._status[place] == FINISHED]
         return [column[place] for place in nlargest(2, finished, key=self._by_end)]
 
     def spread(self, key: str) -> Spread | None:
@@ -176,6 +197,37 @@ class Columns:
     def _by_end(self, place: int) -> tuple[int, str]:
         return self._end[place], self._run_ids[place]
 
+    def _events(self, column: _Column, direction: Direction | None) -> Events:
+        places = Places(self._status, self._start, self._end, self._run_ids, self._nesting)
+        return Events(places, column.places, column.values, direction)
+
+    def _nest(self, place: int, parent_run_id: str | None, before: tuple[int, int, int]) -> None:
+        """A run is nested in that one now. ``before`` were its status, start and end."""
+        around = None
+        if parent_run_id and parent_run_id != self._run_ids[place]:
+            around = self._place(parent_run_id)
+        is_new, is_parent = before[0] == NOBODY, self._nesting.has_children(place)
+        moved = self._move(place, around)
+        if is_parent and (is_new or moved):
+            self.changed.update(self._columns)
+        elif is_parent and before != (self._status[place], self._start[place], self._end[place]):
+            nested = self._nesting.below(place)
+            self.changed.update(key for key, column in self._columns.items() if not nested.isdisjoint(column.places))
+
+    def _move(self, place: int, around: int | None) -> bool:
+        """Nest a place in another one, or in none; whether that is new."""
+        before = self._nesting.parent(place)
+        self._nesting.put(place, around)
+        if before is not None and before != around:
+            self._release(before)
+        return before != around
+
+    def _release(self, place: int) -> None:
+        """A place that no run has, and nothing is nested in, is free."""
+        if self._status[place] == NOBODY and not self._nesting.has_children(place):
+            del self._places[self._run_ids[place]]
+            self._free.append(place)
+
     def _place(self, run_id: str) -> int:
         place = self._places.get(run_id)
         if place is None:
@@ -185,9 +237,10 @@ class Columns:
             else:
                 place = len(self._run_ids)
                 self._run_ids.append(run_id)
-                self._status.append(_NOBODY)
+                self._status.append(NOBODY)
                 for column in (self._start, self._end, self._keys):
                     column.append(0)
+                self._nesting.add()
             self._places[run_id] = place
         return place
 

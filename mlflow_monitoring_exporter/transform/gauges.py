@@ -41,11 +41,15 @@ class ExperimentFacts:
 
 @dataclass(frozen=True, slots=True)
 class RegistryFacts:
-    """The registry: its versions, latest values of runs that made them, by run id, and how often aliases changed."""
+    """The registry: its versions, latest values of runs that made them, by run id, and how often aliases changed.
+
+    ``judged_by`` are the directions of the experiments of these runs, by run id, where they are known.
+    """
 
     versions: Sequence[ModelVersion] = ()
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     alias_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    judged_by: Mapping[str, Directions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +136,12 @@ class Gauges:
         for (model, alias), version in sorted(registry.by_alias(facts.versions).items(), key=lambda item: item[0]):
             values = facts.values.get(version.run_id, {})
             others = facts.values.get(newest[model].run_id, {})
+            directions = facts.judged_by.get(version.run_id, self.directions)
             for key in sorted(values):
                 labels = (model, alias, key)
                 book.enter(NO_EXPERIMENT, families.MODEL_ALIAS_METRIC, labels, values[key])
                 if key in others:
-                    delta = self.directions.improvement(key, values[key], others[key])
+                    delta = directions.improvement(key, values[key], others[key])
                     book.enter(NO_EXPERIMENT, families.MODEL_ALIAS_DELTA, labels, delta)
         for changed, times in sorted(facts.alias_changes.items()):
             book.enter(NO_EXPERIMENT, families.MODEL_ALIAS_CHANGES, changed, float(times))

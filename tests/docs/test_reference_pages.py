@@ -30,7 +30,8 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.surface.families import OURS
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
-from mlflow_monitoring_exporter.transform.direction import FALLING, RISING
+from mlflow_monitoring_exporter.transform.direction import by_words
+from mlflow_monitoring_exporter.transform.vocabulary import FALLING, RESOURCES, RISING, SILENT
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
@@ -40,6 +41,7 @@ from tests.web.test_probes import probe
 
 COMMANDS = (REFERENCE / "commands.md").read_text()
 METRICS = (REFERENCE / "metrics.md").read_text()
+DIRECTIONS = (REFERENCE / "directions.md").read_text()
 HEALTH = (REFERENCE / "health.md").read_text()
 RECORDS = (REFERENCE / "json-records.md").read_text()
 
@@ -138,10 +140,29 @@ def test_every_family_of_mlflow_is_in_an_example() -> None:
     assert {spec.name for spec in OURS} <= used
 
 
-def test_every_word_that_gives_a_direction_is_in_the_reference() -> None:
-    less, more = section(METRICS, "Which way is better").split("\n\n")[1].split("More is better")
-    assert set(re.findall(r"`([^`]+)`", less)) == FALLING
-    assert set(re.findall(r"`([^`]+)`", more)) == RISING
+@pytest.mark.parametrize(
+    ("title", "entries"),
+    [
+        ("## Less is better", FALLING),
+        ("## More is better", RISING),
+        ("## Nothing can be said", SILENT),
+        ("## Time, money and speed", RESOURCES),
+    ],
+)
+def test_every_word_that_gives_a_direction_is_in_the_reference(title: str, entries: frozenset[str]) -> None:
+    *_, words = section(DIRECTIONS, title).strip().split("\n\n")
+    assert set(re.findall(r"`([^`]+)`", words.replace("\n", " "))) == entries
+
+
+def test_the_examples_of_the_rules_are_judged_as_they_say() -> None:
+    (console,) = fenced("console", DIRECTIONS)
+    for line in console.splitlines()[3:]:
+        key, better, why = re.split(r" {2,}", line)
+        found = by_words(key)
+        assert ({"max": "more", "min": "less", None: "cannot be said"}[found.better], found.why) == (better, why)
+    told = re.findall(r"`([\w/.-]+)` (rises|falls|fall)\b", DIRECTIONS)
+    assert len(told) >= 6
+    assert [key for key, word in told if by_words(key).better != {"r": "max", "f": "min"}[word[0]]] == []
 
 
 def expressions() -> list[str]:

@@ -198,6 +198,35 @@ def test_what_is_deleted_in_mlflow_leaves_the_gateway(
     assert [labels["run_id"] for _, labels, _ in empty_gateway.series()] == [kept[:8]]
 
 
+@pytest.mark.parametrize("candidates", ["best", "each"])
+def test_a_search_on_a_real_mlflow_is_one_event_unless_told_otherwise(
+    tracking: Tracking, empty_gateway: Pushgateway, here: Path, candidates: str
+) -> None:
+    experiment = tracking.experiment(f"search {candidates}")
+    parent = tracking.run(experiment)
+    children = {tracking.run(experiment, **{"mlflow.parentRunId": parent}): loss for loss in (0.25, 0.75)}
+    for at, (child, loss) in enumerate(children.items()):
+        tracking.log_values(child, {"loss": loss})
+        end = {"run_id": child, "status": "FINISHED", "end_time": 1_790_000_001_000 + at}
+        tracking.server.post("runs/update", end)
+    tracking.server.post("runs/update", {"run_id": parent, "status": "FINISHED", "end_time": 1_790_000_002_000})
+    done = run(
+        "export-once",
+        *("--tracking-uri", tracking.url, "--set", f"export.experiments.include=search {candidates}"),
+        *("--set", f"gauges.candidates={candidates}"),
+        cwd=here,
+        env={"PROMETHEUS_GATEWAY": empty_gateway.address},
+    )
+    assert done.code == 0, done.err
+    shown = re.findall(
+        r"^mlflow_experiment_metric_(finished|delta|best)[{].* (\S+)$", empty_gateway.text(), re.MULTILINE
+    )
+    assert {of: float(value) for of, value in shown} == {
+        "best": {"best": 0.25, "finished": 0.25},
+        "each": {"best": 0.25, "finished": 0.75, "delta": -0.5},
+    }[candidates]
+
+
 def test_check_counts_what_an_export_would_send_and_changes_nothing(
     tracking: Tracking, empty_gateway: Pushgateway, peer: StrictPeer, here: Path
 ) -> None:

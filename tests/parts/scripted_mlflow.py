@@ -15,6 +15,7 @@ class Mlflow:
     """A Source over a dictionary: ``points[run id][key]``."""
 
     names: dict[str, str] = field(default_factory=lambda: {"1": "one", "2": "two"})
+    hints: dict[str, dict[str, str]] = field(default_factory=dict)
     points: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Mlflow:
 
     def experiments(self) -> Sequence[Experiment]:
         self._fail("experiments")
-        return [Experiment(*item) for item in self.names.items()]
+        return [Experiment(i, name, self.hints.get(i, {})) for i, name in self.names.items()]
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
         self.ranked.append(list(experiment_ids))

@@ -118,6 +118,17 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
         self.mlflow.edited.add(run_id)
 
     @precondition(lambda self: self.mlflow.homes)
+    @rule(which=st.integers(0, 7), parent=st.none() | st.sampled_from([*RUNS, "elsewhere"]))
+    def nest(self, which: int, parent: str | None) -> None:
+        run_id = sorted(self.mlflow.homes)[which % len(self.mlflow.homes)]
+        self.mlflow.tags[run_id] = {"mlflow.parentRunId": parent} if parent else {}
+        self.mlflow.edited.add(run_id)
+
+    @rule(key=st.sampled_from(KEYS), text=st.sampled_from(["true", "False", "perhaps"]))
+    def tag_experiment(self, key: str, text: str) -> None:
+        self.mlflow.hints["1"] = {f"greater_is_better.{key}": text}
+
+    @precondition(lambda self: self.mlflow.homes)
     @rule(which=st.integers(0, 7))
     def delete(self, which: int) -> None:
         run_id = sorted(self.mlflow.homes)[which % len(self.mlflow.homes)]

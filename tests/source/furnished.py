@@ -18,6 +18,12 @@ BULK_RUNS = 1250
 LONG_HISTORY = 25_500
 STEPLESS = 5000
 
+#: Tags of the experiment "main" that say which values of a metric are better.
+HINTS = {
+    "mlflow.experiment.primaryMetric.name": "foo",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
+    "greater_is_better.val/loss": "true",
+}
 #: name -> (start, end) of the runs of experiments that test the order of activity, in ms
 ACTIVITY: dict[str, Sequence[tuple[int, int | None]]] = {
     "long run that ended last": [(1_000, 9_000)],
@@ -96,6 +102,11 @@ def add_bulk_runs(database: Path, experiment_id: str, count: int) -> None:
 
 def _main_runs(server: MlflowServer, store: Furnished) -> None:
     main = store.experiments["main"]
+    for tag, value in HINTS.items():
+        server.post("experiments/set-experiment-tag", {"experiment_id": main, "key": tag, "value": value})
+    server.post(
+        "experiments/set-experiment-tag", {"experiment_id": main, "key": "mlflow.note.content", "value": "long"}
+    )
     for at, status in enumerate(("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED", "deleted", "stepless")):
         run_id = store.runs[status] = create_run(server, main, status, 1_000 + at)
         log(server, run_id, [("loss", step, 5_000 + step, 1 / (step + 1)) for step in range(5)])

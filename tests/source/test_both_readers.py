@@ -17,7 +17,7 @@ from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from mlflow_monitoring_exporter.transform.ranking import newest_first
 from tests.parts.mlflow_server import MlflowServer
-from tests.source.furnished import ACTIVITY, BULK_RUNS, LONG_HISTORY, ODD_KEYS, ODD_NAMES, STEPLESS, Furnished
+from tests.source.furnished import ACTIVITY, BULK_RUNS, HINTS, LONG_HISTORY, ODD_KEYS, ODD_NAMES, STEPLESS, Furnished
 
 
 def runs_by_id(source: Source, experiment_ids: Sequence[str], limit: int = 1000) -> dict[str, Run]:
@@ -64,6 +64,13 @@ def test_active_experiments_are_listed_whatever_their_name(source: Source, furni
     names = {e.experiment_id: e.name for e in source.experiments()}
     assert names == {"0": "Default", **{i: name for name, i in furnished.experiments.items()}}
     assert set(ODD_NAMES) < set(names.values())
+
+
+def test_tags_that_say_which_way_is_better_come_with_an_experiment_and_no_others_do(
+    source: Source, furnished: Furnished
+) -> None:
+    tags = {e.experiment_id: dict(e.tags) for e in source.experiments() if e.tags}
+    assert tags == {furnished.experiments["main"]: HINTS}
 
 
 def test_all_list_experiments_in_the_same_order(rest: RestSource, sql: SqlSource) -> None:

@@ -8,7 +8,14 @@ from sqlalchemy import ColumnElement, Table, case, func, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceRefusedError
-from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Run
+from mlflow_monitoring_exporter.model import (
+    GREATER_IS_BETTER,
+    PRIMARY_GREATER,
+    PRIMARY_METRIC,
+    Experiment,
+    ModelVersion,
+    Run,
+)
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
@@ -19,6 +26,7 @@ from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
 from mlflow_monitoring_exporter.source.sql.store_server import StoreServer
 from mlflow_monitoring_exporter.source.sql.tables import (
     Schema,
+    experiment_tags,
     experiments,
     model_versions,
     registered_model_aliases,
@@ -79,7 +87,17 @@ class SqlSource:
                 .where(experiments.c.lifecycle_stage == ACTIVE, *self._in_workspace(experiments, schema))
                 .order_by(experiments.c.experiment_id)
             )
-            return [Experiment(str(experiment_id), name) for experiment_id, name in raw_rows(connection, query)]
+            tags: dict[str, dict[str, str]] = {}
+            key = experiment_tags.c.key
+            told = key.in_((PRIMARY_METRIC, PRIMARY_GREATER)) | key.startswith(GREATER_IS_BETTER, autoescape=True)
+            of_tags = select(experiment_tags.c.experiment_id, key, experiment_tags.c.value)
+            for experiment_id, name, value in raw_rows(connection, of_tags.where(told)):
+                if isinstance(name, str) and isinstance(value, str):
+                    tags.setdefault(str(experiment_id), {})[name] = value
+            return [
+                Experiment(str(experiment_id), name, tags.get(str(experiment_id), {}))
+                for experiment_id, name in raw_rows(connection, query)
+            ]
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # noqa: ARG002 - all at once
         """Of every experiment with runs: one query costs the same for all."""

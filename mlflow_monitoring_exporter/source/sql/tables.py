@@ -40,6 +40,13 @@ experiments = Table(
     Column("lifecycle_stage", String),
     Column("workspace", String),
 )
+experiment_tags = Table(
+    "experiment_tags",
+    _metadata,
+    Column("experiment_id", Integer),
+    Column("key", String),
+    Column("value", String),
+)
 #: SQLite's own row number, in no schema: a cursor that is cheap for every table. Other databases have none.
 _ROWID = "rowid"
 runs = Table(
