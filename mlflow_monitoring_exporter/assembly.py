@@ -155,7 +155,7 @@ class Assembly:
         return Poller(
             tracked.source,
             self.config.export,
-            gauges=share_of_gauges(self.config),
+            gauges=share_of_gauges(self.config, tracked.config),
             database=self._database,
             queues=queues(self.config, self._queued, self.bits),
             events=self._events(tracked),

@@ -244,6 +244,14 @@ def split_group(group: str) -> tuple[str, str]:
     return (server, experiment_id) if between else ("", group)
 
 
+class Demand(NamedTuple):
+    """How many series a group wants to show: an experiment, or the model registry, whose id is empty."""
+
+    experiment_id: str
+    name: str
+    wanted: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every gauge as it stands now, in groups (:func:`group_of`), both levels in a stable order.
@@ -251,13 +259,16 @@ class Snapshot:
     A family may occur under several experiments, always with the same help, type and labels; a whole
     exposition needs them joined, which :meth:`families` does. No two series are the same, nor are any
     two of different groups. What did not change since the snapshot before is the same object.
-    ``left_out`` says how many series are missing, and why. One that is not ``whole`` holds some of the tracking
-    servers: others are shown by other replicas, or have not been read yet.
+    ``left_out`` says how many series are missing, and why; while there is no room for some, ``most`` is the group that
+    wants most of it. One that is not ``whole`` holds some of the tracking servers: others are shown by other replicas,
+    or have not been read yet. ``originals`` has the whole text of labels' values that are shortened.
     """
 
     groups: Mapping[str, tuple[Family, ...]]
     left_out: Mapping[str, int] = field(default_factory=dict)
     whole: bool = True
+    most: tuple[Demand, ...] = ()
+    originals: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[Family, ...]]:
         """Each family as its parts of one name from all experiments, sorted by name."""

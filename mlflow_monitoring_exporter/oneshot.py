@@ -174,7 +174,7 @@ def _check(config: Config, destinations: Sequence[Destination], state: Database,
             poller = Poller(
                 source,
                 config.export,
-                gauges=share_of_gauges(config),
+                gauges=share_of_gauges(config, server),
                 database=state,
                 queues=[replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, bits)],
                 events=PollEvents(

@@ -21,7 +21,11 @@ class Tracked:
         return self.source.server
 
 
-def share_of_gauges(config: Config) -> GaugesConfig:
-    """What is for one tracking server of the series that there may be."""
-    share = max(1, config.gauges.max_series // len(config.servers))
+def share_of_gauges(config: Config, server: MlflowConfig) -> GaugesConfig:
+    """What is for one tracking server of the series that there may be: for each the same, whatever others need.
+
+    They are polled on their own, and perhaps by different replicas.
+    """
+    share, over = divmod(config.gauges.max_series, len(config.servers))
+    share += config.servers.index(server) < over
     return config.gauges.model_copy(update={"max_series": share})

@@ -96,7 +96,8 @@ def to_tree(report: OnceReport) -> dict[str, Any]:
 def _server_tree(report: ServerReport) -> dict[str, Any]:
     poll = asdict(report.poll) if report.poll else None
     if poll is not None:
-        del poll["enqueued"], poll["full"], poll["unfinished"], poll["renewed"], poll["server"]
+        for name in ("enqueued", "full", "unfinished", "renewed", "server", "most"):
+            del poll[name]
         poll["seconds"] = round(poll["seconds"], 3)
     return {"server": report.server, "error": report.error, "skipped": report.skipped, "poll": poll}
 

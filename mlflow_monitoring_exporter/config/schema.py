@@ -141,7 +141,10 @@ class GaugesConfig(Section):
     """How MLflow's values become gauges."""
 
     max_series: int = Field(
-        10_000, ge=1, description="series at most: aggregates, the registry, open runs, then the newest runs"
+        10_000, ge=1, description="series at most, in fair shares: which runs there are, then aggregates and metrics"
+    )
+    max_label_length: int = Field(
+        200, ge=64, description="bytes of a label's value; a longer one is cut, and ends in a hash of the whole"
     )
     runs: ShownRunsConfig = ShownRunsConfig()
     candidates: Literal["best", "each"] = Field(

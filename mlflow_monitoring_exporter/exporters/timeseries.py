@@ -11,12 +11,17 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from mlflow_monitoring_exporter.model import Sample
+from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 from mlflow_monitoring_exporter.surface.names import family_name
+from mlflow_monitoring_exporter.times import EARLIEST_MS
 
 K = TypeVar("K", bound=Hashable)
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each, sorted by name; ``__name__`` is one of them, and no value is empty."""
+
+#: Milliseconds: clocks differ, but a sample that is further ahead of when it was read has a wrong time.
+AHEAD = 600_000
 
 #: The label ``job`` of every series, unless the operator says otherwise; the same as that of a push.
 JOB = "mlflow_metrics"
@@ -41,13 +46,13 @@ BY_TIME = attrgetter("order")
 
 
 def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
-    """The labels of a sample's series; ``more`` gives way to those that say what it is."""
+    """The labels of a sample's series; ``more`` gives way to those that say what it is. None is too long."""
     labels = {
         **more,
-        "__name__": family_name(sample.key),
-        "experiment_name": sample.run.experiment_name,
+        "__name__": shortened(family_name(sample.key), OF_SAMPLES, mark="_"),
+        "experiment_name": shortened(sample.run.experiment_name, OF_SAMPLES),
         "run_id": sample.run.run_id,
-        "metric": sample.key,
+        "metric": shortened(sample.key, OF_SAMPLES),
     }
     if sample.run.server_name:
         labels["server"] = sample.run.server_name
@@ -71,6 +76,23 @@ def by_series(samples: Iterable[Sample], identity: Callable[[Sample], K]) -> dic
     for series in found.values():
         series.sort(key=BY_TIME)
     return found
+
+
+def ahead(samples: Iterable[Sample], read_ms: int) -> bool:
+    """Whether any of these claims to be from after the moment when they were read."""
+    return read_ms >= EARLIEST_MS and any(sample.timestamp_ms > read_ms + AHEAD for sample in samples)
+
+
+def clamped(series: list[Dated], read_ms: int) -> list[Dated]:
+    """What claims to be from the future is from when it was read; by a millisecond each, so that order stays.
+
+    ``series`` are in order. When they were read stays the same however often they are sent.
+    """
+    past = [one for one in series if read_ms < EARLIEST_MS or one.timestamp_ms <= read_ms + AHEAD]
+    if len(past) == len(series):
+        return series
+    now = (one._replace(timestamp_ms=read_ms + more) for more, one in enumerate(series[len(past) :]))
+    return sorted([*past, *now], key=BY_TIME)
 
 
 def spread(series: Iterable[Dated]) -> list[Dated]:

@@ -51,6 +51,7 @@ class PollJob:
         self._patience = patience
         self._on_damaged = on_damaged
         self._left_out = 0
+        self._name = name
         self._component = component_of(name)
         readiness.expect(self._component, "has not been read yet")
         readiness.good(STATE)
@@ -93,9 +94,17 @@ class PollJob:
         for reason, count in report.left_out.items():
             if report.renewed:
                 metrics.series_dropped.labels(reason).inc(count)
+        metrics.want_most(report.server, self._name, report.most)
         left_out = report.left_out.get(MAX_SERIES, 0)
         if left_out and not self._left_out:
-            _log.warning("there are more series than gauges.max_series: old runs are left out", left_out=left_out)
+            for demand in report.most:
+                _log.warning(
+                    "there are more series than gauges.max_series: those that want most of it show a part",
+                    left_out=left_out,
+                    experiment=demand.name or "none: the model registry",
+                    experiment_id=demand.experiment_id,
+                    wanted=demand.wanted,
+                )
         self._left_out = left_out
         self._readiness.good(self._component, valid_for=self._patience)
         if report.full:

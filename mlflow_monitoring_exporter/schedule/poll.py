@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
-from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.model import Demand, Snapshot
 from mlflow_monitoring_exporter.schedule.dispatch import Dispatch, HandOut
 from mlflow_monitoring_exporter.schedule.queueing import Histories, Queue, QueueEvents, Queueing, mask
 from mlflow_monitoring_exporter.schedule.reading import Found, Reading
@@ -47,11 +47,11 @@ class PollReport:
 
     ``runs`` and ``series`` are there now, or were when they were last counted, whether or not this poll
     read them; ``gone`` are runs that are not there any more. ``shown`` counts the series of the snapshot
-    (None when nobody shows gauges), ``left_out`` those that are missing in it, by reason; ``renewed`` says
-    that it is another snapshot than the one before. ``enqueued`` counts new samples per exporter;
-    ``full`` names exporters whose queue had no room, so that points were left in MLflow for a later
-    poll. ``unfinished`` says that some were left because reading them would have kept the next poll,
-    and the gauges, waiting.
+    (None when nobody shows gauges), ``left_out`` those that are missing in it, by reason, and ``most`` who wants most
+    while there is no room for some; ``renewed`` says that it is another snapshot than the one before.
+    ``enqueued`` counts new samples per exporter; ``full`` names exporters whose queue had no room, so that points
+    were left in MLflow for a later poll. ``unfinished`` says that some were left because reading them would have
+    kept the next poll, and the gauges, waiting.
     """
 
     experiments: int
@@ -64,6 +64,7 @@ class PollReport:
     unfinished: bool = False
     shown: int | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    most: tuple[Demand, ...] = ()
     renewed: bool = False
     server: str = ""
 
@@ -115,9 +116,9 @@ class Poller:
         self._database = database
         self._interval = config.interval
         gauges = gauges or GaugesConfig()
-        self._mirror = Mirror(database, source.server)
+        self._mirror = Mirror(database, source.server, clock=clock)
         self._events = events
-        self._showing = Showing(Latest(database, self._mirror.server), gauges, config)
+        self._showing = Showing(Latest(database, self._mirror.server, clock=clock), gauges, config)
         self._clock = clock
         self._published: Snapshot | None = None
         pending = Pending(database, self._mirror)
@@ -125,12 +126,13 @@ class Poller:
         self._reading = Reading(
             source,
             config,
-            AddedLabels(gauges.labels.add),
+            AddedLabels(gauges.labels.add, longest=gauges.max_label_length),
             database=database,
             mirror=self._mirror,
             pending=pending,
             stop=stop,
             on_runs=events.loading,
+            clock=clock,
         )
         self._queueing: Histories = (
             Queueing(
@@ -194,6 +196,7 @@ class Poller:
             seconds=time.monotonic() - started,
             shown=None if snapshot is None else snapshot.series_count,
             left_out={} if snapshot is None else snapshot.left_out,
+            most=() if snapshot is None else snapshot.most,
             renewed=renewed,
             server=self._mirror.identity,
         )

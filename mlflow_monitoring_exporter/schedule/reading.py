@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 from mlflow_monitoring_exporter.config.schema import ExportConfig
 from mlflow_monitoring_exporter.model import Experiment, Run
 from mlflow_monitoring_exporter.parallel import ahead
+from mlflow_monitoring_exporter.schedule.activity import Activity
 from mlflow_monitoring_exporter.schedule.registry import Registry, RegistryReading
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.database import Database
@@ -73,7 +74,7 @@ class Found:
 class Reading:
     """Keeps the mirror of one MLflow in step. Used by one thread at a time.
 
-    ``on_runs`` hears how many runs a load has read so far.
+    ``on_runs`` hears how many runs a load has read so far. ``clock`` gives the time in Unix seconds.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Reading:
         pending: Pending,
         stop: threading.Event,
         on_runs: Callable[[int], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._config = config
@@ -102,6 +104,7 @@ class Reading:
         self._registry = RegistryReading(source, database, mirror, self._selection.metric)
         self._found = Found()
         self._hints: Mapping[str, Mapping[str, bool]] = {}
+        self._activity = Activity(clock)
         self._swept = time.monotonic()
         self._allowance = _REREAD
 
@@ -127,7 +130,7 @@ class Reading:
             reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
             # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
             mark = self._source.mark() if reread or old.since_ms is None else old.mark
-            new = self._load_everything(found, mark, reread, result)
+            new = self._load_everything(found, old, mark, reread, result)
         else:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
@@ -143,16 +146,18 @@ class Reading:
         with self._database.write() as tx:
             result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))
         self._found = Found()
+        self._activity.settled()
         return result
 
     def _load_everything(
         self,
         found: Mapping[str, Experiment],
+        old: Stood,
         mark: str,
         reread: bool,  # noqa: FBT001
         result: Found,
     ) -> Stood:
-        activity = self._activity(found, found)
+        activity = self._newest_runs(found, found, _activity(old))
         watched = self._newest(found, activity)
         load = self._load(watched, result, since_ms=_now_ms(), mark=mark, reread=reread)
         return Stood(load.since_ms, load.mark, "", _known(found, watched, activity))
@@ -162,7 +167,7 @@ class Reading:
     ) -> Stood:
         now_ms, mark = _now_ms(), self._source.mark()
         known = {i: e for i, e in old.experiments.items() if i in found}
-        activity = {i: e.activity_ms for i, e in known.items() if e.activity_ms is not None}
+        activity = {i: when for i, when in _activity(old).items() if i in known}
         watched = [i for i, e in known.items() if e.watched]
         others = [i for i, e in known.items() if not e.watched]
         last = LastPoll(watched, others, since_ms, old.mark, self._mirror.open_runs(frozenset(watched)))
@@ -170,9 +175,9 @@ class Reading:
             self._check_stop()
             self._apply(part, frozenset(watched), activity, result)
         if refresh:
-            activity = dict(self._activity(found, found))
+            activity = self._newest_runs(found, found, activity)
         elif newcomers := [i for i in found if i not in known]:
-            activity |= self._activity(newcomers, found)
+            activity |= self._newest_runs(newcomers, found, {})
         newest = self._newest(found, activity)
         if entering := [i for i in newest if i not in watched]:
             self._load(entering, result, since_ms=now_ms, mark="", reread=False)
@@ -180,8 +185,7 @@ class Reading:
 
     def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Found) -> None:
         for run in part.runs:
-            if newest := max(run.start_ms or 0, run.end_ms or 0):
-                activity[run.experiment_id] = max(newest, activity.get(run.experiment_id, newest))
+            self._activity.heed(run, activity)
         selected = self._select(run for run in part.runs if run.experiment_id in watched)
         if not (selected or part.gone or part.touched or part.lost):
             return
@@ -243,10 +247,13 @@ class Reading:
         if self._allowance > 0:
             self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
-    def _activity(self, ids: Iterable[str], found: Mapping[str, Experiment]) -> Mapping[str, int]:
+    def _newest_runs(
+        self, ids: Iterable[str], found: Mapping[str, Experiment], known: Mapping[str, int]
+    ) -> dict[str, int]:
         """Nothing is asked when all of them will be watched anyway."""
         limit = self._config.max_experiments
-        return self._source.activity(list(ids), limit) if 0 < limit < len(found) else {}
+        answer = self._source.activity(list(ids), limit) if 0 < limit < len(found) else {}
+        return self._activity.of_runs(answer, known)
 
     def _newest(self, found: Mapping[str, Experiment], activity: Mapping[str, int]) -> list[str]:
         return newest_first(list(found), activity, self._config.max_experiments or len(found))
@@ -268,6 +275,11 @@ class Reading:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise PollInterruptedError
+
+
+def _activity(stood: Stood) -> dict[str, int]:
+    """What is known of it."""
+    return {i: e.activity_ms for i, e in stood.experiments.items() if e.activity_ms is not None}
 
 
 def _known(

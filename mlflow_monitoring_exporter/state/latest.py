@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, select
@@ -13,6 +14,7 @@ from mlflow_monitoring_exporter.state.bulk import BINDS, raw_rows
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import loaded
 from mlflow_monitoring_exporter.state.schema import run, series
+from mlflow_monitoring_exporter.times import recalled
 
 #: Runs whose values are read together.
 _RUNS = 500
@@ -25,10 +27,11 @@ _COLUMNS = (
 
 
 class Latest:
-    """The runs of one tracking server, by the number of its row."""
+    """The runs of one tracking server, by the number of its row. ``clock`` gives the time in Unix seconds."""
 
-    def __init__(self, database: Database, server: int) -> None:
+    def __init__(self, database: Database, server: int, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._clock = clock
         self._there = (run.c.server == server, run.c.present)
 
     def of(self, experiment_ids: Iterable[str]) -> Iterator[RunGauges]:
@@ -42,16 +45,24 @@ class Latest:
             yield from self._runs(run.c.run_id.in_(some))
 
     def _runs(self, which: ColumnElement[bool]) -> Iterator[RunGauges]:
+        read_ms = round(self._clock() * 1000)
+
+        def when(stored: int | None) -> int | None:
+            return recalled(stored, read_ms)
+
         with self._database.read() as tx:
             found = tx.execute(select(*_COLUMNS).where(*self._there, which).order_by(run.c.id))
             for rows in found.yield_per(_RUNS).partitions():
                 values = _values(tx, [row.id for row in rows])
                 for row in rows:
                     yield RunGauges(
-                        *(row.experiment_id, row.run_id, row.name, RunStatus(row.status), row.start_ms, row.end_ms),
+                        *(row.experiment_id, row.run_id, row.name, RunStatus(row.status)),
+                        *(when(row.start_ms), when(row.end_ms)),
                         row.registry_stage or row.tagged_stage,
                         values.get(row.id, {}),
-                        *(row.parent_run_id, row.last_ms, row.alive_ms, row.gap_ms),
+                        row.parent_run_id,
+                        *(when(row.last_ms), when(row.alive_ms)),
+                        row.gap_ms,
                         orjson.loads(row.labels),
                     )
 

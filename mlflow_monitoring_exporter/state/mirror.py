@@ -7,7 +7,8 @@ a kill before its history was queued costs nothing: the next poll reads it again
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +20,10 @@ from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run
 from mlflow_monitoring_exporter.state.bulk import BINDS, execute_many, insert
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
+from mlflow_monitoring_exporter.state.silence import last_logged
 from mlflow_monitoring_exporter.state.tails import NEW, UNREAD, tail_from
+from mlflow_monitoring_exporter.times import remembered
 
-#: MLflow logs these keys by itself, from a thread of its own.
-_SYSTEM = "system/"
 #: How much of the usual gap between two metrics the newest one makes.
 _NEWEST_GAP = 0.3
 
@@ -60,6 +61,10 @@ class _Known:
     value: float | None
     shown: bool
 
+    def is_latest(self, point: Point) -> bool:
+        """Whether it had this point already when it was read last."""
+        return self.shown and (point.step, point.timestamp_ms) == (self.step, self.timestamp_ms)
+
 
 def stored(value: float) -> float | None:
     """SQLite cannot store NaN."""
@@ -72,10 +77,11 @@ def loaded(value: float | None) -> float:
 
 
 class Mirror:
-    """The mirror of one tracking server."""
+    """The mirror of one tracking server. ``clock`` gives the time in Unix seconds."""
 
-    def __init__(self, database: Database, identity: str) -> None:
+    def __init__(self, database: Database, identity: str, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._clock = clock
         self.identity = identity
         with database.write() as tx:
             tx.execute(insert(tx, server).values(identity=identity).on_conflict_do_nothing())
@@ -86,13 +92,15 @@ class Mirror:
 
         Only what changed is written; with ``count`` every run is noted as met, too.
         """
+        read_ms = round(self._clock() * 1000)
         known = self._known_runs(tx, [item.run.run_id for item in page])
+        points = _known_series(tx, [row.id for row in known.values()])
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         unchanged: list[int] = []
         for item in page:
-            row = self._row(item)
             old = known.get(item.run.run_id)
+            row = _row(item, read_ms, old, {} if old is None else points.get(old.id, {}))
             if old is None:
                 fresh.append({**row, "server": self.server, "round": met_in, "recheck": False})
             elif tuple(row[column.name] for column in _CHANGING) != tuple(old)[_FIRST:]:
@@ -116,7 +124,7 @@ class Mirror:
             for some in batches(unchanged, BINDS):
                 tx.execute(update(run).where(run.c.id.in_(some), run.c.round < met_in).values(round=met_in))
         experiments = self._experiments(tx, {item.run.experiment_id for item in page})
-        moved = self._record_series(tx, page, pks, [row.id for row in known.values()], experiments)
+        moved = self._record_series(tx, page, pks, points, experiments)
         differ = {row["run_id"] for row in (*fresh, *changed)}
         return [item.run.run_id for item in page if item.run.run_id in differ or pks[item.run.run_id] in moved]
 
@@ -167,25 +175,6 @@ class Mirror:
     def _mine(self) -> ColumnElement[bool]:
         return run.c.server == self.server
 
-    def _row(self, item: Selected) -> dict[str, Any]:
-        times = [(point.timestamp_ms, point.key.startswith(_SYSTEM)) for point in item.latest]
-        return {
-            "run_id": item.run.run_id,
-            "experiment_id": item.run.experiment_id,
-            "name": item.run.name,
-            "status": item.run.status.value,
-            "start_ms": item.run.start_ms,
-            "end_ms": item.run.end_ms,
-            "parent_run_id": item.run.parent_run_id,
-            "tags": orjson.dumps(dict(item.tags), option=orjson.OPT_SORT_KEYS).decode(),
-            "labels": orjson.dumps(dict(item.labels), option=orjson.OPT_SORT_KEYS).decode(),
-            "last_ms": max((when for when, system in times if not system), default=None),
-            "alive_ms": max((when for when, _ in times), default=None),
-            "tagged_stage": item.tagged_stage,
-            "registry_stage": item.registry_stage,
-            "present": True,
-        }
-
     def _known_runs(self, tx: Connection, run_ids: Sequence[str]) -> dict[str, Any]:
         query = select(run.c.id, run.c.run_id, run.c.gap_ms, *_CHANGING).where(self._mine, run.c.run_id.in_(run_ids))
         return {row.run_id: row for row in tx.execute(query)}
@@ -213,11 +202,10 @@ class Mirror:
         tx: Connection,
         page: Sequence[Selected],
         pks: Mapping[str, int],
-        known_pks: Sequence[int],
+        known: dict[int, dict[str, _Known]],
         experiments: Mapping[str, int],
     ) -> set[int]:
-        """The runs with a series that is new, moved, or no longer selected."""
-        known = _known_series(tx, known_pks)
+        """The runs with a series that is new, moved, or no longer selected; ``known`` is used up."""
         fresh: list[dict[str, Any]] = []
         moved: list[dict[str, Any]] = []
         restarted: list[dict[str, Any]] = []
@@ -247,6 +235,34 @@ class Mirror:
         execute_many(tx, this.values({**latest, **UNREAD, "shown": True}), restarted)
         execute_many(tx, this.values(shown=False), hidden)
         return differ
+
+
+def _row(item: Selected, read_ms: int, old: Any, known: Mapping[str, _Known]) -> dict[str, Any]:
+    """A run as it is stored; ``old`` is its row and ``known`` its series as they were read last, if ever."""
+    found = item.run
+    same_status = old is not None and old.status == found.status.value
+
+    def is_new(point: Point) -> bool:
+        return point.key not in known or not known[point.key].is_latest(point)
+
+    before = (None, None) if old is None else (old.last_ms, old.alive_ms)
+    last_ms, alive_ms = last_logged(item.latest, read_ms, before=before, is_new=is_new)
+    return {
+        "run_id": found.run_id,
+        "experiment_id": found.experiment_id,
+        "name": found.name,
+        "status": found.status.value,
+        "start_ms": remembered(found.start_ms, read_ms, None if old is None else old.start_ms),
+        "end_ms": remembered(found.end_ms, read_ms, old.end_ms if same_status else None),
+        "parent_run_id": found.parent_run_id,
+        "tags": orjson.dumps(dict(item.tags), option=orjson.OPT_SORT_KEYS).decode(),
+        "labels": orjson.dumps(dict(item.labels), option=orjson.OPT_SORT_KEYS).decode(),
+        "last_ms": last_ms,
+        "alive_ms": alive_ms,
+        "tagged_stage": item.tagged_stage,
+        "registry_stage": item.registry_stage,
+        "present": True,
+    }
 
 
 def _gap(usual: int | None, before: int | None, now: int | None) -> int | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import translate
 
 from mlflow_monitoring_exporter.surface.families import OURS
+from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -60,7 +61,9 @@ class Renaming:
 class FamilyNames:
     """The family of each key: the generic one, or the key's own, renamed as :class:`Renaming` does."""
 
-    def __init__(self, rename: Mapping[str, str], *, generic: bool) -> None:
+    def __init__(self, rename: Mapping[str, str], *, generic: bool, longest: int = OF_SAMPLES) -> None:
+        """No name is longer than ``longest``: a scrape's limit for labels counts for names as well."""
+        self._longest = longest
         self._generic = generic
         self._rename = Renaming(rename)
         self._known: dict[str, str] = {}
@@ -70,7 +73,7 @@ class FamilyNames:
             return GENERIC
         name = self._known.get(key)
         if name is None:
-            name = self._known[key] = family_name(self._rename(key))
+            name = self._known[key] = shortened(family_name(self._rename(key)), self._longest, mark="_")
         return name
 
     def help(self, keys: Iterable[str]) -> str:

@@ -22,10 +22,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.model import Demand
+from mlflow_monitoring_exporter.surface.lengths import shortened
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 #: Why series are missing in a snapshot.
 _LEFT_OUT = ("max_series", "same_labels")
+#: Bytes of a name that is a label's value.
+_LONGEST = 200
 _EXPORT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
@@ -57,6 +61,7 @@ class SelfMetrics:
         self._lock = threading.Lock()  # each tracking server is polled on a thread of its own
         self._found: dict[str, dict[str, float]] = {}
         self._read_at: dict[str, float] = {}
+        self._wanted: dict[str, list[tuple[tuple[str, str, str], int]]] = {}
         self.registry.register(_ReadyGauge(readiness))
         ProcessCollector(registry=registry)
         Gauge(
@@ -114,6 +119,12 @@ class SelfMetrics:
             "mlflow_exporter_series_left_out",
             "Series of MLflow that are missing in the current snapshot.",
             ["reason"],
+            registry=registry,
+        )
+        self.series_wanted = Gauge(
+            "mlflow_exporter_series_wanted",
+            "Series that the experiment wants to show which wants most of them, while there is no room for all.",
+            ["server", "experiment_id", "experiment_name"],
             registry=registry,
         )
         self.series_dropped = Counter(
@@ -211,6 +222,8 @@ class SelfMetrics:
         with self._lock:
             self._found = {}
             self._read_at = dict.fromkeys(servers, 0.0)
+            self._wanted = {}
+            self._show_wanted()
             self._add_up()
 
     def found(self, server: str, **figures: float) -> None:
@@ -225,13 +238,28 @@ class SelfMetrics:
         """This process polls ``server`` no more."""
         with self._lock:
             self._found.pop(server, None)
+            self._wanted.pop(server, None)
+            self._show_wanted()
             self._add_up()
+
+    def want_most(self, server: str, name: str, demands: Iterable[Demand]) -> None:
+        """These want most of the series of ``server``, which is called ``name``; none while there is room for all."""
+        wanted = [((name, demand.experiment_id, shortened(demand.name, _LONGEST)), demand.wanted) for demand in demands]
+        with self._lock:
+            if wanted != self._wanted.get(server, []):
+                self._wanted[server] = wanted
+                self._show_wanted()
 
     def read_at(self, server: str, seconds: float) -> None:
         """When the last whole poll of ``server`` was, in Unix time; of several servers the oldest is shown."""
         with self._lock:
             self._read_at[server] = seconds
             self.poll_success.set(min(self._read_at.values()))
+
+    def _show_wanted(self) -> None:
+        self.series_wanted.clear()
+        for labels, wanted in (each for demands in self._wanted.values() for each in demands):
+            self.series_wanted.labels(*labels).set(wanted)
 
     def _add_up(self) -> None:
         sums: Counts[str] = Counts()

@@ -67,7 +67,11 @@ class Board:
         """Of each experiment, which is called so."""
         return {
             experiment_id: ExperimentFacts(
-                names[experiment_id], columns.counts(), self._aggregates[experiment_id], columns.last_start_ms()
+                names[experiment_id],
+                columns.counts(),
+                self._aggregates[experiment_id],
+                columns.last_start_ms(),
+                columns.runs_with,
             )
             for experiment_id, columns in self._columns.items()
         }

@@ -91,7 +91,7 @@ class Columns:
         place = self._place(run.run_id)
         self._restart(place, run.start_ms or 0)
         before = (self._status[place], self._start[place], self._end[place])
-        facts = (STATUSES.index(run.status), run.start_ms or 0, run.end_ms or run.start_ms or 0)
+        facts = (STATUSES.index(run.status), run.start_ms or 0, run.end_ms or run.start_ms or run.last_ms or 0)
         self._status[place], self._start[place], self._end[place] = facts
         if self._nested:
             self._nest(place, run.parent_run_id, before)
@@ -128,6 +128,11 @@ class Columns:
         """How many runs have each of MLflow's statuses."""
         return {status: self._status.count(at) for at, status in enumerate(STATUSES)}
 
+    def runs_with(self, key: str) -> int:
+        """How many runs have a value of ``key``."""
+        column = self._columns.get(key)
+        return 0 if column is None else len(column.places)
+
     def status(self, run_id: str) -> RunStatus | None:
         """None for a run that is not here."""
         place = self._places.get(run_id)
@@ -144,7 +149,7 @@ class Columns:
         return [self._run_ids[place] for place in self._chosen(OPEN)]
 
     def last_ended(self, count: int) -> list[str]:
-        """The ``count`` runs that ended last, whichever way; one without an end counts by its start."""
+        """The ``count`` runs that ended last, whichever way; without an end, the start or the last metric counts."""
         return [self._run_ids[place] for place in nlargest(count, self._chosen(ENDED), key=self._by_end)]
 
     def best(self, count: int, key: str, direction: Direction) -> list[str]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlflow_monitoring_exporter.model import RunGauges
+from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 
 #: What a value becomes once there are too many different ones.
 OTHER = "other"
-#: Characters of a value that are shown; MLflow allows thousands.
-_LONGEST = 100
-
 _TAG, _PARAM = "tag.", "param."
 
 
 class AddedLabels:
-    """``add`` maps label names to ``tag.<name>`` or ``param.<name>``."""
+    """``add`` maps label names to ``tag.<name>`` or ``param.<name>``; no value has more than ``longest`` bytes."""
 
-    def __init__(self, add: Mapping[str, str]) -> None:
+    def __init__(self, add: Mapping[str, str], *, longest: int = OF_SAMPLES) -> None:
         self._add = add
+        self._longest = longest
 
     def __str__(self) -> str:
         return " ".join(f"{label}={origin}" for label, origin in self._add.items())
@@ -34,7 +33,7 @@ class AddedLabels:
         for label, origin in self._add.items():
             source = params if origin.startswith(_PARAM) else tags
             if value := source.get(origin.partition(".")[2], ""):
-                found[label] = value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+                found[label] = shortened(value, self._longest)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mlflow_monitoring_exporter.model import Family, Snapshot
 
@@ -30,5 +31,5 @@ class Mapped:
                 parts = (known[id(family)][1] for family in families)
                 groups[self._group(group)] = tuple(part for part in parts if part is not None)
             self._known = known
-            self._last = snapshot, Snapshot(groups, snapshot.left_out, snapshot.whole)
+            self._last = snapshot, replace(snapshot, groups=groups)
         return self._last[1]

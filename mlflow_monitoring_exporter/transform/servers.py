@@ -49,7 +49,13 @@ class Servers:
         left_out = Counter({reason: 0 for part in parts for reason in part.left_out})
         for part in parts:
             left_out.update(part.left_out)
-        return Snapshot(groups, dict(left_out), whole=len(parts) == len(self._names))
+        return Snapshot(
+            groups,
+            dict(left_out),
+            whole=len(parts) == len(self._names),
+            most=tuple(demand for part in parts for demand in part.most),
+            originals={shown: original for part in parts for shown, original in part.originals.items()},
+        )
 
 
 def _named(name: str) -> Mapped:

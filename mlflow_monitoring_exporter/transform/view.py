@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, SelectConfig
@@ -66,10 +66,14 @@ class SnapshotView:
     def __init__(self, config: SelectConfig) -> None:
         self._selected = Selected(config.experiments, config.metrics)
         self._parts = Mapped(self._part) if _fingerprint(config) else None
+        self._originals: Mapping[str, str] = {}
 
     def of(self, snapshot: Snapshot) -> Snapshot:
         """The same object for the same snapshot."""
-        return snapshot if self._parts is None else self._parts.of(snapshot)
+        if self._parts is None:
+            return snapshot
+        self._originals = snapshot.originals
+        return self._parts.of(snapshot)
 
     def _part(self, family: Family) -> Family | None:
         """What is selected of a family; one that says nothing of experiments or keys is for everybody."""
@@ -78,7 +82,10 @@ class SnapshotView:
             for label, test in (("experiment_name", self._selected.experiment), ("metric", self._selected.metric))
             if label in family.labels
         ]
-        series = tuple(s for s in family.series if all(test(s.labels[at]) for at, test in tests))
+        whole = self._originals  # patterns are of names as they are, however they are shown
+        series = tuple(
+            s for s in family.series if all(test(whole.get(s.labels[at], s.labels[at])) for at, test in tests)
+        )
         if len(series) == len(family.series):
             return family
         return family._replace(series=series) if series else None

@@ -23,6 +23,7 @@ from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
 from mlflow_monitoring_exporter.exporters.answers import to_error
 from mlflow_monitoring_exporter.exporters.record import BODY_FIELDS, SAMPLE_FIELDS
 from mlflow_monitoring_exporter.http import HttpResponse
+from mlflow_monitoring_exporter.model import Demand
 from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.schedule.poll import PollReport
 from mlflow_monitoring_exporter.state.database import Database
@@ -95,6 +96,7 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     metrics.set_state("sink", "closed")
     metrics.config.labels("0").set(1)
     metrics.owner.labels("server").set(1)
+    metrics.want_most("server", "server", [Demand("1", "churn", 20_000)])
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
     bit = outbox.register(["sink"])["sink"]

@@ -106,3 +106,19 @@ def test_version_2_has_another_address_and_another_way_to_say_the_token() -> Non
 def test_one_version_or_the_other(keys: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match=r"either database .* or org and bucket"):
         InfluxConfig.model_validate({"type": "influx", "url": "http://a", **keys})
+
+
+def test_points_from_the_future_have_the_time_when_they_were_read(influx: Influx) -> None:
+    read_ms = 1_790_000_000_000
+    times = [read_ms - 5, read_ms * 1000, read_ms * 10**6]
+    samples = [Sample(RUN, "loss", step, at, step / 2) for step, at in enumerate(times)]
+    send(influx.url, Batch("b", read_ms, samples), measurement="future")
+    (series,) = influx.query("SELECT step, value FROM future", db="mlflow")
+    assert series["values"] == [[read_ms - 5, 0, 0.0], [read_ms, 1, 0.5], [read_ms + 1, 2, 1.0]]
+
+
+def test_a_run_whose_tags_are_longer_than_a_series_may_be_is_written(influx: Influx) -> None:
+    run = replace(RUN, tags={f"tag {n}": f"{n}" + "x" * 8000 for n in range(10)})
+    send(influx.url, Batch("b", 0, [Sample(run, "loss", 0, 1_790_000_000_000, 0.5)]), measurement="long")
+    (series,) = influx.query("SELECT * FROM long", db="mlflow")
+    assert "value" in series["columns"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_the_path_is_added_unless_it_is_there(http: Receiver, endpoint: str) -> 
 
 @given(samples=st.lists(any_sample, max_size=8))
 def test_every_sample_is_one_point_or_is_named_as_impossible(samples: list[Sample]) -> None:
-    encoded = Encoder({"service.name": "mlflow"}, step=True).encode(samples)
+    encoded = Encoder({"service.name": "mlflow"}, step=True).encode(samples, 0)
     possible = [s for at, s in enumerate(samples) if at not in encoded.rejected]
     assert all(0 <= s.timestamp_ms * 10**6 < 2**64 for s in possible)
     found = sorted(
@@ -312,3 +313,21 @@ def test_a_configuration_that_needs_it_is_told_where(monkeypatch: pytest.MonkeyP
     config = load_config(None, exporter_types=plugins.config_types, environ={}, flags=flags)
     with pytest.raises(ConfigError, match=r"^exporters\.collector: protocol: grpc: .*grpc.*: pip install"):
         create_destinations(config, plugins)
+
+
+def test_a_point_from_the_future_has_the_time_when_it_was_read(http: Receiver) -> None:
+    read_ms = 1_790_000_000_000
+    times = [read_ms * 1000, read_ms - 5, read_ms * 10**6, read_ms + 1000]
+    payload = Batch("b", read_ms, [Sample(RUN, "loss", step, at, float(step)) for step, at in enumerate(times)])
+    for _ in range(2):
+        send(http, payload)
+    sent = [(point.time_ns // 10**6 - read_ms, point.value) for point in http.points]
+    assert sent == [(0, 0.0), (-5, 1.0), (1, 2.0), (1000, 3.0)] * 2, "however often it is sent"
+
+
+def test_no_attribute_is_longer_than_receivers_take(http: Receiver) -> None:
+    runs = [replace(RUN, experiment_name="x" * 5000 + end, tags={"note": "é" * 5000 + end}) for end in "ab"]
+    send(http, Batch("b", 0, [Sample(run, "loss", 1, 1, 0.0) for run in runs]))
+    for texts in zip(*([p.resource["mlflow.experiment.name"], p.attributes["mlflow.tag.note"]] for p in http.points)):  # noqa: B905
+        assert len(set(texts)) == 2
+        assert all(len(str(text).encode()) <= 2048 for text in texts)

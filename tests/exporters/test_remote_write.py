@@ -28,11 +28,11 @@ from mlflow_monitoring_exporter.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters import lateness
-from mlflow_monitoring_exporter.exporters.builtin import remote_write as module
 from mlflow_monitoring_exporter.exporters.builtin.remote_write import RemoteWriteConfig, RemoteWriteExporter
-from mlflow_monitoring_exporter.exporters.timeseries import Dated, spread
+from mlflow_monitoring_exporter.exporters.timeseries import AHEAD, Dated, spread
 from mlflow_monitoring_exporter.exporters.write_request import WriteRequest, encode_v1
 from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
+from mlflow_monitoring_exporter.times import EARLIEST_MS
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
 from tests.parts.prometheus_server import Prometheus, prometheus
@@ -118,7 +118,11 @@ def test_an_operators_own_label_gives_way_only_to_a_name(new: WriteReceiver, ser
     assert dict(series.labels)["server"] == seen
 
 
-@given(samples=st.lists(any_sample, max_size=8), created=st.integers(0, 2**53), version=st.sampled_from(["v1", "v2"]))
+@given(
+    samples=st.lists(any_sample, max_size=8),
+    created=st.integers(EARLIEST_MS, 2**53),
+    version=st.sampled_from(["v1", "v2"]),
+)
 def test_labels_are_sorted_unique_and_not_empty_and_times_increase(
     both: WriteReceiver, samples: list[Sample], created: int, version: str
 ) -> None:
@@ -138,7 +142,7 @@ def test_labels_are_sorted_unique_and_not_empty_and_times_increase(
         assert dict(series.labels)["job"] == "here"
         times = [at for at, _ in series.samples]
         assert times == sorted(set(times))
-        assert times[-1] <= created + module._AHEAD + len(samples)
+        assert times[-1] <= created + AHEAD + len(samples)
     sent = sorted(repr(value) for series in both.series for _, value in series.samples)
     assert sent == sorted(repr(sample.value) for sample in samples)
 
@@ -359,3 +363,11 @@ def test_one_sample_from_the_future_does_not_stop_a_real_prometheus(strict: Prom
     send(made, points(now + 1000, read_ms=now + 1000))
     ((at, _), *_) = next(iter(strict.raw('{job="future"}').values()))
     assert at == now
+
+
+def test_no_label_is_longer_than_receivers_take_and_none_merge(new: WriteReceiver) -> None:
+    runs = [replace(RUN, experiment_name="é" * 5000 + end) for end in "ab"]
+    send(exporter(new.url), Batch("b", NOW, [Sample(run, "loss", 7, NOW, 0.25) for run in runs]))
+    names = [dict(series.labels)["experiment_name"] for series in new.series]
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) <= 2048 for name in names)

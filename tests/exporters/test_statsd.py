@@ -15,7 +15,7 @@ from hypothesis import given
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import RetryableExportError
 from mlflow_monitoring_exporter.exporters.builtin.statsd import StatsdConfig, StatsdExporter
-from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.model import Family, Series, Snapshot
 from tests.exporters.samples import any_snapshot, snapshot
 
 
@@ -98,3 +98,14 @@ def test_a_port_that_nobody_listens_on_is_noticed_and_tried_again() -> None:
         made.export(snapshot(loss=1.0), deadline=Deadline.after(5))
     made.export(snapshot(loss=1.0), deadline=Deadline.after(5))
     made.close()
+
+
+def test_no_tag_is_longer_than_datadog_keeps_and_none_merge() -> None:
+    labels = ("experiment_name", "run_id")
+    series = tuple(Series(("x" * 300 + end, "a" * 8), 0.5) for end in "ab")
+    payload = Snapshot({"1": (Family("mlflow_loss", "", "gauge", labels, series),)})
+    with listener() as to:
+        lines = send(to, payload)
+    tags = [line.partition("|#")[2].split(",")[0] for line in lines]
+    assert len(set(tags)) == 2
+    assert all(len(tag.encode()) <= 200 for tag in tags)

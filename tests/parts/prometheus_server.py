@@ -65,10 +65,11 @@ def prometheus(
     scrape: str = "1s",
     receives: str | None = None,
     relabel: Sequence[object] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> Iterator[Prometheus]:
     """``targets`` maps job names to ``host:port``, one or some; each is scraped every ``scrape``.
 
-    ``relabel`` is for metrics.
+    ``relabel`` is for metrics, ``limits`` are those of a scrape (``label_limit`` ...).
 
     With ``receives`` it is a receiver of remote write that takes samples which are so late. Blocks that are in
     ``directory / "tsdb"`` are there from the start.
@@ -79,6 +80,7 @@ def prometheus(
             "honor_labels": honor_labels,
             "static_configs": [{"targets": [target] if isinstance(target, str) else list(target)}],
             "metric_relabel_configs": list(relabel),
+            **(limits or {}),
         }
         for job, target in targets.items()
     ]

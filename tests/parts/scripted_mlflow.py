@@ -9,6 +9,9 @@ from mlflow_monitoring_exporter.errors import SourceUnavailableError
 from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Point, Run, RunStatus
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 
+#: A time that can be believed, in ms; when runs start unless a test says otherwise.
+BEGAN = 1_600_000_000_000
+
 
 @dataclass
 class Mlflow:
@@ -73,7 +76,7 @@ class Mlflow:
         latest = tuple(max(series, key=lambda p: p.step) for series in self.points[run_id].values())
         tags = {"stage": "dev", "diff": "secret"} | self.tags.get(run_id, {})
         status = self.statuses.get(run_id, RunStatus.RUNNING)
-        began, ended = self.began.get(run_id, 1), self.ended.get(run_id)
+        began, ended = self.began.get(run_id, BEGAN), self.ended.get(run_id)
         params = self.params.get(run_id, {})
         return Run(run_id, self.homes[run_id], f"run {run_id}", status, began, ended, tags, latest, params)
 

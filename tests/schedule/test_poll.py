@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig
 from mlflow_monitoring_exporter.config.section import PatternFilter
@@ -19,6 +20,7 @@ from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from tests.parts.gauges import metrics, of_family
+from tests.parts.scripted_mlflow import BEGAN
 from tests.schedule.conftest import World
 
 
@@ -298,16 +300,16 @@ def test_of_a_series_that_moved_only_the_tail_is_read(world: World) -> None:
 def test_an_experiment_that_gets_active_enters_and_only_its_runs_are_read(world: World) -> None:
     for run_id, experiment in (("a", "1"), ("b", "2")):
         world.mlflow.log(run_id, "loss", 1, experiment=experiment)
-    world.mlflow.active = {"1": 10, "2": 5}
+    world.mlflow.active = {"1": BEGAN + 10, "2": BEGAN + 5}
     poller = world.poller("sink", max_experiments=1)
     poller.run(complete=False)
     assert world.shown().keys() == {("a", "loss")}
     world.mlflow.listed.clear()
-    world.mlflow.began["b"] = 20
+    world.mlflow.began["b"] = BEGAN + 20
     assert poller.run(complete=False).experiments == 1
     assert world.shown().keys() == {("b", "loss")}
     assert world.mlflow.listed == ["b"]
-    world.mlflow.began["a"] = 30
+    world.mlflow.began["a"] = BEGAN + 30
     poller.run(complete=False)
     assert world.shown().keys() == {("a", "loss")}
     assert world.steps("sink") == [1, 1], "what was sent is not sent again when it comes back"
@@ -315,7 +317,7 @@ def test_an_experiment_that_gets_active_enters_and_only_its_runs_are_read(world:
 
 def test_an_experiment_that_is_new_is_asked_about_alone(world: World) -> None:
     world.mlflow.log("a", "loss", 1)
-    world.mlflow.active = {"1": 10, "3": 20}
+    world.mlflow.active = {"1": BEGAN + 10, "3": BEGAN + 20}
     poller = world.poller("sink", max_experiments=1)
     poller.run(complete=False)
     world.mlflow.names["3"] = "three"
@@ -330,12 +332,12 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     for run_id in "abcd":
         world.mlflow.log(run_id, "loss", 1)
         world.mlflow.log(run_id, "accuracy", 1)
-    world.gauges = GaugesConfig(max_series=60)
+    world.gauges = GaugesConfig(max_series=50)
     poller = world.poller("sink")
     report = poller.run(complete=False)
-    everything = 2 * 5 + 1 + 2 * 6 + 6 + 4 * (7 + 2)  # statuses, last start, aggregates, the registry, runs
-    assert (report.series, report.shown, world.snapshots[-1].series_count) == (8, 60, 60)
-    assert report.left_out == {"max_series": everything - 60, "same_labels": 0}
+    everything = 2 * 5 + 1 + 2 * 6 + 6 + 4 * (5 + 2)  # statuses, last start, aggregates, the registry, runs
+    assert (report.series, report.shown, world.snapshots[-1].series_count) == (8, 50, 50)
+    assert report.left_out == {"max_series": everything - 50, "same_labels": 0}
     assert report.enqueued == {"sink": 8}, "sinks get everything"
     before = world.shown()
     world.mlflow.log("a", "loss", 2)
@@ -345,12 +347,38 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     metrics = SelfMetrics(readiness)
     PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
     value = metrics.registry.get_sample_value
-    assert value("mlflow_exporter_series") == 60
-    assert value("mlflow_exporter_series_left_out", {"reason": "max_series"}) == everything - 60
+    assert value("mlflow_exporter_series") == 50
+    assert value("mlflow_exporter_series_left_out", {"reason": "max_series"}) == everything - 50
     assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == 0, "of no new snapshot"
     world.mlflow.log("a", "loss", 3)
     PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
-    assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == everything - 60
+    assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == everything - 50
+    most = {"server": "", "experiment_id": "1", "experiment_name": "one"}
+    assert value("mlflow_exporter_series_wanted", most) == everything - 5 - 6, "without the other and the registry"
+
+
+def test_who_wants_most_is_named_once_while_there_is_no_room(world: World) -> None:
+    world.mlflow.names["1"] = "x" * 500
+    world.mlflow.log("a", "loss", 1)
+    world.gauges = GaugesConfig(max_series=20)
+    readiness = Readiness()
+    metrics = SelfMetrics(readiness)
+    job = PollJob(world.poller(), readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)
+
+    def wanted() -> list[dict[str, str]]:
+        return [s.labels for family in metrics.series_wanted.collect() for s in family.samples]
+
+    with structlog.testing.capture_logs() as lines:
+        for step in range(2, 5):
+            world.mlflow.log("a", "loss", step)
+            job()
+    warned = [line for line in lines if line["log_level"] == "warning"]
+    assert [(line["experiment_id"], line["experiment"]) for line in warned] == [("1", "x" * 500)]
+    (labels,) = wanted()
+    assert len(labels["experiment_name"]) <= 200
+    world.gauges = GaugesConfig()
+    PollJob(world.poller(), readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    assert wanted() == []
 
 
 def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest import Latest
 from mlflow_monitoring_exporter.transform.gauges import Gauges
 from tests.parts.gauges import all_series, metrics, of_family
-from tests.parts.scripted_mlflow import Mlflow
+from tests.parts.scripted_mlflow import BEGAN, Mlflow
 
 NOW = 1_790_000_000.0
 HOUR = 3600
@@ -75,6 +75,8 @@ def at_ms(world: World, hours: float = 0.0) -> int:
 
 
 RUNS = [letter * 32 for letter in "abcdefgh"]
+#: Fewer series than some of these worlds have.
+ROOM = 60
 KEYS = ("loss", "accuracy", "val/acc", "val acc", "system/cpu")
 
 
@@ -84,7 +86,7 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        config = {"runs": {"last": 2, "best": 1}, "max_series": 150}
+        config = {"runs": {"last": 2, "best": 1}, "max_series": ROOM}
         self.world = World(Path(self.directory.name), gauges=GaugesConfig.model_validate(config))
         self.mlflow = self.world.mlflow
         self.mlflow.versions = (ModelVersion("model", 0, RUNS[0], "", ()),)  # an empty one waits for the sweep
@@ -100,11 +102,13 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         value=st.floats() | st.sampled_from([0.25, 0.5, math.nan]),
         home=st.sampled_from("12"),
+        unknown=st.sampled_from([None, None, 0, -1, round(NOW)]),
     )
-    def log(self, run_id: str, key: str, value: float, home: str) -> None:
+    def log(self, run_id: str, key: str, value: float, home: str, unknown: int | None) -> None:
         self.count += 1
-        self.mlflow.began.setdefault(run_id, self.count * 1000)
-        self.mlflow.put(run_id, key, value, at_ms=at_ms(self.world), experiment=self.mlflow.homes.get(run_id, home))
+        self.mlflow.began.setdefault(run_id, BEGAN + self.count * 1000 if unknown is None else unknown)
+        when = at_ms(self.world) if unknown is None else unknown
+        self.mlflow.put(run_id, key, value, at_ms=when, experiment=self.mlflow.homes.get(run_id, home))
         self.mlflow.edited.add(run_id)
         self.mlflow.deleted.discard(run_id)
 
@@ -114,7 +118,7 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
         self.count += 1
         run_id = sorted(self.mlflow.homes)[which % len(self.mlflow.homes)]
         self.mlflow.statuses[run_id] = status
-        self.mlflow.ended[run_id] = self.count * 1000
+        self.mlflow.ended[run_id] = BEGAN + self.count * 1000
         self.mlflow.edited.add(run_id)
 
     @precondition(lambda self: self.mlflow.homes)
@@ -171,7 +175,7 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
         self.count += 1
         fresh = self.world.poll(self.world.poller(f"fresh-{self.count}"))
         assert told(found) == told(fresh)
-        assert found.series_count <= 150
+        assert found.series_count <= ROOM
         unique = [(family.name, series.labels) for family in found.families() for series in family.series]
         assert len(unique) == len(set(unique))
 
@@ -182,8 +186,8 @@ def told(snapshot: Snapshot) -> dict[str, list[Family]]:
     return {group: [f for f in families if f.name not in unknown] for group, families in snapshot.groups.items()}
 
 
-TestPollsAgainstAFreshLook = PollsAgainstAFreshLook.TestCase
-TestPollsAgainstAFreshLook.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+TestPollsAgainstAFreshLook = pytest.mark.timeout(600)(PollsAgainstAFreshLook.TestCase)  # each look makes a database
+TestPollsAgainstAFreshLook.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
 
 
 def test_a_promotion_shows_with_the_next_poll(world: World) -> None:
@@ -235,7 +239,7 @@ def test_an_empty_registry_is_asked_now_and_then(world: World, monkeypatch: pyte
 
 
 def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(world: World) -> None:
-    world.mlflow.active = {"1": 10, "2": 5}
+    world.mlflow.active = {"1": BEGAN + 10, "2": BEGAN + 5}
     world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
     world.mlflow.put(RUNS[1], "accuracy", 0.75, experiment="2")
     world.mlflow.versions = (ModelVersion("m", 1, RUNS[1], "", ("champion",)),)
@@ -249,7 +253,7 @@ def test_a_champion_of_an_experiment_that_is_not_watched_is_read_all_the_same(wo
 
 
 def test_a_champion_whose_experiment_is_not_watched_any_more_stays(world: World) -> None:
-    world.mlflow.active = {"1": 10, "3": 20}
+    world.mlflow.active = {"1": BEGAN + 10, "3": BEGAN + 20}
     world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
     world.mlflow.versions = (ModelVersion("m", 1, RUNS[0], "", ("champion",)),)
     poller = world.poller(max_experiments=1)
@@ -356,3 +360,134 @@ def test_a_report_says_whether_anything_new_is_shown(world: World) -> None:
     assert not run().renewed
     world.mlflow.put(RUNS[0], "loss", 0.25)
     assert run().renewed
+
+
+LAST, START, DURATION, STALLED, ORPHANED = (
+    f"mlflow_run_{name}"
+    for name in ("last_metric_timestamp_seconds", "start_timestamp_seconds", "duration_seconds", "stalled", "orphaned")
+)
+LAST_START = "mlflow_experiment_last_run_start_timestamp_seconds"
+#: What a client may have written instead of milliseconds.
+AHEAD = pytest.mark.parametrize("wrong", [lambda ms: ms + 2 * HOUR * 1000, lambda ms: ms * 1000, lambda ms: ms * 10**6])
+
+
+def value_of(snapshot: Snapshot, name: str) -> float | None:
+    """Of the only run; None where it has none."""
+    found = list(of_family(snapshot, name).values())
+    return found[0] if found else None
+
+
+@AHEAD
+def test_a_metric_that_is_ahead_of_the_clock_counts_from_when_it_was_read(
+    world: World, wrong: Callable[[int], int]
+) -> None:
+    world.mlflow.began[RUNS[0]] = at_ms(world, hours=1)
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=wrong(at_ms(world)), experiment="1")
+    poller = world.poller()
+    first = world.poll(poller)
+    assert (value_of(first, LAST), value_of(first, DURATION), value_of(first, STALLED)) == (NOW, HOUR, 0.0)
+    world.now += 60
+    assert world.poll(poller) is first, "nothing moves by itself"
+    assert world.poll(world.poller()).groups == first.groups, "a restart is no news"
+    world.now += 2 * HOUR
+    silent = world.poll(poller)
+    assert (value_of(silent, LAST), value_of(silent, STALLED), value_of(silent, ORPHANED)) == (NOW, 1.0, 0.0)
+    world.now += 24 * HOUR
+    assert value_of(world.poll(poller), ORPHANED) == 1.0
+    world.mlflow.put(RUNS[0], "loss", 0.25, at_ms=wrong(at_ms(world)))
+    again = world.poll(poller)
+    assert (value_of(again, LAST), value_of(again, STALLED)) == (world.now, 0.0), "it logs again"
+    world.now += 60
+    world.mlflow.put(RUNS[0], "accuracy", 0.25, at_ms=at_ms(world))
+    assert value_of(world.poll(poller), LAST) == world.now, "one good time counts"
+
+
+@AHEAD
+def test_a_run_that_starts_and_ends_ahead_of_the_clock_does_so_when_it_was_read(
+    world: World, wrong: Callable[[int], int]
+) -> None:
+    world.mlflow.began[RUNS[0]] = wrong(at_ms(world))
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=at_ms(world), experiment="1")
+    poller = world.poller()
+    first = world.poll(poller)
+    assert (value_of(first, START), value_of(first, LAST_START)) == (NOW, NOW)
+    world.now += 3 * HOUR
+    stalled = world.poll(poller)
+    assert (value_of(stalled, START), value_of(stalled, STALLED)) == (NOW, 1.0)
+    world.mlflow.statuses[RUNS[0]] = RunStatus.FINISHED
+    world.mlflow.ended[RUNS[0]] = wrong(at_ms(world))
+    world.mlflow.edited.add(RUNS[0])
+    ended = world.poll(poller)
+    assert (value_of(ended, START), value_of(ended, DURATION)) == (NOW, 3 * HOUR)
+    world.now += 9 * HOUR
+    assert world.poll(poller) is ended
+    assert world.poll(world.poller()).groups == ended.groups
+
+
+@pytest.mark.parametrize("unknown", [0, -1, -(2**63), round(NOW)])
+def test_a_time_from_before_anything_was_tracked_is_unknown(world: World, unknown: int) -> None:
+    world.mlflow.began[RUNS[0]] = unknown
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=unknown, experiment="1")
+    poller = world.poller()
+    first = world.poll(poller)
+    for name in (START, LAST_START, LAST, DURATION):
+        assert value_of(first, name) is None
+    assert (value_of(first, STALLED), value_of(first, ORPHANED)) == (0.0, 0.0), "nothing says that it is silent"
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=at_ms(world))
+    assert value_of(world.poll(poller), LAST) == NOW
+    world.now += 2 * HOUR
+    assert value_of(world.poll(poller), STALLED) == 1.0
+    world.mlflow.statuses[RUNS[0]] = RunStatus.FINISHED
+    world.mlflow.ended[RUNS[0]] = unknown
+    world.mlflow.edited.add(RUNS[0])
+    assert value_of(world.poll(poller), DURATION) is None
+
+
+def test_an_end_in_seconds_is_none_and_the_last_metric_counts(world: World) -> None:
+    world.mlflow.began[RUNS[0]] = at_ms(world, hours=2)
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=at_ms(world, hours=1), experiment="1")
+    world.mlflow.statuses[RUNS[0]] = RunStatus.FINISHED
+    world.mlflow.ended[RUNS[0]] = round(NOW)
+    assert value_of(world.poll(world.poller()), DURATION) == HOUR
+
+
+@AHEAD
+def test_the_latest_run_is_not_for_ever_one_whose_start_was_ahead(world: World, wrong: Callable[[int], int]) -> None:
+    world.mlflow.began[RUNS[0]] = wrong(at_ms(world))
+    world.mlflow.put(RUNS[0], "loss", 0.5, at_ms=at_ms(world), experiment="1")
+    poller = world.poller()
+    world.poll(poller)
+    world.now += 60
+    world.mlflow.began[RUNS[1]] = at_ms(world)
+    world.mlflow.put(RUNS[1], "loss", 0.25, at_ms=at_ms(world), experiment="1")
+    found = world.poll(poller)
+    assert value_of(found, "mlflow_experiment_metric_latest") == 0.25
+    assert value_of(found, LAST_START) == world.now
+
+
+@AHEAD
+def test_an_experiment_whose_times_are_ahead_is_the_newest_only_once(world: World, wrong: Callable[[int], int]) -> None:
+    world.mlflow.names["3"] = "three"
+    world.mlflow.active = {i: at_ms(world, hours=9) for i in "123"}
+    poller = world.poller(max_experiments=1, sweep={"every": "1ms"})
+    world.poll(poller)
+
+    def watched() -> set[str]:
+        snapshot = world.poll(poller)
+        return {name for (name,) in of_family(snapshot, "mlflow_experiment_runs", "experiment_name")}
+
+    world.mlflow.began[RUNS[1]] = world.mlflow.active["2"] = wrong(at_ms(world))
+    world.mlflow.put(RUNS[1], "loss", 0.5, at_ms=at_ms(world), experiment="2")
+    assert watched() == {"two"}
+    world.now += 60
+    world.mlflow.began[RUNS[2]] = world.mlflow.active["3"] = at_ms(world)
+    world.mlflow.put(RUNS[2], "loss", 0.5, at_ms=at_ms(world), experiment="3")
+    assert watched() == {"three"}
+    world.now += 60
+    assert watched() == {"three"}, "whatever the times of the other say"
+    poller = world.poller(max_experiments=1, sweep={"every": "1ms"})
+    assert watched() == {"three"}, "nor after a restart"
+    world.now += 60
+    world.mlflow.began[RUNS[3]] = world.mlflow.active["2"] = wrong(at_ms(world))
+    world.mlflow.put(RUNS[3], "loss", 0.5, at_ms=at_ms(world), experiment="2")
+    assert watched() == {"two"}, "a new run counts"

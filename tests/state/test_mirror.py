@@ -20,6 +20,8 @@ from mlflow_monitoring_exporter.state.standing import KnownExperiment, Standing
 from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
+#: A time that can be believed, in ms.
+LATELY = 1_600_000_000_000
 
 
 def selected(*points: Point, run_id: str = A, parent: str | None = None, status: str = "RUNNING") -> Selected:
@@ -281,9 +283,10 @@ def test_the_registry_decides_before_the_tag_and_may_change_its_mind(state: Stat
 
 def test_a_run_knows_when_it_logged_last_and_how_often_it_usually_does(state: State) -> None:
     def logged(*times: tuple[str, int]) -> tuple[int | None, int | None, int | None]:
-        state.record(selected(*(Point(key, when, when, 0.5) for key, when in times)))
+        state.record(selected(*(Point(key, when, LATELY + when, 0.5) for key, when in times)))
         (run,) = state.runs()
-        return run.last_ms, run.alive_ms, run.gap_ms
+        last, alive = (None if when is None else when - LATELY for when in (run.last_ms, run.alive_ms))
+        return last, alive, run.gap_ms
 
     assert logged() == (None, None, None)
     assert logged(("system/cpu", 500)) == (None, 500, None), "system metrics are no sign of progress"

@@ -250,3 +250,38 @@ def everything_there_is() -> Snapshot:
     return gauges().build(
         Facts({"1": ExperimentFacts("one", {}, [("loss", aggregate)], 1000)}, [one], registry=registry)
     )
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "🚀"])
+def test_no_label_and_no_name_is_longer_than_allowed_and_nothing_merges(letter: str) -> None:
+    def build(longest: int) -> Snapshot:
+        versions = [ModelVersion(long(f"m{n}"), 1, f"{n}" * 32, long(f"s{n}"), (long(f"a{n}"),)) for n in range(2)]
+        values = {f"{n}" * 32: {long("k0"): 0.5, long("k1"): 0.5} for n in range(2)}
+        registry = RegistryFacts(versions, values, {(long("m0"), long("a0")): 1})
+        aggregates = [(long(f"k{n}"), Aggregate(0.5, best=0.5)) for n in range(2)]
+        experiments = {f"{n}": ExperimentFacts(long(f"e{n}"), {}, aggregates, 10**12) for n in range(2)}
+        runs = [
+            run(
+                f"{n}" * 32,
+                values["0" * 32],
+                f"{n}",
+                status="RUNNING",
+                parent_run_id=long(f"p{n}"),
+                model_stage=long(f"s{n}"),
+                labels={"team": long(f"t{n}")},
+            )
+            for n in range(2)
+        ]
+        made = gauges(labels={"add": {"team": "tag.team"}}, max_label_length=longest)
+        return made.build(Facts(experiments, runs, registry=registry))
+
+    def long(end: str) -> str:
+        return letter * 1000 + end
+
+    short, whole = build(200), build(100_000)
+    assert short.series_count == whole.series_count
+    for family in short.families():
+        assert len(family.name) <= 200
+        assert all(len(value.encode()) <= 200 for series in family.series for value in series.labels)
+    texts = {value for family in whole.families() for series in family.series for value in series.labels}
+    assert set(short.originals.values()) == {text for text in texts if len(text) > 200}

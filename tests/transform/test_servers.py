@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.model import Snapshot, group_of, split_group
+from mlflow_monitoring_exporter.config.schema import Config, GaugesConfig, MlflowConfig
+from mlflow_monitoring_exporter.model import Demand, Snapshot, group_of, split_group
+from mlflow_monitoring_exporter.tracked import share_of_gauges
 from mlflow_monitoring_exporter.transform.servers import Servers
 from tests.exporters.samples import any_snapshot
 
@@ -67,3 +71,21 @@ def test_one_without_a_name_is_left_as_it_is(snapshot: Snapshot) -> None:
 @given(st.sampled_from(["", *NAMES]), st.text(st.characters(exclude_characters="\x00")))
 def test_a_group_is_told_apart_from_every_other(server: str, experiment_id: str) -> None:
     assert split_group(group_of(server, experiment_id)) == (server, experiment_id)
+
+
+@given(st.integers(1, 1000), st.integers(1, 9))
+def test_all_servers_together_have_the_whole_budget_and_no_more(room: int, count: int) -> None:
+    first, *more = [MlflowConfig(name=f"m{number}") for number in range(count)]
+    config = Config(mlflow=first, more_mlflow=tuple(more), gauges=GaugesConfig(max_series=room), exporters={})
+    shares = [share_of_gauges(config, server).max_series for server in config.servers]
+    assert sum(shares) == room
+    assert max(shares) - min(shares) <= 1
+
+
+@given(any_snapshot, any_snapshot)
+def test_of_each_server_the_one_that_wants_most_is_named(one: Snapshot, two: Snapshot) -> None:
+    servers = Servers(("eu", "us"))
+    servers.put("eu", replace(one, most=(Demand("1", "one", 5),), originals={"a": "aa"}))
+    joined = servers.put("us", replace(two, most=(Demand("2", "two", 7),), originals={"b": "bb"}))
+    assert joined.most == (Demand("1", "one", 5), Demand("2", "two", 7))
+    assert joined.originals == {"a": "aa", "b": "bb"}

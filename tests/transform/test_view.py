@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
 from mlflow_monitoring_exporter.config.section import SampleConfig, SelectConfig
-from mlflow_monitoring_exporter.model import Point, Snapshot
+from mlflow_monitoring_exporter.model import Point, RunGauges, RunStatus, Snapshot
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
+from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges
 from mlflow_monitoring_exporter.transform.view import SnapshotView
 from tests.exporters.samples import Shown, any_snapshot, of_runs
+from tests.parts.gauges import all_series
 
 values = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=200)
 
@@ -105,3 +108,13 @@ def test_what_stays_is_the_same_object_in_the_next_snapshot() -> None:
     assert two.groups["2"][0].series[0].value == 4.0
     everything = SnapshotView(SelectConfig())
     assert everything.of(first) is first
+
+
+def test_a_gauge_is_selected_by_the_whole_name_however_it_is_shown() -> None:
+    secret, other = "x" * 500 + " secret", "x" * 500 + " other"
+    runs = [RunGauges(n, n * 32, "run", RunStatus.FINISHED, None, None, "", {"loss": 0.5}) for n in "12"]
+    facts = Facts({"1": ExperimentFacts(secret), "2": ExperimentFacts(other)}, runs)
+    snapshot = Gauges(GaugesConfig(), MetricsConfig()).build(facts)
+    config = SelectConfig.model_validate({"experiments": {"exclude": ["* secret"]}})
+    seen = {labels["experiment_name"] for _, labels, _ in all_series(SnapshotView(config).of(snapshot))}
+    assert [snapshot.originals[name] for name in seen] == [other]

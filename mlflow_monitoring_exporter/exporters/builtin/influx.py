@@ -29,9 +29,10 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
-from mlflow_monitoring_exporter.exporters.timeseries import by_series, spread
+from mlflow_monitoring_exporter.exporters.timeseries import by_series, clamped, spread
 from mlflow_monitoring_exporter.http import display_url
 from mlflow_monitoring_exporter.model import Batch, Sample, nonfinite_name
+from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 
 #: What tags cannot hold in any way, and what they hold behind a backslash.
 _IMPOSSIBLE = re.compile(r"[\\\r\n\x00]")
@@ -91,7 +92,7 @@ class InfluxExporter:
     def _lines(self, payload: Batch) -> Iterator[str]:
         """A series takes one point for a time, the last that comes: those of one time are spread."""
         for head, points in by_series(payload.samples, lambda sample: self._measurement + _tags(sample)).items():
-            for dated in spread(points):
+            for dated in spread(clamped(points, payload.created_ms)):
                 nonfinite = nonfinite_name(dated.value)
                 value = f"value={dated.value!r}" if nonfinite is None else f'nonfinite="{nonfinite}"'
                 yield f"{head} {value},step={dated.step}i {dated.timestamp_ms}"
@@ -110,7 +111,8 @@ def _tags(sample: Sample) -> str:
 
 
 def _tag(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", _IMPOSSIBLE.sub("_", text))
+    """All tags of a series together have 64 KiB, and one that is refused takes its whole request with it."""
+    return _SPECIAL.sub(r"\\\1", shortened(_IMPOSSIBLE.sub("_", text), OF_SAMPLES))
 
 
 plugin = ExporterPlugin(

@@ -32,7 +32,7 @@ from mlflow_monitoring_exporter.errors import PartialExportError, PermanentExpor
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.exporters.lateness import Lateness
-from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, JOB, Dated, Labels, spread, to_series
+from mlflow_monitoring_exporter.exporters.timeseries import JOB, Dated, Labels, clamped, spread, to_series
 from mlflow_monitoring_exporter.exporters.write_request import Series, encode_v1, encode_v2
 from mlflow_monitoring_exporter.http import HttpResponse, display_url
 from mlflow_monitoring_exporter.model import Batch
@@ -48,8 +48,6 @@ _HEADERS = {
         "X-Prometheus-Remote-Write-Version": "2.0.0",
     },
 }
-#: Milliseconds: clocks differ, but a sample that is further ahead of when it was read has a wrong time.
-_AHEAD = 600_000
 
 
 class RemoteWriteConfig(AuthenticatedHttp, BatchExporterConfig):
@@ -102,7 +100,7 @@ class RemoteWriteExporter:
         timed: dict[Labels, list[Dated]] = {}
         late: list[int] = []
         for labels, dated in to_series(payload.samples, self._labels).items():
-            judged = self._lateness.judge(labels, _clamped(dated, payload.created_ms), payload.created_ms)
+            judged = self._lateness.judge(labels, clamped(dated, payload.created_ms), payload.created_ms)
             late += judged.late
             if judged.in_time:
                 timed[labels] = spread(judged.in_time)
@@ -135,14 +133,6 @@ class RemoteWriteExporter:
         body = encode_v2(series) if version == "v2" else encode_v1(series)
         headers = {"Content-Encoding": "snappy", **_HEADERS[version]}
         return self._endpoint.send("POST", deadline=deadline, body=body, headers=headers)
-
-
-def _clamped(dated: list[Dated], read_ms: int) -> list[Dated]:
-    """What claims to be from the future is from when it was read; by a millisecond each, so that order stays."""
-    past = [one for one in dated if one.timestamp_ms <= read_ms + _AHEAD]
-    future = dated[len(past) :]
-    now = (one._replace(timestamp_ms=read_ms + more) for more, one in enumerate(future))
-    return sorted([*past, *now], key=BY_TIME)
 
 
 plugin = ExporterPlugin(

@@ -29,10 +29,13 @@ from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import RetryableExportError
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.surface.lengths import shortened
 
 #: What separates the parts of a line, and those of a list.
 _TAG = re.compile(r"[|,#\r\n]")
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
+#: Of a tag, its name and its value, Datadog keeps so many characters.
+_LONGEST_TAG = 200
 #: Bytes of a datagram that no usual network cuts in pieces.
 _DATAGRAM = 1432
 
@@ -96,12 +99,17 @@ class StatsdExporter:
                     continue
                 pairs = [(label, value) for label, value in zip(family.labels, series.labels, strict=True) if value]
                 if tagged:
-                    tags = ",".join(f"{label}:{_TAG.sub('_', value)}" for label, value in pairs)
+                    tags = ",".join(f"{label}:{_value(label, value)}" for label, value in pairs)
                     yield f"{name}:{series.value!r}|g" + (f"|#{tags}" if tags else "")
                 else:
                     path = ".".join([name, *(_NAME.sub("_", value) for _, value in pairs)])
                     # With a sign a value changes the gauge, so that it must be zero before.
                     yield (f"{path}:0|g\n" if series.value < 0 else "") + f"{path}:{series.value!r}|g"
+
+
+def _value(label: str, value: str) -> str:
+    """A tag's value, short enough that the tag is taken whole: of two that are cut alike one would be lost."""
+    return _TAG.sub("_", shortened(value, _LONGEST_TAG - len(label) - 1))
 
 
 def _packed(lines: Iterable[str]) -> Iterator[bytes]:

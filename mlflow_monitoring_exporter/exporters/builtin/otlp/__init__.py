@@ -63,11 +63,11 @@ class OtlpExporter:
 
     def check(self) -> None:
         """Send a request without any metric."""
-        self._transport.send(self._encoder.encode(()).request, 0, None)
+        self._transport.send(self._encoder.encode((), 0).request, 0, None)
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:
         """Raises PartialExportError when everything was sent but points whose time OTLP cannot express."""
-        encoded = self._encoder.encode(payload.samples)
+        encoded = self._encoder.encode(payload.samples, payload.created_ms)
         count = len(payload.samples) - len(encoded.rejected)
         if count:
             self._transport.send(encoded.request, count, deadline)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.exporters.timeseries import ahead, by_series, clamped
 from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 
 #: What an instrument's name may not hold, and how long it may be (OpenTelemetry metrics API, instrument name syntax).
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
@@ -43,7 +45,10 @@ class Encoder:
         self._resource = resource
         self._step = step
 
-    def encode(self, samples: Sequence[Sample]) -> Encoded:
+    def encode(self, samples: Sequence[Sample], read_ms: int) -> Encoded:
+        """Of samples that were read at ``read_ms``."""
+        if ahead(samples, read_ms):
+            samples = _clamped(samples, read_ms)
         request = ExportMetricsServiceRequest()
         experiments: dict[tuple[str, str, str], list[Sample]] = {}
         rejected = []
@@ -82,6 +87,16 @@ class Encoder:
         )
 
 
+def _clamped(samples: Sequence[Sample], read_ms: int) -> Sequence[Sample]:
+    """What claims to be from the future has the time when it was read: many receivers keep time in order."""
+    times = {
+        one.place: one.timestamp_ms
+        for series in by_series(samples, lambda sample: (sample.run.server, sample.run.run_id, sample.key)).values()
+        for one in clamped(series, read_ms)
+    }
+    return [replace(sample, timestamp_ms=times[place]) for place, sample in enumerate(samples)]
+
+
 def _of_run(run: RunContext) -> list[KeyValue]:
     attributes = {"mlflow.run.id": run.run_id, "mlflow.run.name": run.run_name}
     if run.parent_run_id:
@@ -91,4 +106,4 @@ def _of_run(run: RunContext) -> list[KeyValue]:
 
 
 def _text(name: str, value: str) -> KeyValue:
-    return KeyValue(key=name, value=AnyValue(string_value=value))
+    return KeyValue(key=name, value=AnyValue(string_value=shortened(value, OF_SAMPLES)))
