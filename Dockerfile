@@ -33,7 +33,7 @@ RUN unset PYTHONDONTWRITEBYTECODE \
 FROM python:3.12.11-slim-bookworm AS command
 LABEL org.opencontainers.image.title="mlflow-monitoring-exporter" \
     org.opencontainers.image.description="Keeps Prometheus, OpenTelemetry and JSON sinks in step with MLflow" \
-    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.version="0.2.0" \
     org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/exporter /opt/exporter
 # /data: state and files, to be a volume. /rules: what `prometheus rules generate` writes for Prometheus.

@@ -1,3 +1,3 @@
 """Keeps monitoring platforms in step with an MLflow tracking server."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

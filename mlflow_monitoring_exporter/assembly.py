@@ -77,12 +77,15 @@ def _open_state(config: StateConfig, telemetry: Telemetry) -> Database:
     """The state database; a damaged file is set aside, and a new one begins."""
     password = config.secret("password").get
     try:
-        return Database(config.url, password)
+        database = Database(config.url, password)
     except StateCorruptError as error:
         aside = set_aside(state_path(config.url))
         telemetry.metrics.state_resets.inc()
         audit("state file set aside", reason=str(error), moved_to=str(aside))
         return Database(config.url, password)
+    if database.upgraded is not None:
+        audit(str(database.upgraded), state=database.where)
+    return database
 
 
 class Assembly:

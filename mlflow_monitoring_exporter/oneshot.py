@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.model import Snapshot
 from mlflow_monitoring_exporter.process import Progress, Telemetry
 from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
 from mlflow_monitoring_exporter.source.open import open_source
-from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.database import Database, copy_state
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.tracked import share_of_gauges
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
@@ -207,12 +207,7 @@ def _series_for(destination: Destination, shown: Sequence[Snapshot]) -> int:
 
 def _copy_of_state(config: StateConfig, directory: Path) -> Database:
     path = directory / "state.db"
-    original = Database.existing(config.url, config.secret("password").get)
-    if original is not None:
-        try:
-            original.copy_to(path)
-        finally:
-            original.close()
+    copy_state(config.url, path, config.secret("password").get)
     return Database(f"sqlite:///{path}")
 
 

@@ -28,7 +28,7 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from sqlalchemy import Connection, text
 
 from mlflow_monitoring_exporter.schedule.job import COLLECTORS
-from mlflow_monitoring_exporter.state.store_server import ARGUMENTS
+from mlflow_monitoring_exporter.state.store_server import ARGUMENTS, SETTINGS
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +59,11 @@ def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: in
 
 def _lock(experiment: int) -> str:
     return f"{_TASK} {experiment}"
+
+
+async def _configure(connection: Any) -> None:
+    await connection.execute(SETTINGS)
+    await connection.commit()
 
 
 def _forgotten(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -114,7 +119,12 @@ class Collectors:
         self._loop.set_exception_handler(_forgotten)
         if self._stopping.is_set():
             return
-        pool: dict[str, Any] = {"min_size": 1, "max_size": self._at_once + 2, "timeout": self._lease}
+        pool: dict[str, Any] = {
+            "min_size": 1,
+            "max_size": self._at_once + 2,
+            "timeout": self._lease,
+            "configure": _configure,
+        }
         app = App(connector=PsycopgConnector(conninfo=self._conninfo(), kwargs=dict(ARGUMENTS), **pool))
 
         @app.task(name=_TASK, queue=_QUEUE)

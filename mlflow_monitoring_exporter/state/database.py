@@ -22,6 +22,7 @@ from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateExpe
 from mlflow_monitoring_exporter.state.schema import replica
 from mlflow_monitoring_exporter.state.store_file import StoreFile
 from mlflow_monitoring_exporter.state.store_server import Password, StoreServer
+from mlflow_monitoring_exporter.state.written_by import Upgrade
 
 
 def is_shared(url: str) -> bool:
@@ -32,6 +33,20 @@ def is_shared(url: str) -> bool:
 def where(url: str) -> str:
     """The state at this address, for people."""
     return _store(url).where
+
+
+def copy_state(url: str, path: Path, password: Password | None = None) -> None:
+    """A consistent copy of the state at this address in a new SQLite file; nothing when there is none.
+
+    The original stays as it is, and a file may be of an older release. Raises StateError.
+    """
+    store = _store(url, password)
+    try:
+        with _translated(store):
+            if store.exists(older=isinstance(store, StoreFile)):
+                store.copy_to(path)
+    finally:
+        store.engine.dispose()
 
 
 def _store(url: str, password: Password | None = None) -> StoreFile | StoreServer:
@@ -51,11 +66,12 @@ class Database:
         self._engine = self._store.engine
         self._replica: int | None = None
         with self._translated():
-            self._store.open()
+            #: What was brought up to date when it was opened.
+            self.upgraded: Upgrade | None = self._store.open()
 
     @classmethod
     def existing(cls, url: str, password: Password | None = None) -> Database | None:
-        """The same, but nothing is made or upgraded; None when there is no state yet."""
+        """The same, but nothing is made, and StateError is raised for what needs an upgrade; None without any state."""
         store = _store(url, password)
         try:
             with _translated(store):

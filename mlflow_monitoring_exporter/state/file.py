@@ -6,12 +6,17 @@ import fcntl
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from mlflow_monitoring_exporter.errors import StateCorruptError, StateError
+from mlflow_monitoring_exporter.state.schema import metadata
+from mlflow_monitoring_exporter.state.sqlite_head import HEAD, Sign, looks_like_sqlite, signs, what_is_wrong
 
-_MAGIC = b"SQLite format 3\x00"
+#: Tables that a state file of any schema has.
+OURS = frozenset({"meta", "exporter", "outbox", "dead_letter", "series", "seen"})
+#: Those of the newest, which has the most.
+_TABLES = frozenset({*metadata.tables, "sqlite_sequence"})
 #: The database, its write-ahead log, and the index of that.
 _SUFFIXES = ("", "-wal", "-shm")
 
@@ -24,34 +29,64 @@ def state_path(url: str) -> Path:
 def create(path: Path) -> None:
     """Make the file if need be, for its owner alone: batches hold tags and experiment names.
 
-    Raises StateError when it cannot be made or is another kind of file, and StateCorruptError when
-    a database begins with nothing but zeros, as a power cut may leave it.
+    Raises StateError when it cannot be made, and as :func:`look_at` does.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            head = os.read(handle, len(_MAGIC))
-        finally:
-            os.close(handle)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise StateError(f"cannot open the state file {path}: {error.strerror}") from error
-    if head and not head.strip(b"\x00"):
-        raise StateCorruptError(f"the state file {path} is damaged (it begins with zeros)")
-    if head and head != _MAGIC:
-        raise StateError(f"{path} is not a state file of this program: set state.url to another path, or move it away")
-    if head:
-        _check_owner(path)
+    look_at(path)
 
 
-def _check_owner(path: Path) -> None:
-    """Read-only: to open it for writing would already change somebody else's database."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        tables = sorted(name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
-        if tables and "meta" not in tables:
-            raise StateError(
-                f"{path} is another program's database (it has a table {tables[0]}): set state.url to another path"
+def look_at(path: Path) -> None:
+    """Raise StateError when a file is somebody else's, and StateCorruptError for one of ours that is damaged.
+
+    Read-only: to open it for writing would already change somebody else's database. Nothing is said of
+    damage that the head of the file does not show.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise StateError(f"cannot open the state file {path}: {error.strerror}") from error
+    wrong = what_is_wrong(head) if head else None
+    if wrong is not None:
+        _blame(path, head, wrong)
+    elif head:
+        _check_tables(path)
+    elif (log := path.with_name(f"{path.name}-wal")).exists() and log.stat().st_size:
+        raise StateCorruptError(f"the state file {path} is damaged (it is empty, and its write-ahead log is not)")
+
+
+def _blame(path: Path, head: bytes, wrong: str) -> None:
+    """A file that is not a database that SQLite can read: is it a damaged one of ours, or somebody else's?"""
+    whose = signs(path, _TABLES)
+    if whose is Sign.NONE and (looks_like_sqlite(head) or not head.strip(b"\x00")):
+        whose = Sign.OURS  # it is next to nothing, or was cut off behind its head
+    if whose is Sign.OURS:
+        raise StateCorruptError(f"the state file {path} is damaged ({wrong})")
+    raise StateError(f"{path} is not a state file of this program: set state.url to another path, or move it away")
+
+
+def _check_tables(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            tables = sorted(
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             )
+    except sqlite3.OperationalError:
+        return  # in use, or out of reach: who opens it will say so
+    except sqlite3.DatabaseError as error:
+        if signs(path, _TABLES) is Sign.FOREIGN:
+            raise StateError(
+                f"{path} is another program's database, and damaged ({error}): set state.url to another path"
+            ) from error
+        raise StateCorruptError(f"the state file {path} is damaged ({error})") from error
+    if tables and not OURS.issubset(tables):
+        raise StateError(
+            f"{path} is another program's database (it has a table {tables[0]}): set state.url to another path"
+        )
 
 
 def set_aside(path: Path) -> Path:

@@ -40,9 +40,23 @@ from sqlalchemy import (
     text,
 )
 
-#: Raised with every incompatible change; a file of another version is refused with advice. PostgreSQL is
-#: brought up to date instead, by state/migrations.
-SCHEMA_VERSION = 5
+#: Raised with every change; a state of an older schema is brought up to date by state/migrations.
+SCHEMA_VERSION = 6
+#: The schema of Alembic's first revision, 0001; later revisions are called by the number of theirs.
+FIRST_REVISION = 5
+
+
+def revision_of(schema: int) -> str:
+    """Alembic's name of a schema."""
+    return "0001" if schema == FIRST_REVISION else f"{schema:04}"
+
+
+def schema_of(revision: str) -> int | None:
+    """The other way round; None for what is not a revision of ours."""
+    if revision == "0001":
+        return FIRST_REVISION
+    return int(revision) if revision.isdecimal() else None
+
 
 metadata = MetaData()
 

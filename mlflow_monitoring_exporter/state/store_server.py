@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from mlflow_monitoring_exporter.errors import StateError, StateFullError, StateRefusedError
-from mlflow_monitoring_exporter.state.schema import metadata
+from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, meta, metadata, revision_of, schema_of
+from mlflow_monitoring_exporter.state.written_by import Upgrade, sign, too_new, too_old, written_by
 
 SCHEMA = "mlflow_exporter"
 #: The newest of state/migrations/versions.
-REVISION = "0001"
-
+REVISION = revision_of(SCHEMA_VERSION)
 #: Seconds: to connect; for a statement; until a replica that froze inside a transaction loses it, and its locks.
 _CONNECT, _STATEMENT, _IDLE = 5, 120, 5
-_OPTIONS = " ".join(
-    f"-c {name}={value}"
-    for name, value in (
-        ("search_path", SCHEMA),
-        ("statement_timeout", f"{_STATEMENT}s"),
-        ("idle_in_transaction_session_timeout", f"{_IDLE}s"),
-    )
+#: Of each session, set once it is there: a pool between us and PostgreSQL (PgBouncer) takes none when it is made.
+SETTINGS = (
+    f"SELECT set_config('search_path', '{SCHEMA}', false), "
+    f"set_config('statement_timeout', '{_STATEMENT}s', false), "
+    f"set_config('idle_in_transaction_session_timeout', '{_IDLE}s', false)"
 )
 #: For psycopg.connect. A server that vanished without a word is noticed in about ten seconds.
 ARGUMENTS: Mapping[str, Any] = {
     "connect_timeout": _CONNECT,
-    "options": _OPTIONS,
     # Of a server whose encoding is SQL_ASCII psycopg would give us bytes.
     "client_encoding": "utf8",
     "keepalives_idle": 5,
@@ -50,6 +49,10 @@ _CONNECTIONS = 40
 #: PostgreSQL's codes for what somebody must change: who may log in, which database, which rights.
 _REFUSED = ("28", "3D", "3F", "42501")
 _FULL = ("53100",)
+#: How PostgreSQL and PgBouncer say it at the login, for which psycopg has no code.
+_NO_LOGIN = ("authentication failed", "does not exist", "no such database", "no such user")
+#: Looks at sessions from which it is told whether they are ours alone.
+_LOOKS = 3
 
 
 #: Gives the password as it is now; None for the URL's.
@@ -69,16 +72,18 @@ class StoreServer:
         self.session = f"mlflow-monitoring-exporter {secrets.token_hex(6)}"
         shown = URL.create("postgresql", host=parts.host, port=parts.port, database=parts.database)
         self.where = f"the state database {shown.render_as_string()}"
-        self.engine = create_engine(
-            parts.set(drivername="postgresql+psycopg"),
+        self.engine = self._engine(pool_size=4, max_overflow=_CONNECTIONS - 4, pool_pre_ping=True, pool_recycle=3600)
+        event.listen(self.engine, "connect", _configure)
+
+    def _engine(self, **pool: Any) -> Engine:
+        engine = create_engine(
+            self._url.set(drivername="postgresql+psycopg"),
             connect_args={**ARGUMENTS, "application_name": self.session},
-            pool_size=4,
-            max_overflow=_CONNECTIONS - 4,
-            pool_pre_ping=True,
-            pool_recycle=3600,
             hide_parameters=True,
+            **pool,
         )
-        event.listen(self.engine, "do_connect", self._authenticate)
+        event.listen(engine, "do_connect", self._authenticate)
+        return engine
 
     @property
     def conninfo(self) -> str:
@@ -95,38 +100,75 @@ class StoreServer:
         if (word := self._password()) is not None:
             parameters["password"] = word
 
-    def exists(self) -> bool:
-        """Whether there are tables. Raises StateError for those of another release."""
+    def exists(self, *, older: bool = False) -> bool:
+        """Whether there are tables. Raises StateError for those of another release; ``older`` ones may be allowed."""
+        self._demand_sessions()
         with self.engine.connect() as connection:
-            found = _revision(connection)
-        if found not in (None, REVISION):
-            raise StateError(
-                f"{self.where} was written by another release (its schema is {found}, this one needs {REVISION}): "
-                "use that release, or start a daemon of this one, which upgrades older tables"
-            )
-        return found is not None
+            schema = self._schema(connection)
+            if schema is not None and schema < SCHEMA_VERSION and not older:
+                raise too_old(self.where, schema, written_by(connection))
+        return schema is not None
 
-    def open(self) -> None:
-        """Create the tables, or bring those of an older release up to date."""
+    def open(self) -> Upgrade | None:
+        """Create the tables, or bring those of an older release up to date, in one transaction."""
+        self._demand_sessions()
         with self.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
-            found = _revision(connection)
-            if found == REVISION:
-                return
-            from mlflow_monitoring_exporter.state.migrations import upgrade  # noqa: PLC0415 - alembic takes 0.2 s
+            schema = self._schema(connection)
+            upgrade = None
+            if schema != SCHEMA_VERSION:
+                if schema is not None:
+                    upgrade = Upgrade(schema, written_by(connection))
+                for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                    connection.execute(text(f"SET LOCAL {timeout} = 0"))  # it takes as long as it takes
+                from mlflow_monitoring_exporter.state.migrations import upgrade_server  # noqa: PLC0415 - takes 0.2 s
 
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            if not upgrade(connection):
-                raise StateError(
-                    f"{self.where} was written by a newer release (its schema is {found}, this one knows {REVISION}): "
-                    "use that release, or another database"
-                )
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+                upgrade_server(connection)
+            sign(connection)
+        return upgrade
+
+    def _demand_sessions(self) -> None:
+        """Raise StateRefusedError for a pool that gives a session to somebody else after each transaction.
+
+        There, what is set for a session is lost, or meets others, and a replica that froze cannot be parted from
+        its locks. Two connections then meet in one session of PostgreSQL, or one has another one than before.
+        Without anything between, one look is enough.
+        """
+        engine = self._engine(poolclass=NullPool)  # whose sessions have no settings that might meet others
+        with ExitStack() as opened:
+            opened.callback(engine.dispose)
+            with engine.connect() as one:
+                mine, driver = _session(one), one.connection.driver_connection
+                if driver is not None and driver.info.backend_pid == mine:
+                    return  # PostgreSQL itself said at the login who it is: nothing is between
+                other = opened.enter_context(engine.connect())
+                for _ in range(_LOOKS):
+                    theirs = other.scalar(_PID)
+                    if theirs == mine or _session(one) != mine:
+                        raise StateRefusedError(
+                            f"{self.where} is behind a pool that shares sessions of PostgreSQL between transactions "
+                            "(of PgBouncer: pool_mode = transaction), and replicas need sessions of their own: let "
+                            "state.url name PostgreSQL itself, or a pool with pool_mode = session"
+                        )
+                    other.rollback()
+
+    def _schema(self, connection: Connection) -> int | None:
+        """The schema of the tables; None without any. Raises StateError for one that is too new."""
+        revision = _revision(connection)
+        if revision is None:
+            return None
+        schema = schema_of(revision)
+        if schema is None or schema > SCHEMA_VERSION:
+            raise too_new(self.where, revision if schema is None else schema, written_by(connection))
+        return schema
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy of all tables in a new SQLite file."""
         target = create_engine(f"sqlite:///{path}")
         metadata.create_all(target)
         with self.engine.connect().execution_options(**self.reading) as source, target.begin() as copy:
+            copy.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
             for table in metadata.sorted_tables:
                 # Whose it is does not matter to a copy, and who they are need not be there.
                 columns = [column for column in table.c if column.name != "owner"]
@@ -142,13 +184,27 @@ class StoreServer:
         cause = error.orig if isinstance(error, DBAPIError) else error
         said = " ".join(str(cause).split())
         state = getattr(cause, "sqlstate", None) or ""
-        # psycopg has no code for a failed login, only the server's words.
-        login = state == "" and ("authentication failed" in said or "does not exist" in said)
+        login = state == "" and any(words in said for words in _NO_LOGIN)
         if state.startswith(_REFUSED) or login:
             return StateRefusedError(f"{self.where} refuses to be used: {said}: check state.url")
         if state.startswith(_FULL):
             return StateFullError(f"the disk of {self.where} is full")
         return StateError(f"{self.where} cannot be used now: {said}")
+
+
+_PID = text("SELECT pg_backend_pid()")
+
+
+def _session(connection: Connection) -> int:
+    """Which process of PostgreSQL serves this connection now; it may serve another one afterwards."""
+    found: int = connection.scalar(_PID)
+    connection.rollback()
+    return found
+
+
+def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    connection.execute(SETTINGS)
+    connection.commit()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -13,6 +13,7 @@ from tests.cluster.test_replicas import check
 from tests.parts.command import run
 from tests.parts.databases import PostgresServer
 from tests.parts.growing_store import Store
+from tests.parts.pgbouncer import pgbouncer
 from tests.parts.strict_peer import StrictPeer
 
 pytestmark = pytest.mark.timeout(300)
@@ -123,3 +124,28 @@ def daemon_name(pid: int) -> str:
     import socket
 
     return f"{socket.gethostname()}/{pid}"
+
+
+def test_replicas_work_behind_a_pool_of_sessions(
+    replicas: Replicas, store: Store, peer: StrictPeer, database: str
+) -> None:
+    with pgbouncer(database, pool_mode="session") as url:
+        replicas.environment = {**replicas.environment, "MLFLOW_EXPORTER_STATE__URL": url}
+        both = [replicas.start(), replicas.start()]
+        replicas.wait_for(lambda: all(daemon.get("readyz").ok for daemon in both))
+        replicas.wait_for(lambda: len(peer.samples) == len(store.truth))
+        store.log(5)
+        replicas.wait_for(lambda: len(peer.samples) == len(store.truth))
+        check(peer, store)
+        replicas.stop()
+
+
+def test_a_pool_of_transactions_ends_a_replica_with_one_line_of_advice(
+    replicas: Replicas, store: Store, database: str, tmp_path: Path
+) -> None:
+    with pgbouncer(database, pool_mode="transaction") as url:
+        done = run("continuous", cwd=tmp_path, env={**replicas.environment, "MLFLOW_EXPORTER_STATE__URL": url})
+    assert done.code == 1
+    assert "pool_mode = transaction" in done.err
+    assert "let state.url name PostgreSQL itself, or a pool with pool_mode = session" in done.err
+    assert "horse" not in done.err

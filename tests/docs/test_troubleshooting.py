@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from mlflow_monitoring_exporter.state.database import Database
 from tests.docs.pages import ROOT, rows, section
 from tests.parts.bad_server import answer, bad_server
 from tests.parts.command import continuous, run
 from tests.parts.databases import driver_url, postgresql
+from tests.parts.pgbouncer import pgbouncer
 from tests.parts.programs import free_port
 from tests.web.test_probes import probe
 
@@ -67,6 +72,26 @@ def database_in_use(here: Path) -> str:
         return run("export-once", "--set", f"state.url={url}", cwd=here).err
 
 
+def database_behind_a_pool(here: Path) -> str:
+    with postgresql() as url, pgbouncer(url, pool_mode="transaction") as pooled:
+        return run("export-once", "--set", f"state.url={pooled}", cwd=here).err
+
+
+def another_release(here: Path, schema: int) -> str:
+    Database(f"sqlite:///{here}/exporter-state.db").close()
+    with closing(sqlite3.connect(here / "exporter-state.db")) as state, state:
+        state.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [schema])
+    return run("queue", "list", cwd=here).err
+
+
+def other_file(here: Path, name: str) -> str:
+    (here / "notes.txt").write_text("my shopping list")
+    with sqlite3.connect(here / "other.db") as other:
+        other.execute("CREATE TABLE runs (run_uuid TEXT)")
+    other.close()
+    return run("export-once", "--set", f"state.url=sqlite:///{name}", cwd=here).err
+
+
 def given_up(here: Path) -> str:
     with postgresql() as url, continuous("--set", f"state.url={url}", cwd=here) as daemon:
         daemon.wait_for(lambda: daemon.components()["replica"]["ready"])
@@ -89,6 +114,13 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
     "the state file ... is in use by process": state_in_use,
     "the state database ... cannot be used now": database_away,
     "the state database ... refuses to be used": database_refuses,
+    "is behind a pool that shares sessions": database_behind_a_pool,
+    "was written by release ... continuous and export-once of this release upgrade it": partial(
+        another_release, schema=5
+    ),
+    "was written by release ... which knows schemas up to": partial(another_release, schema=99),
+    "is not a state file of this program": partial(other_file, name="notes.txt"),
+    "is another program's database": partial(other_file, name="other.db"),
     "the state database ... is in use by": database_in_use,
     "the other replicas have given this one up": given_up,
 }

@@ -11,8 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.databases import PASSWORD, driver_url
+from tests.parts.pgbouncer import pgbouncer
 from tests.parts.programs import free_port
 
 Change = Callable[..., str]
@@ -106,3 +108,31 @@ def test_a_reader_keeps_nobody_from_writing(url: str) -> None:
     engine.dispose()
     assert next(pages).runs
     source.close()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_it_is_read_through_a_pool_as_it_is_without_one(postgresql_url: str, mode: str) -> None:
+    with pgbouncer(postgresql_url, pool_mode=mode, pool_size=2) as pooled:
+        others = create_engine(driver_url(pooled))
+        direct, source = (SqlSource(MlflowConfig(tracking_uri=url)) for url in (postgresql_url, pooled))
+        try:
+            experiments = sorted(e.experiment_id for e in direct.experiments())
+            for _ in range(8):  # more often than a statement is executed before it is prepared
+                with others.connect() as other:  # who takes the session that was ours, and leaves another one to us
+                    other.execute(text("SELECT 1"))
+                    assert sorted(e.experiment_id for e in source.experiments()) == experiments
+                    assert everything(source, experiments) == everything(direct, experiments)
+            with source._store.reading() as (connection, _):
+                assert connection.scalar(text("SHOW transaction_read_only")) == "on"
+                assert connection.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+                assert connection.scalar(text("SHOW statement_timeout")) == "30s"
+            with others.connect() as other:
+                assert other.scalar(text("SHOW statement_timeout")) == "0", "nothing of ours stays behind"
+        finally:
+            direct.close()
+            source.close()
+            others.dispose()
+
+
+def everything(source: SqlSource, experiments: list[str]) -> list[Run]:
+    return [run for page in source.runs(experiments) for run in page.runs]

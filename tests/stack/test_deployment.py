@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ import yaml
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.load import load_config
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.written_by import written_by
 from tests.docs.pages import PLUGINS, ROOT, with_files
+from tests.parts.command import run
 from tests.parts.programs import need
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -85,7 +89,7 @@ def test_the_exporter_is_limited_and_cannot_write_but_to_its_volume() -> None:
     assert all(":" not in str(port).removeprefix("127.0.0.1::") for port in exporter["ports"]), "or there is only one"
 
 
-def test_versions_agree() -> None:
+def test_the_deployment_has_the_number_of_the_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert COMPOSE["services"]["mlflow-exporter"]["image"] == f"mlflow-monitoring-exporter:{__version__}"
     assert COMPOSE["services"]["alert-rules"]["image"] == f"mlflow-monitoring-exporter:{__version__}-command"
@@ -93,6 +97,28 @@ def test_versions_agree() -> None:
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
     (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
     assert image["newTag"] == __version__
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for file in filter(Path.is_file, map(ROOT.joinpath, tracked)):
+        found = re.findall(rb"mlflow-monitoring-exporter[:@]v?(\d+\.\d+\.\d+)", file.read_bytes())
+        assert {number.decode() for number in found} <= {__version__}, file
+
+
+def test_the_package_the_command_and_the_state_have_the_number_of_the_release(tmp_path: Path) -> None:
+    """Built anew: what is installed may be older than the checkout."""
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"mlflow_monitoring_exporter-{__version__}-")
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"mlflow_monitoring_exporter-{__version__}.dist-info/METADATA").decode()
+        assert b"def upgrade" in archive.read("mlflow_monitoring_exporter/state/migrations/versions/0001_first.py")
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert run("version", cwd=tmp_path).out.startswith(f"mlflow-monitoring-exporter {__version__} ")
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    with database.read() as tx:
+        assert written_by(tx) == __version__
+    database.close()
 
 
 def test_files_that_are_mounted_exist() -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.errors import StateCorruptError, StateError
 from mlflow_monitoring_exporter.model import RunContext, Sample
@@ -71,14 +73,114 @@ def test_another_kind_of_file_is_refused_and_left_as_it_is(tmp_path: Path) -> No
     assert path.read_text() == "my shopping list"
 
 
-def test_a_file_of_another_release_is_refused_with_advice(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
+def outcome(path: Path) -> type[StateError] | None:
+    """What opening a file raises; None when it opens and holds what :func:`filled` put there."""
+    try:
+        database = Database(f"sqlite:///{path}")
+    except StateError as error:
+        return type(error)
+    (ledger,) = ledgers(database)
+    database.close()
+    assert ledger.queued == 5000
+    return None
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good state file, not to be changed."""
+    path = tmp_path_factory.mktemp("good") / "state.db"
     filled(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    connection.close()
-    with pytest.raises(StateError, match=r"schema version 99.*move it aside"):
+    return path
+
+
+@given(
+    place=st.tuples(st.integers(0, 99), st.integers(1, 100)),
+    filling=st.sampled_from([b"\x00", b"\xff", b"\x5a", b"\x01", b"\x20"]) | st.binary(min_size=1, max_size=100),
+    kept=st.none() | st.integers(1, 100),
+)
+@example(place=(0, 100), filling=b"\x00", kept=None)
+@example(place=(0, 1), filling=b"\x00", kept=26)
+@example(place=(0, 100), filling=b"\xff", kept=26)
+@example(place=(0, 100), filling=b"\xff", kept=None)
+@example(place=(0, 1), filling=b"\x5a", kept=None)
+@example(place=(18, 19), filling=b"\x5a", kept=None)
+@example(place=(44, 48), filling=b"\x5a", kept=None)
+@example(place=(56, 60), filling=b"\x00\x00\x00\x02", kept=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+def test_a_damaged_head_is_damage_and_no_other_programs_file(
+    good: Path, tmp_path: Path, place: tuple[int, int], filling: bytes, kept: int | None
+) -> None:
+    """It opens as if nothing was wrong, or can be set aside; ``kept`` is how much per cent is left of the file."""
+    path = tmp_path / "state.db"
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    damaged = bytearray(good.read_bytes())
+    start, length = place[0], max(0, place[1] - place[0])
+    damaged[start : start + length] = (filling * 100)[:length]
+    if kept is not None and kept < 100:
+        del damaged[max(5000, len(damaged) * kept // 100) :]
+    path.write_bytes(damaged)
+    assert outcome(path) in (None, StateCorruptError)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 50, 99, 100, 101, 4095, 4096, 5000])
+def test_a_file_that_was_cut_off_is_damaged(good: Path, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(good.read_bytes()[:size])
+    if size < 8:
+        assert outcome(path) is StateError, "one letter may be anybody's"
+    else:
+        assert outcome(path) is StateCorruptError
+
+
+def test_an_empty_file_becomes_a_state_file_unless_its_log_holds_something(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.touch()
+    Database(f"sqlite:///{path}").close()
+    path.write_bytes(b"")
+    path.with_name("state.db-wal").write_bytes(b"what was committed last")
+    with pytest.raises(StateCorruptError, match="it is empty, and its write-ahead log is not"):
         Database(f"sqlite:///{path}")
+    assert set_aside(path).with_name("state.db-wal").exists() is False
+
+
+@pytest.mark.parametrize("start", [0, 16, 18, 44, 56])
+@pytest.mark.parametrize("filling", [b"\xff", b"\x00"])
+def test_another_programs_database_with_a_damaged_head_is_left_as_it_is(
+    tmp_path: Path, start: int, filling: bytes
+) -> None:
+    path = tmp_path / "mlflow.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE runs (run_uuid TEXT)")
+        connection.execute("CREATE TABLE meta (version TEXT)")
+    connection.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 4] = filling * 4
+    path.write_bytes(damaged)
+    assert outcome(path) is StateError
+    assert path.read_bytes() == damaged
+
+
+def test_another_programs_database_is_told_from_ours_though_it_has_a_table_of_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+        connection.execute("INSERT INTO meta VALUES ('schema', '3')")
+    connection.close()
+    before = path.read_bytes()
+    assert outcome(path) is StateError
+    assert path.read_bytes() == before
+
+
+def test_a_dump_of_a_state_file_is_not_a_state_file(tmp_path: Path) -> None:
+    filled(tmp_path / "state.db")
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        words = "\n".join(connection.iterdump())
+    connection.close()
+    path = tmp_path / "dump.sql"
+    path.write_text(words)
+    assert outcome(path) is StateError
+    assert path.read_text() == words
 
 
 def test_a_file_that_was_removed_under_us_is_noticed(tmp_path: Path) -> None:

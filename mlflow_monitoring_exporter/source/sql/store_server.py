@@ -17,6 +17,8 @@ from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
 #: PostgreSQL's and MySQL's codes for what somebody must change: who may log in, what they may read, which database.
 _REFUSED_CLASSES = ("28", "3D", "42")
+#: How PostgreSQL and PgBouncer say it at the login, for which psycopg has no code.
+_NO_LOGIN = ("authentication failed", "does not exist", "no such database", "no such user")
 _REFUSED_NUMBERS = (1044, 1045, 1049, 1142, 1143, 1698)
 
 
@@ -47,6 +49,15 @@ class StoreServer:
         )
         self._config = config
         event.listen(self._engine, "do_connect", self._authenticate)
+        if kind == "postgresql":
+            milliseconds = int(config.timeout * 1000)
+            # Of a transaction: in a pool of transactions (PgBouncer), a session is somebody else's after each.
+            self._engine.update_execution_options(postgresql_readonly=True)
+            event.listen(
+                self._engine,
+                "begin",
+                lambda connection: connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}"),
+            )
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Connection, Schema]]:
@@ -83,8 +94,7 @@ class StoreServer:
         number = arguments[0] if arguments else None
         said = " ".join(str(arguments[-1] if arguments else error).split())
         state = getattr(error, "sqlstate", None) or ""
-        # psycopg has no code for a failed login, only the server's words.
-        login = "authentication failed" in said or "does not exist" in said
+        login = any(words in said for words in _NO_LOGIN)
         if state.startswith(_REFUSED_CLASSES) or number in _REFUSED_NUMBERS or login:
             keys = "mlflow.username and mlflow.password" if self._config.username else "mlflow.tracking_uri"
             return SourceRefusedError(f"{self.uri} refuses to be read: {said}: check {keys}")
@@ -92,10 +102,10 @@ class StoreServer:
 
 
 def _postgresql(timeout: float) -> Mapping[str, Any]:
-    options = f"-c default_transaction_read_only=on -c statement_timeout={int(timeout * 1000)}"
     return {
         "connect_timeout": max(2, int(timeout)),
-        "options": options,
+        # What one session has prepared, the next one behind a pool does not know.
+        "prepare_threshold": None,
         "application_name": "mlflow-monitoring-exporter",
     }
 
