@@ -21,6 +21,7 @@ import structlog
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, StateConfig
 from mlflow_monitoring_exporter.delivery.feed import Feed, LatestFeed, QueueFeed
 from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
+from mlflow_monitoring_exporter.delivery.rest import Rest
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.destinations import Destination, queues, register
@@ -38,6 +39,7 @@ from mlflow_monitoring_exporter.state.database import Database, is_shared
 from mlflow_monitoring_exporter.state.file import StateLock, set_aside, state_path
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.pauses import Pauses
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.tracked import Tracked, share_of_gauges
@@ -260,6 +262,7 @@ class Assembly:
             self._feed(destination),
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
+            rest=Rest(destination.name, destination.target, Pauses(self._database)),
         )
 
     def _feed(self, destination: Destination) -> Feed:

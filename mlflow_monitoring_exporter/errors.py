@@ -83,12 +83,14 @@ class ExportError(MonitoringExporterError):
 class RetryableExportError(ExportError):
     """The same payload may succeed later.
 
-    ``retry_after`` is the platform's own wish in seconds, if it named one.
+    ``retry_after`` is the platform's own wish in seconds, if it named one; ``status`` that of an HTTP
+    answer, if there was one.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class UnauthorizedExportError(ExportError):
@@ -98,13 +100,22 @@ class UnauthorizedExportError(ExportError):
 class PermanentExportError(ExportError):
     """This payload can never be delivered. ``status`` is that of an HTTP answer, if there was one.
 
-    ``divisible`` says that a part of a batch may do better; the core looks for it then.
+    ``divisible`` says that a part of a batch may do better; the core looks for it then. ``rejected`` are the
+    series of a snapshot, by their places, when the platform has the others.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, divisible: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        divisible: bool = True,
+        rejected: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.divisible = divisible
+        self.rejected = None if rejected is None else tuple(rejected)
 
 
 class PartialExportError(ExportError):

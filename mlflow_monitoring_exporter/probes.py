@@ -18,6 +18,7 @@ from mlflow_monitoring_exporter.config.fields import split_listen
 from mlflow_monitoring_exporter.config.load import find_config_file, load_config
 from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.errors import MonitoringExporterError
+from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.exporters.registry import load_plugins
 
 #: Seconds. Health checks have deadlines of their own; ours comes first, so that somebody says why.
@@ -77,6 +78,6 @@ def _say(body: str) -> str:
     try:
         components = json.loads(body)["components"].items()
     except (ValueError, TypeError, KeyError, AttributeError):
-        return body.strip()[:200]
+        return excerpt(body)
     wrong = [f"{name}: {what.get('reason', 'not ready')}" for name, what in components if not what["ready"]]
     return "; ".join(wrong) or "ready"

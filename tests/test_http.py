@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.section import Secret
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.excerpt import excerpt, one_line
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
 
 AUTHORITY = trustme.CA()
@@ -115,3 +118,31 @@ def test_a_server_that_repeats_our_header_does_not_betray_the_password() -> None
 def test_an_address_is_shown_without_its_user_and_password() -> None:
     assert display_url("https://me:p%40ss@host:8443/path?x=1") == "https://host:8443/path?x=1"
     assert display_url("http://[::1]:9091") == "http://[::1]:9091"
+
+
+@pytest.mark.parametrize("length", [301, 5_000, 200_000])
+def test_a_long_answer_keeps_its_end_where_the_cause_stands(length: int) -> None:
+    body = b"cannot write: " + b"x " * length + b"because the disk is full"
+    text = HttpResponse(400, {}, body).describe()
+    assert text.startswith("HTTP 400 Bad Request: cannot write: ")
+    assert text.endswith("because the disk is full")
+    assert " ... " in text
+    assert len(text) < 350
+
+
+@pytest.mark.parametrize("at", range(-40, 40, 3))
+def test_a_secret_beside_the_part_that_is_not_looked_at_does_not_slip_through(at: int) -> None:
+    secret = b"hunter2-hunter2-hunter2"
+    body = bytearray(b"." * 300_000)
+    for place in (64 * 1024 + at, len(body) - 64 * 1024 + at, len(body) - 200 + at, 140 + at):
+        body[place : place + len(secret)] = secret
+    text = HttpResponse(400, {}, bytes(body)).describe(lambda said: said.replace(secret.decode(), "[redacted]"))
+    assert "unter" not in text
+
+
+@given(st.text(max_size=2000), st.integers(10, 400))
+def test_an_excerpt_is_one_printable_line_of_bounded_length_with_both_ends(text: str, longest: int) -> None:
+    line, found = one_line(text), excerpt(text, longest)
+    assert found.isprintable()
+    assert len(found) <= longest
+    assert found == line or (line.startswith(found[:2]) and line.endswith(found[-2:]))

@@ -168,7 +168,7 @@ def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
             yield f"exporter {destination.name}: {destination.error}{kept}"
         if destination.set_aside:
             refused = _count(destination.set_aside, "samples")
-            yield f"exporter {destination.name}: {refused} refused for good, kept as dead letters"
+            yield f"exporter {destination.name}: {refused} refused, kept as dead letters"
 
 
 def _count(number: int, unit: str) -> str:

@@ -38,6 +38,10 @@ class Feed(Protocol):
         """What is to be delivered next; it stays where it is."""
         ...
 
+    def behind(self, item: Item) -> Item | None:
+        """What waits behind ``item``, or beside it, and need not wait for it."""
+        ...
+
     def acknowledge(self, item: Item) -> None:
         """The platform has it."""
         ...
@@ -57,8 +61,10 @@ class QueueFeed:
         self._bit = bit
 
     def head(self) -> Item | None:
-        queued = self._outbox.head(self._bit)
-        return None if queued is None else Item(queued.batch, queued, len(queued.batch.samples))
+        return _item(self._outbox.head(self._bit))
+
+    def behind(self, item: Item) -> Item | None:
+        return _item(self._outbox.head(self._bit, after=self._queued(item).place))
 
     def acknowledge(self, item: Item) -> None:
         self._outbox.acknowledge(self._queued(item))
@@ -83,19 +89,39 @@ class LaneFeed(QueueFeed):
         self._lanes = lanes
         self._owned = owned
         self._lane: int | None = None
+        self._beside: int | None = None
         self._served = 0
 
     def head(self) -> Item | None:
+        self._leave_beside()
         while self._owned():
             if self._lane is not None:
-                queued = self._outbox.head(self._bit, self._lane) if self._served < _TURN else None
-                if queued is not None:
-                    return Item(queued.batch, queued, len(queued.batch.samples))
+                item = _item(self._outbox.head(self._bit, self._lane)) if self._served < _TURN else None
+                if item is not None:
+                    return item
                 self._lanes.give_back(self._bit, self._lane)
             self._lane, self._served = self._lanes.lease(self._bit), 0
             if self._lane is None:
                 return None
         return None
+
+    def behind(self, item: Item) -> Item | None:
+        """In its lane, and after that in another one: a lane need not wait for what another one waits for."""
+        after = self._queued(item).place
+        if not self._owned():
+            return None
+        if self._beside is None and self._lane is not None:
+            item_behind = _item(self._outbox.head(self._bit, self._lane, after=after))
+            if item_behind is not None:
+                return item_behind
+        self._leave_beside()
+        self._beside = self._lanes.lease(self._bit)
+        return None if self._beside is None else _item(self._outbox.head(self._bit, self._beside))
+
+    def _leave_beside(self) -> None:
+        if self._beside is not None:
+            self._lanes.give_back(self._bit, self._beside)
+            self._beside = None
 
     def acknowledge(self, item: Item) -> None:
         super().acknowledge(item)
@@ -134,6 +160,10 @@ class LatestFeed:
         snapshot = self._waiting
         return None if snapshot is None or not self._owned() else Item(snapshot, snapshot, snapshot.series_count)
 
+    def behind(self, item: Item) -> Item | None:  # noqa: ARG002
+        """Nothing: a newer snapshot takes the place of this one."""
+        return None
+
     def acknowledge(self, item: Item) -> None:
         with self._lock:
             if self._waiting is item.place:
@@ -142,3 +172,7 @@ class LatestFeed:
     def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:  # noqa: ARG002
         """A refused snapshot is not kept: the next one says the same, and more."""
         self.acknowledge(item)
+
+
+def _item(queued: QueuedBatch | None) -> Item | None:
+    return None if queued is None else Item(queued.batch, queued, len(queued.batch.samples))

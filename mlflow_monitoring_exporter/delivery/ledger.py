@@ -14,7 +14,10 @@ from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers
 _COUNTERS = {
     "enqueued": ("mlflow_exporter_samples_enqueued", "Samples that were queued for an exporter."),
     "delivered": ("mlflow_exporter_samples_delivered", "Samples that a platform acknowledged."),
-    "dead_lettered": ("mlflow_exporter_samples_dead_lettered", "Samples that a platform refused for good."),
+    "dead_lettered": (
+        "mlflow_exporter_samples_dead_lettered",
+        "Samples that a platform refused, or always failed for.",
+    ),
 }
 _GAUGES = {
     "queued": ("mlflow_exporter_queue_samples", "Samples that wait for an exporter."),

@@ -4,7 +4,8 @@
 
     head ---> export ---> returned                     acknowledge, next
      ^           |
-     |           +------> retryable                    back off, then the head again
+     |           +------> retryable                    back off, then the head again; when it always
+     |           |                                     fails: is it the platform, or one sample? (trial.py)
      |           +------> unauthorized                 park: the same, slowly
      |           +------> permanent                    bisect; set aside what is refused alone
      |           +------> partial                      set aside what was refused, next
@@ -19,12 +20,10 @@ does, and nobody waits for it but its own queue.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import structlog
 from tenacity import (
@@ -38,19 +37,18 @@ from tenacity import (
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.backoff import Backoff
-from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT, Bisection, Refusals, say
+from mlflow_monitoring_exporter.delivery.bisection import Refusals, say
 from mlflow_monitoring_exporter.delivery.feed import Feed, Item
+from mlflow_monitoring_exporter.delivery.rest import LaterError, Rest
+from mlflow_monitoring_exporter.delivery.sending import UNLIMITED, Sending
 from mlflow_monitoring_exporter.errors import (
     ConfigError,
     MonitoringExporterError,
-    PermanentExportError,
     RetryableExportError,
     StateError,
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
-from mlflow_monitoring_exporter.model import Batch
-from mlflow_monitoring_exporter.state.outbox import Refusal
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -63,9 +61,6 @@ _OPENS_AFTER = 5
 _LONG_PAUSE = 30.0
 #: An exporter that cannot deliver but has nothing to deliver either is asked again this often.
 _PROBE_EVERY = 15.0
-#: A payload that crashes the exporter this often is set aside.
-_CRASHES = 5
-_NEVER = Deadline(math.inf)
 
 
 class State(StrEnum):
@@ -93,8 +88,16 @@ class Worker:
     """Delivers what waits in ``feed`` through ``exporter``, on one thread at a time."""
 
     def __init__(
-        self, name: str, exporter: AnyExporter, feed: Feed, *, readiness: Readiness, metrics: SelfMetrics
+        self,
+        name: str,
+        exporter: AnyExporter,
+        feed: Feed,
+        *,
+        readiness: Readiness,
+        metrics: SelfMetrics,
+        rest: Rest | None = None,
     ) -> None:
+        """``rest`` remembers that the platform asked to wait, for whoever comes next; without it nothing does."""
         self.name = name
         self.component = f"exporters.{name}"
         self.exporter = exporter
@@ -106,10 +109,15 @@ class Worker:
         self._stop = threading.Event()
         self._drain_until = Deadline.after(0)
         self.state = State.closed
-        self._failures = self._crashes = 0
+        self._failures = 0
         self._probe_at = 0.0
-        self._first: tuple[Any, int] | None = None
+        self._rest = rest or Rest(name, "", None)
+        self._sending = Sending(
+            name, exporter, feed, stopping=self._stop.is_set, settled=self._keep_account, metrics=metrics
+        )
         self._settled: tuple[Item, Refusals] | None = None
+        #: Why the platform did not take all of the newest snapshot.
+        self._refused = ""
         self._delivered = self._set_aside = 0
         readiness.expect(self.component, "has not been tried yet")
         metrics.introduce(name, queued=feed.durable)
@@ -160,14 +168,14 @@ class Worker:
                     reraise=True,
                 )
                 if not retrying(self._attempt, deadline):
-                    return Drained(self._delivered, self._set_aside, None)
+                    return Drained(self._delivered, self._set_aside, self._refused or None)
         except Exception as error:  # noqa: BLE001 - the outcome is the report
             return Drained(self._delivered, self._set_aside, say(error))
         return Drained(self._delivered, self._set_aside, "time ran out")
 
     def _attempt_unless_stopped(self) -> bool:
         # Stopping also ends a pause between attempts, and that must not be another attempt.
-        return not self._stop.is_set() and self._attempt(_NEVER)
+        return not self._stop.is_set() and self._attempt(UNLIMITED)
 
     def _attempt(self, until: Deadline) -> bool:
         """Deliver the head of the feed; false when nothing waits."""
@@ -175,60 +183,49 @@ class Worker:
             item = self.feed.head()
             if item is None:
                 return False
-            if self._first is None or self._first[0] != item.place:
-                self._first, self._crashes = (item.place, time.time_ns() // 1_000_000), 0
-            self._settled = item, self._deliver(item, until)
+            self._rest.check()
+            self._settled = item, self._sending.deliver(item, until)
         # What the platform took is not sent again only because the disk is full.
         self._settle(*self._settled)
         self._settled = None
         return True
 
-    def _deliver(self, item: Item, until: Deadline) -> Refusals:
-        """What the platform refused of ``item`` for good; it has everything else."""
-        started = time.monotonic()
-        first_ms = self._first[1] if self._first else 0
-        try:
-            if isinstance(item.payload, Batch):
-                return Bisection(self.exporter, item.payload, until, first_ms).run()
-            self.exporter.export(item.payload, deadline=until.earlier(EXPORT_TIMEOUT))
-        except PermanentExportError as error:
-            return {Refusal(say(error), error.status, first_ms): range(item.size)}
-        except MonitoringExporterError:
-            raise
-        except Exception as error:
-            self._crashes += 1
-            if self._crashes == 1:
-                self._log.exception("exporter crashed")
-            if self._crashes < _CRASHES:
-                raise
-            return {Refusal(say(error), None, first_ms): range(item.size)}
-        finally:
-            self._metrics.export_duration.labels(self.name).observe(time.monotonic() - started)
-        return {}
-
     def _settle(self, item: Item, refusals: Refusals) -> None:
         """Take ``item`` out of the feed, and say how it went."""
+        self._keep_account(item, refusals)
+        self._rest.over()
+        self._refused = "" if self.feed.durable or not refusals else "; ".join(why.reason for why in refusals)
+        if self._refused:
+            self._unable(State.backing_off, self._refused)
+        else:
+            self._able()
+
+    def _keep_account(self, item: Item, refusals: Refusals) -> None:
         refused = sum(map(len, refusals.values()))
         if refusals:
             self.feed.set_aside(item, refusals)
         else:
             self.feed.acknowledge(item)
-        self._crashes = 0
         self._delivered += item.size - refused
-        self._set_aside += refused
+        if self.feed.durable:  # nothing is kept of a snapshot
+            self._set_aside += refused
         self._metrics.exports.labels(self.name, "rejected" if refusals else "ok").inc()
+        if not self.feed.durable:
+            self._metrics.series_refused.labels(self.name).set(refused)
         for refusal, indexes in refusals.items():
-            self._log.error("refused for good", size=len(indexes), status=refusal.status, reason=refusal.reason)
-        if refusals and not self.feed.durable:
-            self._unable(State.backing_off, next(iter(refusals)).reason)
-            return
-        self._metrics.export_success.labels(self.name).set_to_current_time()
-        self._able()
+            what = "kept as dead letters" if self.feed.durable else "series were refused, and are offered again"
+            self._log.error(what, size=len(indexes), status=refusal.status, reason=refusal.reason)
+        if refused < item.size or not refusals:
+            self._metrics.export_success.labels(self.name).set_to_current_time()
 
     def _failed(self, state: RetryCallState) -> None:
         """One attempt raised: count it, and say so once it is more than a hiccup."""
         error = state.outcome.exception() if state.outcome else None
         if error is None:
+            return
+        if isinstance(error, LaterError):
+            if (error.retry_after or 0) > _LONG_PAUSE or self.state is not State.closed:
+                self._unable(State.backing_off, say(error))
             return
         self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
@@ -239,6 +236,8 @@ class Worker:
             self._unable(State.parked, say(error))
             return
         pause = error.retry_after if isinstance(error, RetryableExportError) else None
+        if pause:
+            self._rest.asked(pause, say(error))
         if self._failures >= _OPENS_AFTER or self.state is not State.closed or (pause or 0) > _LONG_PAUSE:
             self._unable(State.backing_off, say(error))
 
@@ -251,13 +250,17 @@ class Worker:
     def _probe(self) -> None:
         """Find out whether the exporter could deliver, before there is anything to deliver."""
         try:
+            self._rest.check()
             self.exporter.check()
         except (UnauthorizedExportError, ConfigError) as error:
             self._unable(State.parked, say(error))
         except Exception as error:  # noqa: BLE001 - a foreign exporter may raise anything
             self._unable(State.backing_off, say(error))
         else:
-            self._able()
+            if self._refused:  # it answers, but not to this snapshot
+                self._unable(State.backing_off, self._refused)
+            else:
+                self._able()
 
     def _able(self) -> None:
         self._failures = 0

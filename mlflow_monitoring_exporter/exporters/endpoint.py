@@ -114,7 +114,10 @@ class Endpoint:
 
     def refusal(self, answer: HttpResponse, what: str = "") -> ExportError:
         """The error that an answer without success means; ``what`` says what was asked for."""
-        return to_error(answer, self.told(answer, what))
+        error = to_error(answer, self.told(answer, what))
+        if isinstance(error, RetryableExportError):
+            error.status = answer.status
+        return error
 
     def told(self, answer: HttpResponse, what: str = "") -> str:
         """What was answered, for people, without our secrets."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import responses as status_phrases
 
-#: Bytes of a foreign body that are looked at, and characters of it in a message.
+from mlflow_monitoring_exporter.excerpt import excerpt
+
+#: Bytes of a foreign body that are looked at, at its start and at its end.
 _LOOK = 64 * 1024
-_EXCERPT = 300
-#: A secret that the look cuts in two is not recognised; its first half is shorter than this, and at the end.
+#: A secret that the look cuts in two is not recognised; each half is shorter than this, and beside the cut.
 _UNSAFE = 32 * 1024
 
 
@@ -32,7 +33,7 @@ class HttpResponse:
         return 200 <= self.status < 300
 
     def describe(self, redact: Callable[[str], str] = str) -> str:
-        """``503 Service Unavailable`` and the start of a plain-text body, on one line.
+        """``503 Service Unavailable`` and a plain-text body, of a long one its start and its end, on one line.
 
         ``redact`` sees the text before it is cut, so that half a secret cannot slip through.
         """
@@ -42,11 +43,14 @@ class HttpResponse:
             return f"{text} (a redirect, which is not followed)"
         if "html" in self.headers.get("Content-Type", ""):
             return text
-        body = redact(self.body[:_LOOK].decode("utf-8", "replace"))
-        if len(self.body) > _LOOK:
-            body = body[:-_UNSAFE]
-        readable = " ".join("".join(c if c.isprintable() else " " for c in body).split())
-        return f"{text}: {readable[:_EXCERPT]}" if readable else text
+        readable = excerpt(self._looked_at(redact))
+        return f"{text}: {readable}" if readable else text
+
+    def _looked_at(self, redact: Callable[[str], str]) -> str:
+        if len(self.body) <= 2 * _LOOK:
+            return redact(self.body.decode("utf-8", "replace"))
+        start = redact(self.body[:_LOOK].decode("utf-8", "replace"))[:-_UNSAFE]
+        return start + redact(self.body[-_LOOK:].decode("utf-8", "replace"))[_UNSAFE:]
 
     def retry_after(self) -> float | None:
         """Seconds that the server asks us to wait, in seconds or until a date (RFC 9110, 10.2.3)."""

@@ -144,8 +144,8 @@ class Outbox:
         move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
         lanes.add(tx, bit, lane, len(rows))
 
-    def head(self, bit: int, lane: int | None = None) -> QueuedBatch | None:
-        """The oldest batch that waits for this exporter, or in one lane of it; it stays queued."""
+    def head(self, bit: int, lane: int | None = None, *, after: int = 0) -> QueuedBatch | None:
+        """The oldest batch that waits for this exporter, or in one lane of it, behind ``after``; it stays queued."""
         query = (
             select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.payload)
             .where(outbox.c.exporter == bit)
@@ -154,6 +154,8 @@ class Outbox:
         )
         if lane is not None:
             query = query.where(outbox.c.lane == lane)
+        if after:
+            query = query.where(outbox.c.id > after)
         with self._database.read() as tx:
             row = tx.execute(query).first()
         if row is None:

@@ -189,6 +189,12 @@ class SelfMetrics:
             name,
             registry=registry,
         )
+        self.series_refused = Gauge(
+            "mlflow_exporter_series_refused",
+            "Series of the newest snapshot that a platform did not take; they are offered again with the next one.",
+            name,
+            registry=registry,
+        )
         self.state = Gauge(
             "mlflow_exporter_state",
             "1 for the state that an exporter is in: closed (delivering), backing_off or parked.",
@@ -282,6 +288,7 @@ class SelfMetrics:
             metric.labels(exporter)
         for result in ("ok", "retry", "unauthorized", "rejected", "crashed"):
             self.exports.labels(exporter, result)
+        self.series_refused.labels(exporter)
         if queued:
             self.retried.labels(exporter)
 
@@ -292,5 +299,6 @@ class SelfMetrics:
 
     def forget_exporter(self, exporter: str) -> None:
         """``exporter`` is configured no longer."""
-        for metric in (self.retried, self.state, self.exports, self.export_duration, self.export_success):
+        of_exporters = (self.retried, self.series_refused, self.state, self.exports)
+        for metric in (*of_exporters, self.export_duration, self.export_success):
             metric.remove_by_labels({"exporter": exporter})

@@ -122,3 +122,34 @@ def test_a_run_whose_tags_are_longer_than_a_series_may_be_is_written(influx: Inf
     send(influx.url, Batch("b", 0, [Sample(run, "loss", 0, 1_790_000_000_000, 0.5)]), measurement="long")
     (series,) = influx.query("SELECT * FROM long", db="mlflow")
     assert "value" in series["columns"]
+
+
+RESERVED = ("time", "_field", "_measurement", "_time", "_value", "_start", "_stop", "value", "step", "nonfinite")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_tag_that_influxdb_reserves_arrives_under_another_name(influx: Influx, name: str) -> None:
+    run = replace(RUN, run_id=f"{next(numbers):032x}", tags={name: "theirs", "owner": "me", f"tag_{name}": "taken"})
+    send(influx.url, Batch("b", 0, [Sample(run, "loss", 3, 1_790_000_000_000, 0.5)]), measurement="reserved")
+    (series,) = influx.query(f"SELECT * FROM reserved WHERE run_id = '{run.run_id}'", db="mlflow")
+    found = dict(zip(series["columns"], series["values"][0], strict=True))
+    assert (found["time"], found["step"], found["value"]) == (1_790_000_000_000, 3, 0.5)
+    assert (found["owner"], found[f"tag_{name}"], found[f"tag_tag_{name}"]) == ("me", "taken", "theirs")
+    assert name not in found or name in ("time", "step", "value", "nonfinite")
+
+
+def test_version_2_never_sees_a_reserved_tag() -> None:
+    tags = {**dict.fromkeys(RESERVED, "x"), "ti\\me": "y", "_mea\nsurement": "z"}
+    sample = Sample(replace(RUN, tags=tags), "loss", 3, 1_790_000_000_000, 0.5)
+    with bad_server(answer(204)) as server:
+        send(server.url, Batch("b", 0, [sample]), database=None, org="acme", bucket="mlflow")
+    keys = {pair.partition("=")[0] for pair in server.requests[-1].body.decode().split(" ")[0].split(",")[1:]}
+    assert not keys & set(RESERVED)
+    assert {f"tag_{name}" for name in RESERVED} | {"ti_me", "_mea_surement"} <= keys
+
+
+def test_the_reason_of_a_refusal_keeps_its_end_where_the_cause_stands(influx: Influx) -> None:
+    samples = [Sample(RUN, "loss", step, -(2**62), 0.5) for step in range(200)]
+    with pytest.raises(PermanentExportError, match=r"(?s)^http.* \.\.\. .*time outside range") as caught:
+        send(influx.url, Batch("b", 0, samples))
+    assert len(str(caught.value)) < 500

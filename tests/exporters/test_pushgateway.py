@@ -21,9 +21,9 @@ from mlflow_monitoring_exporter.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.exporters.builtin.pushgateway import PushgatewayConfig, PushgatewayExporter
-from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot
+from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot, group_of
 from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
-from tests.parts.bad_server import Behaviour, answer, bad_server, hang, redirect
+from tests.parts.bad_server import Behaviour, Received, answer, bad_server, hang, redirect
 from tests.parts.pushgateway import PASSWORD, USER, Pushgateway, guarded_pushgateway, pushgateway
 
 
@@ -228,6 +228,111 @@ def test_one_group_that_is_refused_does_not_keep_the_others_away(gateway: Pushga
     with pytest.raises(PermanentExportError, match=r"HTTP 400 .* \(experiment a\)"):
         push(exporter(gateway.address), Snapshot({"a": (twice,), **good.groups}))
     assert held(gateway) == {("b", "loss", 1.5)}
+
+
+def hold(gateway: Pushgateway, path: str, body: str) -> None:
+    """Somebody else's push."""
+    answered = requests.put(f"{gateway.url}/metrics/{path}", data=body, timeout=10)
+    assert answered.status_code == 200, answered.text
+
+
+_HISTOGRAM = '# TYPE mlflow_f1 histogram\nmlflow_f1_bucket{le="+Inf"} 1\nmlflow_f1_sum 1\nmlflow_f1_count 1\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "said"),
+    [
+        (
+            "# TYPE mlflow_loss counter\nmlflow_loss 1\n",
+            "loss",
+            'mlflow_loss is of type counter in the group {job="other"}',
+        ),
+        ("mlflow_loss 1\n", "loss", "mlflow_loss is of type untyped in the group"),
+        (_HISTOGRAM, "f1", "mlflow_f1 is of type histogram in the group"),
+        (_HISTOGRAM, "f1_count", "mlflow_f1_count is part of the histogram mlflow_f1"),
+    ],
+)
+def test_a_family_that_another_job_has_with_another_type_is_left_out_and_the_rest_is_pushed(
+    gateway: Pushgateway, body: str, key: str, said: str
+) -> None:
+    hold(gateway, "job/other", body)
+    made = exporter(gateway.address)
+    payload = runs(a={"acc": 0.25, key: 0.5}, b={"acc": 1.5}, c={key: 2.5})
+    for _ in range(2):
+        with pytest.raises(PermanentExportError) as caught:
+            push(made, payload)
+        assert said in str(caught.value)
+        assert "does not take 2 series" in str(caught.value)
+        assert held(gateway) == {("a", "acc", 0.25), ("b", "acc", 1.5)}
+        flat = [s for families in payload.groups.values() for family in families for s in family.series]
+        assert {flat[place].value for place in caught.value.rejected or ()} == {0.5, 2.5}
+
+
+def test_several_families_may_collide_with_several_jobs(gateway: Pushgateway) -> None:
+    hold(gateway, "job/one", "# TYPE mlflow_loss counter\nmlflow_loss 1\n")
+    hold(gateway, "job/two/experiment_id/a", "# TYPE mlflow_f1 counter\nmlflow_f1 1\n")
+    with pytest.raises(PermanentExportError, match=r"mlflow_f1 is of type counter .*mlflow_loss is of type counter"):
+        push(exporter(gateway.address), runs(a={"acc": 0.25, "f1": 1.0, "loss": 2.0}))
+    assert held(gateway) == {("a", "acc", 0.25)}
+
+
+def test_a_collision_that_is_gone_is_recovered_from_without_a_restart(gateway: Pushgateway) -> None:
+    hold(gateway, "job/other", "# TYPE mlflow_loss counter\nmlflow_loss 1\n")
+    made, payload = exporter(gateway.address), runs(a={"acc": 0.25, "loss": 0.5}, b={"loss": 1.5})
+    with pytest.raises(PermanentExportError):
+        push(made, payload)
+    requests.delete(f"{gateway.url}/metrics/job/other", timeout=10)
+    push(made, payload)
+    assert held(gateway) == {("a", "acc", 0.25), ("a", "loss", 0.5), ("b", "loss", 1.5)}
+
+
+def test_a_collision_that_comes_later_takes_only_what_it_must(gateway: Pushgateway) -> None:
+    made = exporter(gateway.address)
+    hold(gateway, "job/other", "# TYPE mlflow_loss counter\nmlflow_loss 1\n")
+    push(made, runs(a={"acc": 0.25}))
+    with pytest.raises(PermanentExportError, match="mlflow_loss"):
+        push(made, runs(a={"acc": 0.5, "loss": 0.5}))
+    assert held(gateway) == {("a", "acc", 0.5)}
+
+
+def test_a_type_of_ours_that_changed_with_a_release_keeps_nothing_out(gateway: Pushgateway) -> None:
+    for group in ("a", "b", "gone"):
+        hold(gateway, f"job/mlflow_metrics/experiment_id/{group}", "# TYPE mlflow_loss counter\nmlflow_loss 1\n")
+    push(exporter(gateway.address), runs(a={"loss": 0.5}, b={"loss": 1.5}))
+    assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.5)}
+
+
+def test_what_another_replica_shows_is_not_deleted_for_its_types(gateway: Pushgateway) -> None:
+    path = "job/mlflow_metrics/server/other/experiment_id/a"
+    hold(gateway, path, '# TYPE mlflow_loss counter\nmlflow_loss{metric="x"} 9\n')
+    ours = {group_of("mine", "a"): runs(a={"acc": 1.0, "loss": 0.5}).groups["a"]}
+    with pytest.raises(PermanentExportError, match="mlflow_loss is of type counter"):
+        push(exporter(gateway.address), Snapshot(ours, whole=False))
+    assert {labels["server"] for labels in gateway.groups()} == {"mine", "other"}
+    assert held(gateway) == {("a", "acc", 1.0), ("a", "x", 9.0)}
+
+
+def test_help_texts_that_differ_are_no_collision(gateway: Pushgateway) -> None:
+    hold(gateway, "job/other", "# HELP mlflow_loss Another help.\n# TYPE mlflow_loss gauge\nmlflow_loss 1\n")
+    push(exporter(gateway.address), runs(a={"loss": 0.5}))
+    assert ("a", "loss", 0.5) in held(gateway)
+
+
+def test_what_a_gateway_does_not_list_it_names_when_it_refuses() -> None:
+    refusal = b'pushed metrics are invalid: collected metric "mlflow_loss" { gauge:<value:1 > } is not a COUNTER'
+
+    def judge(request: Received) -> Behaviour:
+        if request.method == "GET":
+            return answer(404)
+        return answer(400, body=refusal) if b"TYPE mlflow_loss " in request.body else answer(200)
+
+    with bad_server() as server:
+        server.judge = judge
+        with pytest.raises(PermanentExportError, match="is not a COUNTER") as caught:
+            push(exporter(server.url), runs(a={"acc": 0.25, "loss": 0.5}))
+    assert len(caught.value.rejected or ()) == 1
+    assert b"mlflow_acc" in server.requests[-1].body
+    assert b"mlflow_loss" not in server.requests[-1].body
 
 
 @pytest.mark.parametrize(

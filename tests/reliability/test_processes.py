@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -86,6 +87,69 @@ def test_a_damaged_state_file_is_set_aside_and_the_daemon_goes_on(
         daemon.wait_for(lambda: {*arrived(peer)} >= {item for item in store.truth if item[2] >= 200})
         daemon.wait_for(lambda: daemon.get("readyz").status_code == 200)
         assert daemon.stop() == 0
+
+
+def test_after_a_lost_state_each_sample_has_the_identity_that_it_had(
+    store: Store, peer: StrictPeer, tmp_path: Path
+) -> None:
+    env = sending(store, peer)
+    state = tmp_path / "exporter-state.db"
+    store.log(50)
+    with continuous(cwd=tmp_path, env=env) as daemon:
+        for _ in range(3):
+            daemon.wait_for(lambda: everything_arrived(peer, store))
+            store.log(5)
+        daemon.wait_for(lambda: everything_arrived(peer, store))
+        assert daemon.stop() == 0
+    before, first = set(peer.batches), identities(peer)
+    state.write_bytes(bytes(4096) + state.read_bytes()[4096:])
+    with continuous(cwd=tmp_path, env=env) as daemon:
+        daemon.wait_for(lambda: len(peer.samples) >= 2 * len(store.truth))
+        assert daemon.stop() == 0
+    peer.accept_all_or_fail()
+    assert len(first) == len(store.truth) == len(peer.samples) / 2
+    assert identities(peer) == first, "a sink that knows a sample by it has each once"
+    assert set(peer.batches) > before, "other batches, as the decision says"
+
+
+def identities(peer: StrictPeer) -> set[str]:
+    """What a sample is in all its life: server, run, key, step, time and value."""
+    names = ("server", "run_id", "step", "nonfinite")
+    return {
+        json.dumps([s["name"], s["value"], s["timestamp"], *(s["metadata"].get(name) for name in names)])
+        for s in peer.samples
+    }
+
+
+def test_a_platform_that_asks_for_a_pause_has_it_whatever_becomes_of_the_daemon(
+    store: Store, peer: StrictPeer, tmp_path: Path
+) -> None:
+    env = sending(store, peer)
+    store.log(5)
+    peer.trouble_with_batches = answer(503, {"Retry-After": "600"})
+    waits = "asked to be left alone until"
+
+    def reason(daemon: Daemon) -> str:
+        return str(daemon.get("readyz").json()["components"]["exporters.pramathus"].get("reason"))
+
+    with continuous(cwd=tmp_path, env=env) as daemon:
+        daemon.wait_for(lambda: "503" in reason(daemon))
+        assert daemon.stop() == 0
+    asked = len(peer.requests)
+    with continuous(cwd=tmp_path, env=env) as daemon:
+        daemon.wait_for(lambda: waits in reason(daemon))
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for_log("configuration reloaded")
+        daemon.wait_for(lambda: waits in reason(daemon))
+        store.log(5)
+        daemon.wait_for(
+            lambda: metric(daemon, 'mlflow_exporter_queue_samples{exporter="pramathus"}') == len(store.truth)
+        )
+        assert daemon.stop() == 0
+    once = run("export-once", cwd=tmp_path, env=env)
+    assert once.code == 1
+    assert waits in once.err
+    assert len(peer.requests) == asked, "nobody sent anything, and nobody asked"
 
 
 @pytest.fixture

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from mlflow_monitoring_exporter.delivery.feed import LaneFeed
+from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.delivery import trial
+from mlflow_monitoring_exporter.delivery.feed import Item, LaneFeed
+from mlflow_monitoring_exporter.delivery.rest import LaterError, Rest
+from mlflow_monitoring_exporter.delivery.worker import Worker
+from mlflow_monitoring_exporter.errors import RetryableExportError
+from mlflow_monitoring_exporter.model import Batch
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.lanes import Lanes
 from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
+from mlflow_monitoring_exporter.state.pauses import Pauses
 from mlflow_monitoring_exporter.state.replicas import Replicas
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from tests.parts.states import States
 from tests.state.test_outbox import samples
 
@@ -133,3 +144,81 @@ def test_nothing_is_sent_once_others_may_have_taken_over(shared: States) -> None
     assert feed.head() is not None
     owned = False
     assert feed.head() is None
+
+
+def queue_in(database: Database, bit: int, lanes: dict[int, int]) -> None:
+    """So many batches in each lane."""
+    for lane, count in lanes.items():
+        for number in range(count):
+            with database.write() as tx:
+                Outbox.enqueue(tx, bit, samples(100 * lane + number + 1)[-1:], batch_size=1, lane=lane)
+
+
+def lane_of(item: Item | None) -> int | None:
+    return None if item is None else item.payload.samples[0].step // 100  # type: ignore[union-attr]
+
+
+def test_what_is_stuck_in_one_lane_holds_up_neither_its_own_lane_nor_others(shared: States) -> None:
+    database = shared.again()
+    bit = Outbox(database).register(["sink"])["sink"]
+    queue_in(database, bit, {1: 2, 2: 1, 3: 1})
+    feed, other = feed_of("one", shared.again(), bit), feed_of("two", shared.again(), bit)
+    stuck = feed.head()
+    assert stuck is not None
+    assert lane_of(stuck) == 1
+    behind = feed.behind(stuck)
+    assert behind is not None
+    assert (lane_of(behind), behind.place.place > stuck.place.place) == (1, True)
+    feed.acknowledge(behind)
+    beside = feed.behind(stuck)
+    assert beside is not None
+    assert lane_of(beside) == 2
+    another = feed.behind(beside)
+    assert lane_of(another) == 3, "one that fails as well is not the only one that is tried"
+    assert feed.head() == stuck, "it stays this replica's"
+    taken = other.head()
+    assert lane_of(taken) in (2, 3), "what was only borrowed is given back"
+
+
+def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
+    shared: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ATTEMPTS": 2, "PATIENCE": 0.0, "BETWEEN": 0.0}.items():
+        monkeypatch.setattr(trial, name, value)
+    database = shared.again()
+    outbox = Outbox(database)
+    bit = outbox.register(["sink"])["sink"]
+    queue_in(database, bit, {1: 1, 2: 3, 3: 3})
+    readiness = Readiness()
+
+    class Platform:
+        got: ClassVar[list[int]] = []
+
+        def check(self) -> None: ...
+
+        def export(self, payload: Batch, *, deadline: Deadline) -> None:
+            assert deadline.remaining() > 0
+            steps = [sample.step for sample in payload.samples]
+            if any(step < 200 for step in steps):
+                raise RetryableExportError("HTTP 500", status=500)
+            self.got.extend(steps)
+
+    platform: Any = Platform()
+    feed = feed_of("one", shared.again(), bit)
+    made = Worker("sink", platform, feed, readiness=readiness, metrics=SelfMetrics(readiness))
+    for _ in range(20):
+        made.drain(Deadline.after(30), attempts=1)
+    ledger = outbox.ledger(bit)
+    assert (ledger.delivered, ledger.dead, ledger.queued, ledger.balanced) == (6, 1, 0, True)
+
+
+def test_a_pause_that_one_replica_was_asked_for_is_kept_by_all(shared: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, other = (Rest("sink", "http://sink", Pauses(shared.again())) for _ in range(2))
+    other.check()
+    asked.asked(600.0, "HTTP 503")
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2.0)
+    with pytest.raises(LaterError, match="HTTP 503"):
+        other.check()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 605.0)
+    other.check()

@@ -13,7 +13,8 @@
 
 A point has the tags server (where tracking servers have names), experiment_name, run_id, metric and those of the run
 that ``export.tags`` lets out, the fields value and step, and MLflow's own time. A value that is not finite, which
-InfluxDB cannot hold, is the field nonfinite.
+InfluxDB cannot hold, is the field nonfinite. A tag of a run that is called like something that InfluxDB reserves, or
+like a field of ours, gets tag_ before its name.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
 #: What tags cannot hold in any way, and what they hold behind a backslash.
 _IMPOSSIBLE = re.compile(r"[\\\r\n\x00]")
 _SPECIAL = re.compile(r"([,= ])")
+#: Names that a tag cannot have: version 1 drops a point whose tag is time, version 2 refuses a request with one of the
+#: first three (https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/#naming-restrictions). The others
+#: are columns of every query in Flux, and with a field of one name InfluxQL cannot say which of both is meant.
+_RESERVED = frozenset(
+    {"time", "_field", "_measurement"} | {"_time", "_value", "_start", "_stop"} | {"value", "step", "nonfinite"}
+)
+_PREFIX = "tag_"
 
 
 class InfluxConfig(AuthenticatedHttp, BatchExporterConfig):
@@ -101,13 +109,27 @@ class InfluxExporter:
 def _tags(sample: Sample) -> str:
     run = sample.run
     tags: Mapping[str, str] = {
-        **run.tags,
+        **_renamed(run.tags),
         "server": run.server_name or run.tags.get("server", ""),
         "experiment_name": run.experiment_name,
         "run_id": run.run_id,
         "metric": sample.key,
     }
     return "".join(f",{_tag(name)}={_tag(value)}" for name, value in sorted(tags.items()) if name and value)
+
+
+def _renamed(tags: Mapping[str, str]) -> Mapping[str, str]:
+    """The tags by names that InfluxDB takes; one name for one tag."""
+    cleaned = {_IMPOSSIBLE.sub("_", name): value for name, value in tags.items()}
+    if _RESERVED.isdisjoint(cleaned):
+        return cleaned
+    found = {name: value for name, value in cleaned.items() if name not in _RESERVED}
+    for name in sorted(_RESERVED & cleaned.keys()):
+        other = _PREFIX + name
+        while other in found:
+            other = _PREFIX + other
+        found[other] = cleaned[name]
+    return found
 
 
 def _tag(text: str) -> str:

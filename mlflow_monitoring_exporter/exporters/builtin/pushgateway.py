@@ -19,19 +19,22 @@ when it changed, and when the gateway does not hold what was pushed last: a gate
 have acknowledged more than it wrote down. Groups with exactly these labels and our job are ours,
 whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched; of the
 servers that another replica shows, none either.
+
+A gateway refuses a whole push for one family that it holds with another type. So a family that somebody else's
+group has with another type is left out, and everything else is pushed; it is pushed once the other one is gone.
 Scrape it with ``honor_labels: true``.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-import orjson
 import structlog
 from pydantic import BeforeValidator, Field
 
@@ -42,9 +45,10 @@ from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExp
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import BasicAuth, Endpoint, HttpSettings
 from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
+from mlflow_monitoring_exporter.exporters.listing import HeldGroup, Types, read_listing
 from mlflow_monitoring_exporter.exporters.timeseries import JOB
 from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
-from mlflow_monitoring_exporter.model import Family, Snapshot, group_of, split_group
+from mlflow_monitoring_exporter.model import Family, Snapshot, split_group
 
 _log = structlog.get_logger(__name__)
 
@@ -52,6 +56,10 @@ _log = structlog.get_logger(__name__)
 _LISTING = "/api/v1/metrics"
 #: Bytes of that; a hundred thousand series make about thirty million.
 _MAX_LISTING = 1 << 28
+#: What the gateway says of a family that is in the way, or that is wrong in itself.
+_NAMED = re.compile(r'\b(?:metric|named) "([^"]+)"')
+#: Reasons in one message.
+_TOLD = 5
 #: Seconds by which the time of a push and that of its answer may differ; the latter has no fractions.
 _SAME_PUSH = 2.0
 
@@ -85,11 +93,18 @@ class _Pushed:
     families: tuple[Family, ...]
     at: float | None
 
-    def is_held(self, held: Mapping[str, float] | None, group: str) -> bool:
-        """Whether the group that is held is the one that was pushed; false when nobody knows."""
-        if held is None or group not in held:
-            return False
-        return self.at is None or abs(held[group] - self.at) < _SAME_PUSH
+    def is_held(self, at: float | None) -> bool:
+        """Whether the group that is held since ``at`` is the one that was pushed; false when nobody knows."""
+        return at is not None and (self.at is None or abs(at - self.at) < _SAME_PUSH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A family of a group that the gateway does not take, and why."""
+
+    group: str
+    family: str
+    reason: str
 
 
 class PushgatewayExporter:
@@ -104,6 +119,7 @@ class PushgatewayExporter:
         self._encoder = Encoder()
         self._pushed: dict[str, _Pushed] = {}
         self._warned = False
+        self._left_out: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Nothing lasts but the session, which opens by itself."""
@@ -115,32 +131,83 @@ class PushgatewayExporter:
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:
         """Make the gateway hold these groups and no others of our job.
 
-        A group that the gateway refuses does not keep the others from being pushed.
+        What the gateway does not take, a family or a group, does not keep the rest from being pushed. Raises
+        PermanentExportError that names it.
         """
-        held = self._held(deadline)
+        listed = self._listed(deadline)
+        servers = {split_group(group)[0] for group in payload.groups}
+        ours: dict[str, HeldGroup] = {}
+        theirs: list[HeldGroup] = []
+        for held in listed or ():
+            group = held.ours(self._config.job_name)
+            if group is None or not (payload.whole or split_group(group)[0] in servers):
+                theirs.append(held)
+            else:
+                ours[group] = held
         self._encoder.turn()
-        refused: list[str] = []
-        wanted = {group: families for group, families in payload.groups.items() if families}
+        wanted, refused = self._without_conflicts(payload, Types(theirs))
+        self._make_room(wanted, ours, deadline)
         for group, families in wanted.items():
             last = self._pushed.get(group)
-            if last is not None and last.families == families and last.is_held(held, group):
-                continue
-            try:
-                self._put(group, families, deadline)
-            except PermanentExportError as error:
-                refused.append(str(error))
-        ours = {split_group(group)[0] for group in payload.groups}
-        for group in sorted((self._pushed.keys() | (held or {}).keys()) - wanted.keys()):
-            if payload.whole or split_group(group)[0] in ours:
+            at = ours[group].pushed_at if group in ours else None
+            if last is None or last.families != families or not last.is_held(at):
+                refused += self._put(group, families, deadline)
+        for group in sorted((self._pushed.keys() | ours.keys()) - wanted.keys()):
+            if payload.whole or split_group(group)[0] in servers:
                 self._delete(group, deadline)
-        if refused:
-            raise PermanentExportError("; ".join(refused))
+        self._tell(payload, refused)
+
+    def _without_conflicts(
+        self, payload: Snapshot, theirs: Types
+    ) -> tuple[dict[str, tuple[Family, ...]], list[_Refused]]:
+        """What can be pushed beside what others hold, and what cannot."""
+        wanted: dict[str, tuple[Family, ...]] = {}
+        refused: list[_Refused] = []
+        for group, families in payload.groups.items():
+            reasons = {family.name: why for family in families if (why := theirs.conflict(family))}
+            if left := tuple(family for family in families if family.name not in reasons) if reasons else families:
+                wanted[group] = left
+            refused += [_Refused(group, name, why) for name, why in reasons.items()]
+        return wanted, refused
+
+    def _make_room(
+        self, wanted: Mapping[str, tuple[Family, ...]], ours: dict[str, HeldGroup], deadline: Deadline
+    ) -> None:
+        """Delete groups of ours from an earlier time, when a family had another type, or each keeps the others out."""
+        families = {family.name: family for group in wanted.values() for family in group}
+        for group, held in list(ours.items()):
+            before = Types([held])
+            if any(before.conflict(family) for family in families.values()):
+                self._delete(group, deadline)
+                del ours[group]
+
+    def _tell(self, payload: Snapshot, refused: Sequence[_Refused]) -> None:
+        reasons = list(dict.fromkeys(one.reason for one in refused))
+        if (names := frozenset(reasons)) != self._left_out:
+            self._left_out = names
+            for reason in reasons:
+                _log.warning("left out, the rest is pushed", gateway=self._gateway.where, reason=reason)
+        if not refused:
+            return
+        which = {(one.group, one.family) for one in refused}
+        places: list[int] = []
+        at = 0
+        for group, families in payload.groups.items():
+            for family in families:
+                if (group, family.name) in which:
+                    places += range(at, at + len(family.series))
+                at += len(family.series)
+        more = f"; and {len(reasons) - _TOLD} more" if len(reasons) > _TOLD else ""
+        told = "; ".join(reasons[:_TOLD]) + more
+        raise PermanentExportError(
+            f"{self._gateway.where} does not take {len(places)} series: {told}", status=400, rejected=places
+        )
 
     def close(self) -> None:
         self._gateway.close()
 
-    def _held(self, deadline: Deadline) -> Mapping[str, float] | None:
-        """Our groups, and when each was pushed; None when the gateway does not tell."""
+    def _listed(self, deadline: Deadline) -> list[HeldGroup] | None:
+        """Every group of the gateway; None when it does not tell."""
         answer = self._gateway.send("GET", _LISTING, deadline=deadline)
         if answer.status in (404, 405):  # older than 1.0, or behind something that lets only pushes through
             if not self._warned:
@@ -152,23 +219,33 @@ class PushgatewayExporter:
         if not answer.ok:
             raise self._gateway.refusal(answer, "its groups")
         try:
-            groups = orjson.loads(answer.body)["data"]
-            return {
-                group_of(labels.get("server", ""), labels["experiment_id"]): float(
-                    group["push_time_seconds"]["metrics"][0]["value"]
-                )
-                for group in groups
-                if (labels := group["labels"]).keys() - {"server"} == {"job", "experiment_id"}
-                and labels["job"] == self._config.job_name
-            }
+            return read_listing(answer.body)
         except (ValueError, TypeError, LookupError, AttributeError):
             raise RetryableExportError(f"{self._gateway.where}{_LISTING} does not answer like a Pushgateway") from None
 
-    def _put(self, group: str, families: tuple[Family, ...], deadline: Deadline) -> None:
+    def _put(self, group: str, families: tuple[Family, ...], deadline: Deadline) -> list[_Refused]:
+        """Replace a group; what of it the gateway does not take.
+
+        The listing does not tell everything, and may be old by now: then the gateway names the family.
+        """
         self._pushed.pop(group, None)
-        body = self._encoder.text(families)
-        answer = self._send("PUT", self._path(group), deadline, what=_what(group), body=body)
-        self._pushed[group] = _Pushed(families, _date(answer))
+        refused: list[_Refused] = []
+        while families:
+            body = self._encoder.text(families)
+            answer = self._gateway.send(
+                "PUT", self._path(group), deadline=deadline, body=body, headers={"Content-Type": TEXT}
+            )
+            if answer.ok:
+                self._pushed[group] = _Pushed(families, _date(answer))
+                break
+            error = self._gateway.refusal(answer, _what(group))
+            if not isinstance(error, PermanentExportError):
+                raise error
+            named = set(_NAMED.findall(answer.body.decode("utf-8", "replace")))
+            found = [family for family in families if family.name in named] or families
+            refused += [_Refused(group, family.name, str(error)) for family in found]
+            families = tuple(family for family in families if family not in found)
+        return refused
 
     def _delete(self, group: str, deadline: Deadline) -> None:
         self._send("DELETE", self._path(group), deadline, what=_what(group))

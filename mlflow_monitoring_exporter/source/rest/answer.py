@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
+from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
 
-_LONGEST_QUOTE = 300
 _WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
 #: MLflow's words for "not here", said with a 5xx status although asking again is vain.
 _NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
@@ -75,9 +75,8 @@ def read_answer(
 
 
 def quote(text: str) -> str:
-    """Foreign text on one line, printable, of bounded length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}..."
+    """Foreign text on one line, printable, of bounded length: its start and its end."""
+    return excerpt(text)
 
 
 def _refusal(response: HttpResponse, said: str, credentials: str) -> str:

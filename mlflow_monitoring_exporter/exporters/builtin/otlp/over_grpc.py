@@ -22,6 +22,7 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp
@@ -101,7 +102,7 @@ class GrpcTransport:
 
     def _refusal(self, error: grpc.RpcError) -> ExportError:
         code = error.code()
-        details = " ".join(self._credentials.redact(error.details() or "").split())[:300]
+        details = excerpt(self._credentials.redact(error.details() or ""))
         text = f"{self.where}: {code.name}: {details}"
         wait = _retry_after(error)
         if code in _RETRYABLE or (code is _Code.RESOURCE_EXHAUSTED and wait is not None):

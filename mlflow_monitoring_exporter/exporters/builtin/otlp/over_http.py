@@ -52,7 +52,7 @@ class HttpTransport:
         """As the specification says, but for wrong addresses and credentials: those are not the points' fault."""
         text = self._told(answer)
         if answer.status in _RETRYABLE:
-            return RetryableExportError(text, retry_after=pause(answer))
+            return RetryableExportError(text, retry_after=pause(answer), status=answer.status)
         if answer.status in (401, 403, 404, 405) or 300 <= answer.status < 400:
             return self._endpoint.refusal(answer)
         return PermanentExportError(text, status=answer.status, divisible=answer.status in _ABOUT_POINTS)

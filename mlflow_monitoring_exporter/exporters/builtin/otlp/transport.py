@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import PermanentExportError
+from mlflow_monitoring_exporter.excerpt import excerpt
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ def judge(response: ExportMetricsServiceResponse, points: int, where: str) -> No
     "Partial Success"), so that all there is to do is to tell people.
     """
     partial = response.partial_success
-    message = " ".join(partial.error_message.split())[:300]
+    message = excerpt(partial.error_message)
     if partial.rejected_data_points >= points > 0:
         raise PermanentExportError(f"{where} rejected all {points} points: {message}", divisible=False)
     if partial.rejected_data_points or message:
