@@ -22,7 +22,7 @@ def show(config: Config) -> str:
     tree = config.model_dump(mode="json", by_alias=True, exclude={"exporters", "more_mlflow"})
     if config.more_mlflow:
         tree["mlflow"] = [server.model_dump(mode="json") for server in config.servers]
-    tree["exporters"] = {name: block.model_dump(mode="json") for name, block in config.exporters.items()}
+    tree["exporters"] = {name: block.model_dump(mode="json", by_alias=True) for name, block in config.exporters.items()}
     text: str = yaml.safe_dump(redactor.value(_without_none(tree)), sort_keys=False, allow_unicode=True)
     return text
 

@@ -7,7 +7,7 @@
     endpoint = Endpoint(config.endpoint, config, credentials=config.credentials_for(config.endpoint))
     answer = endpoint.send("POST", deadline=deadline, body=b"...")     # RetryableExportError: none came
     if not answer.ok:
-        raise endpoint.refusal(answer)
+        raise endpoint.refusal(answer, keyed=True)                     # keyed: it carried an idempotency key
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from mlflow_monitoring_exporter.config.headers import Headers
 from mlflow_monitoring_exporter.config.section import Section
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ExportError, RetryableExportError
-from mlflow_monitoring_exporter.exporters.answers import to_error
+from mlflow_monitoring_exporter.exporters.answers import REACHED, to_error
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
+
+#: Bytes of an answer that are read and thrown away: an acknowledgement is one, however much is said with it.
+_SURPLUS = 1 << 24
 
 
 class HttpSettings(Section):
@@ -85,12 +88,15 @@ class Endpoint:
     def __init__(
         self, url: str, settings: HttpSettings, *, credentials: Credentials | None = None, max_body: int = 1 << 20
     ) -> None:
-        """``credentials`` win over those that ``url`` holds."""
+        """``credentials`` win over those that ``url`` holds; ``max_body`` bytes of an answer are kept."""
         self._url = url
         self.where = display_url(url)
         self._timeout = settings.timeout
         self._client = HttpClient(
-            credentials=credentials or Credentials.from_url(url), ca_file=settings.ca_file, max_body=max_body
+            credentials=credentials or Credentials.from_url(url),
+            ca_file=settings.ca_file,
+            max_body=max_body,
+            surplus=_SURPLUS,
         )
 
     def send(
@@ -112,12 +118,21 @@ class Endpoint:
         except HttpFailedError as error:
             raise RetryableExportError(f"{self.where}: {error}") from None
 
-    def refusal(self, answer: HttpResponse, what: str = "") -> ExportError:
-        """The error that an answer without success means; ``what`` says what was asked for."""
-        error = to_error(answer, self.told(answer, what))
+    def refusal(self, answer: HttpResponse, what: str = "", *, keyed: bool = False) -> ExportError:
+        """The error that an answer without success means; ``what`` says what was asked for.
+
+        ``keyed`` says that the request carried an idempotency key, so that 409 means that the first one with it is
+        still in work.
+        """
+        error = to_error(answer, self.told(answer, what), keyed=keyed)
         if isinstance(error, RetryableExportError):
             error.status = answer.status
         return error
+
+    @staticmethod
+    def reached(answer: HttpResponse) -> bool:
+        """Whether the answer to a check shows that somebody is there: with success, or without what was asked for."""
+        return answer.ok or answer.status in REACHED
 
     def told(self, answer: HttpResponse, what: str = "") -> str:
         """What was answered, for people, without our secrets."""

@@ -10,8 +10,10 @@ from typing import Any
 import orjson
 
 from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, REACHED
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
 from mlflow_monitoring_exporter.exporters.record import BODY, BODY_FIELDS, RECORD, SAMPLE_FIELDS, Records
+from mlflow_monitoring_exporter.exporters.success import Success, SuccessTest
 from mlflow_monitoring_exporter.exporters.template import Template
 from mlflow_monitoring_exporter.model import Batch
 
@@ -34,10 +36,11 @@ class Shape:
 class JsonSink:
     """One sink."""
 
-    def __init__(self, endpoint: Endpoint, shape: Shape) -> None:
+    def __init__(self, endpoint: Endpoint, shape: Shape, success: Success) -> None:
         """Raises ValueError for templates that cannot be."""
         self._endpoint = endpoint
         self._shape = shape
+        self._success = SuccessTest(success, endpoint)
         self._record = Template(RECORD if shape.record is None else shape.record, SAMPLE_FIELDS).fill
         self._body = Template(BODY if shape.body is None else shape.body, BODY_FIELDS).fill
 
@@ -47,7 +50,9 @@ class JsonSink:
     def check(self) -> None:
         """Ask with OPTIONS, which delivers nothing; sinks need not support it, only answer."""
         answer = self._endpoint.send("OPTIONS")
-        if answer.status in (401, 403) or answer.status >= 500 or 300 <= answer.status < 400:
+        status = answer.status
+        foreign = status < 400 and (status >= 300 or self._success.is_foreign(answer))
+        if foreign or status in CREDENTIALS or (status >= 500 and status not in REACHED):
             raise self._endpoint.refusal(answer)
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:
@@ -56,8 +61,7 @@ class JsonSink:
         if self._shape.compressed:
             body = gzip.compress(body, mtime=0)  # without a time, so that a repeated delivery has the same bytes
         answer = self._endpoint.send(self._shape.method, deadline=deadline, body=body, headers=headers)
-        if not answer.ok:
-            raise self._endpoint.refusal(answer)
+        self._success.judge(answer, keyed=bool(self._shape.idempotency_header))
 
     def close(self) -> None:
         self._endpoint.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -18,16 +19,31 @@ from urllib3.exceptions import HTTPError
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.http.credentials import Credentials, display_url
+from mlflow_monitoring_exporter.http.framing import FramedResponse, says_its_length
 from mlflow_monitoring_exporter.http.response import HttpFailedError, HttpResponse
 
 _CHUNK = 64 * 1024
 _TLS_HINT = re.compile(r"\[SSL: [A-Z0-9_]+\] ([^()]+)")
+_MALFORMED_HINT = re.compile(r"MalformedAnswerError\('([^']+)'\)")
+
+
+class _Session(requests.Session):
+    """Never prepares to follow a redirect, for which it would read the whole body, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        if resp.is_redirect:
+            urlsplit(resp.headers["Location"])  # ValueError: a mad one
 
 
 class _CuttableAdapter(HTTPAdapter):
-    """Knows the TCP connection that it opened last, so that another thread can end it."""
+    """Knows the TCP connection that it opened last, so that another thread can end it.
+
+    ``sent_whole`` says whether the last request went out to its end: urllib3 also reads the answers of those who
+    close their ears before.
+    """
 
     _socket: socket.socket | None = None
+    sent_whole = False
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         # Any: requests' stubs know only the base of urllib3's pools, which has no ConnectionCls.
@@ -38,9 +54,16 @@ class _CuttableAdapter(HTTPAdapter):
             adapter = self
 
             class KnownConnection(connection_class):  # type: ignore[misc]
+                response_class = FramedResponse
+
                 def connect(self) -> None:
                     super().connect()
                     adapter._socket = self.sock
+
+                def request(self, *args: Any, **kwargs: Any) -> None:
+                    adapter.sent_whole = False
+                    super().request(*args, **kwargs)
+                    adapter.sent_whole = True
 
             pool.ConnectionCls = KnownConnection
         return pool
@@ -77,12 +100,17 @@ class HttpClient:
         ca_file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         max_body: int = 1 << 30,
+        surplus: int | None = None,
     ) -> None:
+        """``max_body`` bytes of an answer are kept. A longer one is an error or, with ``surplus``, whose status counts
+        all the same, cut in what is kept: up to so many more bytes are read and thrown away, then we hang up.
+        """
         self._credentials = credentials or Credentials()
         self._ca_file = ca_file
         self._ca_checked = ca_file is None
         self._max_body = max_body
-        self._session = requests.Session()
+        self._surplus = surplus
+        self._session = _Session()
         self._session.headers["User-Agent"] = f"mlflow-monitoring-exporter/{__version__}"
         self._session.headers.update(headers or {})
         self._adapter = _CuttableAdapter(max_retries=0)
@@ -101,7 +129,7 @@ class HttpClient:
     ) -> HttpResponse:
         """Send one request and read the whole answer, whatever its status.
 
-        Raises HttpFailedError when no complete answer came before ``deadline``.
+        Raises HttpFailedError when no complete answer came before ``deadline``, or a good one to half a request.
         """
         if deadline.expired:
             raise HttpFailedError("no time was left to send the request")
@@ -122,7 +150,9 @@ class HttpClient:
                     stream=True,
                 ) as response,
             ):
-                return HttpResponse(response.status_code, response.headers, self._read(response, deadline))
+                if not self._adapter.sent_whole and response.status_code < 400:
+                    raise HttpFailedError("answered before it had read the whole request")
+                return self._read(response, deadline)
         except (
             requests.RequestException,
             HTTPError,
@@ -153,17 +183,28 @@ class HttpClient:
     def close(self) -> None:
         self._session.close()
 
-    def _read(self, response: requests.Response, deadline: Deadline) -> bytes:
+    def _read(self, response: requests.Response, deadline: Deadline) -> HttpResponse:
+        status, headers = response.status_code, response.headers
         chunks: list[bytes] = []
         size = 0
-        for chunk in response.iter_content(_CHUNK):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._max_body:
-                raise HttpFailedError(f"the answer is larger than {self._max_body} bytes")
-        if deadline.expired:  # a cut looks like the end of an answer that names no length
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                if size < self._max_body:
+                    chunks.append(chunk[: self._max_body - size])
+                size += len(chunk)
+                if size > self._max_body + (self._surplus or 0):
+                    break
+        except (requests.RequestException, HTTPError, OSError):
+            if size <= self._max_body or not deadline.expired:
+                raise
+        if size > self._max_body and self._surplus is None:
+            raise HttpFailedError(f"the answer is larger than {self._max_body} bytes")
+        cut = size > self._max_body
+        if deadline.expired and not cut:  # our own cut looks like the end of an answer that names no length
             raise HttpFailedError("timed out")
-        return b"".join(chunks)
+        return HttpResponse(
+            status, headers, b"".join(chunks), cut=cut, framed=not cut and says_its_length(status, headers)
+        )
 
 
 def _why(error: Exception) -> str:
@@ -177,6 +218,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, requests.exceptions.Timeout):
         return "timed out"
     text = str(error)
+    if match := _MALFORMED_HINT.search(text):
+        return f"not a valid HTTP answer: {match[1]}"
     for needle, reason in (
         ("Connection refused", "connection refused"),
         ("Name or service not known", "unknown host name"),
@@ -187,6 +230,9 @@ def _why(error: Exception) -> str:
         ("Read timed out", "timed out"),
         ("without response", "connection closed without an answer"),
         ("IncompleteRead", "the answer was cut short"),
+        ("ended prematurely", "the answer was cut short"),
+        ("InvalidChunkLength", "not a valid HTTP answer: a chunk does not say how long it is"),
+        ("Response chunk", "not a valid HTTP answer: a chunk does not say how long it is"),
         ("nvalid", "not a valid HTTP request or answer"),
     ):
         if needle in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from mlflow_monitoring_exporter.excerpt import excerpt
 _LOOK = 64 * 1024
 #: A secret that the look cuts in two is not recognised; each half is shorter than this, and beside the cut.
 _UNSAFE = 32 * 1024
+#: How a page for people begins, whatever its Content-Type says.
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|(?:html|head|body)[\s>]|!--)", re.IGNORECASE)
+_MULTI_STATUS = 207
 
 
 class HttpFailedError(Exception):
@@ -22,15 +26,34 @@ class HttpFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A complete answer. ``headers`` are looked up without regard to case."""
+    """A complete answer. ``headers`` are looked up without regard to case.
+
+    ``cut`` says that ``body`` is only the beginning of a longer one, ``framed`` that it is all of it for sure: one that
+    names no length ends wherever its connection does.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cut: bool = False
+    framed: bool = True
 
     @property
     def ok(self) -> bool:
-        return 200 <= self.status < 300
+        """Whether all of what was asked for was done.
+
+        Not with 207, which says something about each part, and not with a page for people: proxies answer with one
+        that asks for a login, and whoever it was meant for has seen nothing.
+        """
+        return 200 <= self.status < 300 and self.status != _MULTI_STATUS and not self.is_page
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML, by its own word or by its look."""
+        start = self.body[:_LOOK]
+        if not start.strip():
+            return False
+        return "html" in self.headers.get("Content-Type", "").lower() or _HTML.match(start) is not None
 
     def describe(self, redact: Callable[[str], str] = str) -> str:
         """``503 Service Unavailable`` and a plain-text body, of a long one its start and its end, on one line.
@@ -41,8 +64,8 @@ class HttpResponse:
         text = f"HTTP {self.status} {phrase}".strip()
         if 300 <= self.status < 400:
             return f"{text} (a redirect, which is not followed)"
-        if "html" in self.headers.get("Content-Type", ""):
-            return text
+        if self.is_page:
+            return f"{text} (an HTML page)" if self.status < 300 else text
         readable = excerpt(self._looked_at(redact))
         return f"{text}: {readable}" if readable else text
 

@@ -2,7 +2,7 @@
 
 ::
 
-    class TestAcme(ExporterContract):
+    class TestAcme(ExporterContract):            # HttpExporterContract for an HttpPlatform
         plugin = acme.plugin
 
         @pytest.fixture
@@ -15,7 +15,7 @@ import pytest
 
 pytest.register_assert_rewrite("mlflow_monitoring_exporter.testing.contract")
 
-from mlflow_monitoring_exporter.testing.contract import DeliveryContract, ExporterContract
+from mlflow_monitoring_exporter.testing.contract import DeliveryContract, ExporterContract, HttpExporterContract
 from mlflow_monitoring_exporter.testing.http_platform import HttpPlatform, Reply, Request
 from mlflow_monitoring_exporter.testing.payloads import make_batch, make_snapshot
 from mlflow_monitoring_exporter.testing.platform import Fault, Platform
@@ -24,6 +24,7 @@ __all__ = [
     "DeliveryContract",
     "ExporterContract",
     "Fault",
+    "HttpExporterContract",
     "HttpPlatform",
     "Platform",
     "Reply",

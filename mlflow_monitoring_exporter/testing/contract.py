@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pytest
@@ -24,6 +24,7 @@ from mlflow_monitoring_exporter.errors import (
 )
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, AnyExporter, DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.model import Batch, Snapshot
+from mlflow_monitoring_exporter.testing.http_platform import HttpPlatform, Reply
 from mlflow_monitoring_exporter.testing.payloads import make_batch, make_odd_batches, make_snapshot
 from mlflow_monitoring_exporter.testing.platform import Fault, Platform
 
@@ -31,6 +32,11 @@ from mlflow_monitoring_exporter.testing.platform import Fault, Platform
 _GIVEN = 1.0
 _SHORT = 0.2
 _TOLERANCE = 1.5
+#: The same where no time is measured.
+_PATIENCE = 30.0
+#: Bytes, more than an acknowledgement needs.
+_LONG = 3_000_000
+_PAGE = Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html><title>Log in</title>")
 #: Seconds that threads get to end after close.
 _LINGER = 5.0
 
@@ -211,6 +217,69 @@ class ExporterContract(DeliveryContract):
         out, err = capfd.readouterr()
         text = "\n".join([*said, caplog.text, out, err])
         assert [secret for secret in platform.secrets if secret in text] == []
+
+
+class HttpExporterContract(ExporterContract):
+    """All of that, and what answers over HTTP may be like. The fixture ``platform`` is an :class:`HttpPlatform`."""
+
+    def patient(self, platform: HttpPlatform) -> AbstractContextManager[AnyExporter]:
+        """An exporter in use that a busy machine does not hurry: what comes here comes at once, or not at all."""
+        return self.started(platform, **({"timeout": _PATIENCE} if "timeout" in platform.settings() else {}))
+
+    @pytest.mark.parametrize("framing", ["length", "chunked", "no content"])
+    def test_an_answer_that_is_cut_is_none(
+        self, platform: HttpPlatform, framing: Literal["length", "chunked", "no content"]
+    ) -> None:
+        """Whoever takes half an answer for success loses what the platform never looked at."""
+        platform.framing = framing
+        with self.patient(platform) as exporter:
+            _deliver(exporter, self.payload())
+        for method, size in list(platform.sizes.items()):
+            for end in range(size):
+                platform.cut = method, end
+                with self.patient(platform) as exporter:  # which does not know what was delivered before
+                    try:
+                        _deliver(exporter, self.payload())
+                    except RetryableExportError:
+                        continue
+                pytest.fail(f"{end} of {size} bytes of the answer to a {method} count as a delivery")
+
+    def test_a_page_for_people_is_no_answer(self, platform: HttpPlatform) -> None:
+        """A proxy that asks for a login does so with 200."""
+        platform.instead = _PAGE
+        with self.patient(platform) as exporter, pytest.raises((RetryableExportError, UnauthorizedExportError)):
+            _deliver(exporter, self.payload())
+
+    def test_an_acknowledgement_may_be_long(self, platform: HttpPlatform) -> None:
+        platform.padding = _LONG
+        with self.patient(platform) as exporter:
+            _deliver(exporter, self.payload())
+            assert len(set(platform.received())) == self.size(self.payload())
+
+    def test_a_batch_that_is_still_in_work_is_repeated_under_its_key(self, platform: HttpPlatform) -> None:
+        """So the draft of Idempotency-Key has it: 409 says that the first request is not done yet."""
+        platform.instead = Reply(409)
+        with self.patient(platform) as exporter:
+            with pytest.raises(ExportError) as raised:
+                _deliver(exporter, self.payload())
+            keyed = any("idempotency-key" in request.headers for request in platform.requests)
+            assert isinstance(raised.value, RetryableExportError) or not keyed
+            platform.instead = None
+            first, *_ = platform.requests
+            _deliver(exporter, self.payload())
+            repeated = [one for one in platform.requests[1:] if one.method == first.method]
+            assert first.headers.get("idempotency-key") == repeated[0].headers.get("idempotency-key")
+
+    @pytest.mark.parametrize("status", [405, 501])
+    def test_who_does_not_offer_what_a_check_asks_for_is_there(self, platform: HttpPlatform, status: int) -> None:
+        platform.instead = Reply(status)
+        with self.patient(platform) as exporter:
+            exporter.check()
+            assert platform.contacted()
+
+
+def _deliver(exporter: AnyExporter, payload: Batch | Snapshot) -> None:
+    exporter.export(payload, deadline=Deadline.after(_PATIENCE))
 
 
 def export(exporter: AnyExporter, payload: Batch | Snapshot) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from mlflow_monitoring_exporter.testing.platform import Fault
 
@@ -34,13 +35,23 @@ class Reply:
 class HttpPlatform(ABC):
     """Extend it with what the exporter is told, and how its requests are read. To be used in a ``with``.
 
-    An answer to a fault repeats the secrets, as servers do in their error pages.
+    An answer to a fault repeats the secrets, as servers do in their error pages. What is below :attr:`statuses` is for
+    the suite, which changes how answers are given.
     """
 
     #: The settings' secrets.
     secrets: Collection[str] = ()
     #: The status of each fault that has one.
     statuses: Mapping[Fault, int] = {Fault.UNAVAILABLE: 503, Fault.UNAUTHORIZED: 401, Fault.REFUSING: 400}
+
+    #: How an answer says where it ends; one of no content is 204.
+    framing: Literal["length", "chunked", "no content"] = "length"
+    #: Answered instead of the good answer, to requests of which nothing is read.
+    instead: Reply | None = None
+    #: White space that follows every body.
+    padding: int = 0
+    #: Of answers to requests of this method, so many bytes come before the connection ends.
+    cut: tuple[str, int] | None = None
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
@@ -58,8 +69,9 @@ class HttpPlatform(ABC):
         self._fault: Fault | None = None
         self._received: dict[Hashable, None] = {}
         self._stopping = threading.Event()
-        #: What came so far, faults or not.
+        #: What came so far, faults or not, and the bytes of the longest answer to each method.
         self.requests: list[Request] = []
+        self.sizes: dict[str, int] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -91,6 +103,8 @@ class HttpPlatform(ABC):
             return None
         if fault is not None:
             return Reply(self.statuses[fault], {"Content-Type": "text/plain"}, f"no: {list(self.secrets)}".encode())
+        if self.instead is not None:
+            return self.instead
         try:
             self._received.update(dict.fromkeys(self.read(request)))
         except ValueError as error:
@@ -110,11 +124,31 @@ class HttpPlatform(ABC):
                 if reply is None:
                     self.close_connection = True
                     return
-                self.send_response(reply.status)
-                for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(reply.body)
+                whole = self._written(reply)
+                platform.sizes[self.command] = max(len(whole), platform.sizes.get(self.command, 0))
+                method, end = platform.cut or ("", 0)
+                if method == self.command and end < len(whole):
+                    whole, self.close_connection = whole[:end], True
+                self.wfile.write(whole)
+
+            def _written(self, reply: Reply) -> bytes:
+                """As it goes over the wire."""
+                body = reply.body + b" " * platform.padding
+                status, framing = reply.status, platform.framing
+                if framing == "no content" and body:
+                    framing = "length"
+                headers = {"length": {"Content-Length": str(len(body))}, "chunked": {"Transfer-Encoding": "chunked"}}
+                if framing == "chunked":
+                    body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+                wire, self.wfile = self.wfile, io.BytesIO()
+                try:
+                    self.send_response_only(204 if framing == "no content" else status)
+                    for name, value in {**reply.headers, **headers.get(framing, {})}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    return self.wfile.getvalue() + body
+                finally:
+                    self.wfile = wire
 
             do_GET = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_HEAD = do_PATCH = _take  # noqa: N815
 

@@ -64,6 +64,8 @@ def kind_of(field: FieldInfo) -> str:
         return "choice"
     if Any in kinds:
         return "template"
+    if field.annotation == tuple[int, ...]:
+        return "integers"
     for kind, name in (
         *((Duration, "duration"), (DurationOrZero, "duration"), (Size, "size"), (Words, "patterns"), (HttpUrl, "URL")),
         *((SecretStr, "secret"), (Path, "path"), (bool, "boolean"), (int, "integer"), (float, "number")),
@@ -201,10 +203,14 @@ def test_the_shipped_configuration_shows_every_key_of_an_exporter_with_its_defau
     written = yaml.safe_load(block)
     own = [name for of, name in EXPORTER_KEYS if of == kind]
     for name in ("type", "enabled", *own):
-        assert _mentions(block, name), name
+        *path, last = name.split(".")
+        inner, values = block, written
+        for part in path:
+            inner, values = _block(inner, part), values[part]
+        assert _mentions(inner, last), name
         key = EXPORTER_KEYS.get((kind, name))
-        if name in written and key is not None and key.default is not ...:
-            assert shows(f"`{json.dumps(written[name])}`", key.default), name
+        if last in values and key is not None and key.default is not ...:
+            assert shows(f"`{json.dumps(values[last])}`", key.default), name
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -254,16 +254,20 @@ def test_every_placeholder_is_in_the_reference() -> None:
 
 def test_every_answer_has_the_consequence_that_is_written() -> None:
     """Answers of one row mean the same, answers of different rows do not, but for what a row says itself."""
-    lines = re.findall(r"^\| (.*?) \| (.*) \|$", RECORDS, re.MULTILINE)
+    lines = re.findall(r"^\| (.*?) \| (.*) \|$", section(RECORDS, "## Answers"), re.MULTILINE)
     written = dict(lines)
     named = {int(code): row for row in written for code in re.findall(r"\b\d\d\d\b", row)}
     reactions: dict[str, set[str]] = {}
-    for status in range(300, 600):
+    for status in (207, *range(300, 600)):
         row = named.get(status) or next((row for row in written if f"{status // 100}xx" in row), "")
         reactions.setdefault(row, set()).add(type(to_error(HttpResponse(status, {}, b""), "")).__name__)
     assert reactions == {
-        "none, 408, 425, 429, 5xx": {"RetryableExportError"},
-        "3xx, 404, 405": {"RetryableExportError"},
-        "401, 403": {"UnauthorizedExportError"},
+        "207, or JSON that reports errors": {"PermanentExportError"},
+        "408, 425, 429, 5xx": {"RetryableExportError"},
+        "409": {"PermanentExportError"},  # without a key
+        "423, 424": {"RetryableExportError"},
+        "3xx, 404, 405, 406, 411, 414, 417, 421, 426, 428, 431": {"RetryableExportError"},
+        "401, 403, 407": {"UnauthorizedExportError"},
         "any other 4xx": {"PermanentExportError"},
     }
+    assert type(to_error(HttpResponse(409, {}, b""), "", keyed=True)).__name__ == "RetryableExportError"

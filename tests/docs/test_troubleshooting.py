@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from mlflow_monitoring_exporter.state.database import Database
 from tests.docs.pages import ROOT, rows, section
-from tests.parts.bad_server import answer, bad_server
+from tests.parts.bad_server import Behaviour, answer, bad_server, cut_short, html
 from tests.parts.command import continuous, run
 from tests.parts.databases import driver_url, postgresql
 from tests.parts.pgbouncer import pgbouncer
@@ -104,10 +104,27 @@ def given_up(here: Path) -> str:
         return daemon.log.read_text()
 
 
+def login_page(here: Path) -> str:
+    return _sink_that_answers(html(), here)
+
+
+def cut_answer(here: Path) -> str:
+    return _sink_that_answers(cut_short(), here)
+
+
+def _sink_that_answers(behaviour: Behaviour, here: Path) -> str:
+    with bad_server(behaviour) as server:
+        sink = {"PRAMATHUS_ENDPOINT": server.url, "PRAMATHUS_API_KEY": "key", "PRAMATHUS_ENABLED": "true"}
+        said = run("check", cwd=here, env=sink)
+    return said.out + said.err
+
+
 TROUBLES: dict[str, Callable[[Path], str]] = {
     "cannot be reached: connection refused": refused,
     "does not answer under this host name": other_host,
     "no MLflow store at": no_store,
+    "is that a login page?": login_page,
+    "the answer was cut short": cut_answer,
     "unknown key; did you mean": misspelled,
     "Address already in use": port_in_use,
     "nothing listens on": no_daemon,

@@ -160,6 +160,9 @@ class PushgatewayPlatform(HttpPlatform):
         return [(path, line) for path, (_, lines) in self.groups.items() for line in lines]
 
     def reply(self, request: Request) -> Reply:
+        date = {"Date": time.strftime("%a, %d %b %Y %T GMT", time.gmtime())}
+        if request.method != "GET":
+            return Reply(200, date)
         listing = [
             {
                 "labels": {"job": job, "experiment_id": unquote(experiment)},
@@ -168,9 +171,7 @@ class PushgatewayPlatform(HttpPlatform):
             for path, (at, _) in self.groups.items()
             for _, _, _, job, _, experiment in [path.split("/")]
         ]
-        return Reply(
-            200, {"Date": time.strftime("%a, %d %b %Y %T GMT", time.gmtime())}, orjson.dumps({"data": listing})
-        )
+        return Reply(200, date, orjson.dumps({"data": listing}))
 
 
 class FilePlatform:

@@ -16,18 +16,45 @@ from mlflow_monitoring_exporter.errors import (
 from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT, to_error
 from mlflow_monitoring_exporter.http import HttpResponse
 
+MEANINGS: list[tuple[tuple[int, ...], type[ExportError]]] = [
+    ((408, 423, 424, 425, 429, 500, 501, 502, 503, 504, 505, 511, 599), RetryableExportError),
+    ((301, 302, 304, 307, 308, 404, 405, 406, 411, 414, 417, 421, 426, 428, 431), RetryableExportError),
+    ((401, 403, 407), UnauthorizedExportError),
+    ((207, 400, 402, 409, 410, 412, 413, 415, 416, 422, 451), PermanentExportError),
+]
 
-@pytest.mark.parametrize(
-    ("statuses", "meaning"),
-    [
-        ((408, 425, 429, 500, 502, 503, 504, 599), RetryableExportError),
-        ((301, 302, 307, 308, 404, 405), RetryableExportError),
-        ((401, 403), UnauthorizedExportError),
-        ((400, 402, 409, 410, 413, 415, 422, 451), PermanentExportError),
-    ],
-)
+
+@pytest.mark.parametrize(("statuses", "meaning"), MEANINGS)
 def test_every_answer_has_one_consequence(statuses: tuple[int, ...], meaning: type[ExportError]) -> None:
     assert {type(to_error(HttpResponse(status, {}, b""), "said")) for status in statuses} == {meaning}
+
+
+@given(st.integers(200, 599), st.integers(0, 100))
+def test_a_key_changes_what_a_conflict_means_and_nothing_else(status: int, seconds: int) -> None:
+    answered = HttpResponse(status, {"Retry-After": str(seconds)}, b"")
+    plain, keyed = to_error(answered, "said"), to_error(answered, "said", keyed=True)
+    if status == 409:
+        assert isinstance(plain, PermanentExportError)
+        assert isinstance(keyed, RetryableExportError)
+        assert (keyed.retry_after, str(keyed)) == (seconds, "said; the first request with this key is still in work")
+    else:
+        assert (type(plain), str(plain)) == (type(keyed), str(keyed))
+
+
+@given(
+    st.sampled_from([status for statuses, error in MEANINGS if error is RetryableExportError for status in statuses])
+)
+def test_whatever_is_tried_again_is_tried_again_when_the_platform_wants(status: int) -> None:
+    error = to_error(HttpResponse(status, {"Retry-After": "7"}, b""), "said")
+    assert isinstance(error, RetryableExportError)
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 207])
+def test_a_page_with_success_asks_for_a_login_perhaps(status: int) -> None:
+    error = to_error(HttpResponse(status, {"Content-Type": "text/html"}, b"<html>"), "said")
+    assert isinstance(error, RetryableExportError)
+    assert "login page" in str(error)
 
 
 def wait(header: str) -> float | None:

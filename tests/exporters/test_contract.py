@@ -22,7 +22,7 @@ from mlflow_monitoring_exporter.exporters.builtin import (
 )
 from mlflow_monitoring_exporter.exporters.registry import load_plugins
 from mlflow_monitoring_exporter.model import Batch, Snapshot
-from mlflow_monitoring_exporter.testing import DeliveryContract, ExporterContract, Fault
+from mlflow_monitoring_exporter.testing import DeliveryContract, ExporterContract, Fault, HttpExporterContract
 from tests.exporters import platforms
 
 
@@ -37,27 +37,27 @@ class Served:
             yield platform
 
 
-class TestPramathus(Served, ExporterContract):
+class TestPramathus(Served, HttpExporterContract):
     plugin = pramathus.plugin
     make = platforms.JsonPlatform
 
 
-class TestHttpJson(Served, ExporterContract):
+class TestHttpJson(Served, HttpExporterContract):
     plugin = http_json.plugin
     make = platforms.TemplatePlatform
 
 
-class TestRemoteWrite(Served, ExporterContract):
+class TestRemoteWrite(Served, HttpExporterContract):
     plugin = remote_write.plugin
     make = platforms.RemoteWritePlatform
 
 
-class TestInflux(Served, ExporterContract):
+class TestInflux(Served, HttpExporterContract):
     plugin = influx.plugin
     make = platforms.InfluxPlatform
 
 
-class TestOtlpOverHttp(Served, ExporterContract):
+class TestOtlpOverHttp(Served, HttpExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpHttpPlatform
 
@@ -67,7 +67,7 @@ class TestOtlpOverGrpc(Served, ExporterContract):
     make = platforms.OtlpGrpcPlatform
 
 
-class TestPushgateway(Served, ExporterContract):
+class TestPushgateway(Served, HttpExporterContract):
     plugin = pushgateway.plugin
     make = platforms.PushgatewayPlatform
 

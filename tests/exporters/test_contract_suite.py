@@ -16,9 +16,9 @@ from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ExportError, PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint, HttpSettings
-from mlflow_monitoring_exporter.http import Credentials
+from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError
 from mlflow_monitoring_exporter.model import Batch
-from mlflow_monitoring_exporter.testing import ExporterContract, Fault, contract
+from mlflow_monitoring_exporter.testing import Fault, HttpExporterContract, contract
 from tests.exporters.platforms import SECRET, JsonPlatform
 
 
@@ -39,7 +39,7 @@ class Good:
 
     def check(self) -> None:
         answer = self.endpoint.send("OPTIONS")
-        if not answer.ok:
+        if not self.endpoint.reached(answer):
             raise self.error(answer)
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:
@@ -50,7 +50,7 @@ class Good:
             raise self.error(answer)
 
     def error(self, answer: Any) -> ExportError:
-        refusal = self.endpoint.refusal(answer)
+        refusal = self.endpoint.refusal(answer, keyed=True)
         return type(refusal)(f"HTTP {answer.status}")
 
     def close(self) -> None:
@@ -147,6 +147,55 @@ class Sloppy(Good):
             raise TimeoutError(str(error)) from None
 
 
+class Hasty(Good):
+    """Hears the beginning of an answer."""
+
+    def export(self, payload: Batch, *, deadline: Deadline) -> None:
+        try:
+            super().export(payload, deadline=deadline)
+        except RetryableExportError as error:
+            if "cut short" not in str(error):
+                raise
+
+
+class Credulous(Good):
+    """Believes every status."""
+
+    def export(self, payload: Batch, *, deadline: Deadline) -> None:
+        with suppress(RetryableExportError):
+            super().export(payload, deadline=deadline)
+
+
+class Impatient(Good):
+    """Does not want an answer to be long."""
+
+    def __init__(self, config: GoodConfig) -> None:
+        super().__init__(config)
+        self.client = HttpClient(max_body=1000)
+
+    def export(self, payload: Batch, *, deadline: Deadline) -> None:
+        try:
+            self.client.request("POST", self.config.endpoint, deadline=deadline, body=b'{"metrics": [1, 2, 3]}')
+        except HttpFailedError as error:
+            raise RetryableExportError(str(error)) from None
+
+
+class Resigned(Good):
+    """Takes a batch that is in work for one that is refused."""
+
+    def error(self, answer: Any) -> ExportError:
+        return self.endpoint.refusal(answer)
+
+
+class Strict(Good):
+    """Wants to be asked in the only right way."""
+
+    def check(self) -> None:
+        answer = self.endpoint.send("OPTIONS")
+        if not answer.ok:
+            raise self.error(answer)
+
+
 class GoodPlatform(JsonPlatform):
     def settings(self) -> dict[str, Any]:
         return {"endpoint": f"{self.url}/in", "api_key": SECRET, "timeout": 60}
@@ -158,8 +207,8 @@ def platform() -> Iterator[GoodPlatform]:
         yield running
 
 
-def suite_of(create: Callable[[GoodConfig], AnyExporter], **more: Any) -> ExporterContract:
-    class Suite(ExporterContract):
+def suite_of(create: Callable[[GoodConfig], AnyExporter], **more: Any) -> HttpExporterContract:
+    class Suite(HttpExporterContract):
         plugin = ExporterPlugin(
             **{
                 "config": GoodConfig,
@@ -200,6 +249,27 @@ def test_a_mistake_fails_the_test_that_is_about_it(
     platform.requests.clear()
     with pytest.raises((AssertionError, pytest.fail.Exception, ExportError, OSError, UnicodeError)):
         getattr(suite_of(exporter), test)(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "test", "arguments"),
+    [
+        (Hasty, "test_an_answer_that_is_cut_is_none", {"framing": "length"}),
+        (Hasty, "test_an_answer_that_is_cut_is_none", {"framing": "chunked"}),
+        (Hasty, "test_an_answer_that_is_cut_is_none", {"framing": "no content"}),
+        (Credulous, "test_a_page_for_people_is_no_answer", {}),
+        (Impatient, "test_an_acknowledgement_may_be_long", {}),
+        (Resigned, "test_a_batch_that_is_still_in_work_is_repeated_under_its_key", {}),
+        (Strict, "test_who_does_not_offer_what_a_check_asks_for_is_there", {"status": 501}),
+    ],
+)
+def test_a_mistake_about_answers_fails_the_test_that_is_about_it(
+    exporter: type[Good], test: str, arguments: dict[str, Any]
+) -> None:
+    with GoodPlatform() as platform:
+        getattr(suite_of(Good), test)(platform, **arguments)
+    with GoodPlatform() as platform, pytest.raises((AssertionError, pytest.fail.Exception, ExportError)):
+        getattr(suite_of(exporter), test)(platform, **arguments)
 
 
 def test_a_secret_that_is_said_fails(

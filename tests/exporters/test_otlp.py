@@ -42,6 +42,7 @@ from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
 from tests.parts.otlp_receiver import PROTOBUF, Receiver, over_grpc, over_http, points_of
+from tests.parts.raw_grpc import data, headers, message, raw_grpc, reset, trailers
 
 RUN = RunContext("http://mlflow", "7", "churn", "a" * 32, "brave-fox", {"stage": "dev"}, "b" * 32, "b" * 32)
 Receive = Callable[[], Receiver]
@@ -161,7 +162,7 @@ def test_a_time_that_cannot_be_is_refused_and_the_rest_is_sent(http: Receiver) -
 HTTP: dict[type[ExportError], tuple[int, ...]] = {
     RetryableExportError: (429, 502, 503, 504),
     PermanentExportError: (400, 402, 406, 408, 409, 410, 413, 415, 422, 425, 431, 500, 501, 505, 511),
-    UnauthorizedExportError: (401, 403),
+    UnauthorizedExportError: (401, 403, 407),
 }
 
 
@@ -176,7 +177,7 @@ def test_every_status_means_what_the_specification_says(http: Receiver, status: 
     assert getattr(raised.value, "divisible", False) is (status in (400, 413, 422)), "fewer points may do better"
 
 
-@pytest.mark.parametrize("status", [302, 404, 405])
+@pytest.mark.parametrize("status", [302, 404, 405, 421])
 def test_a_wrong_address_is_not_the_fault_of_the_points(http: Receiver, status: int) -> None:
     http.judge = lambda: answer(status)
     with pytest.raises(RetryableExportError, match="check its address"):
@@ -222,8 +223,22 @@ def test_a_success_that_took_nothing_is_none(either: tuple[Receiver, dict[str, A
 
 
 def test_an_answer_that_is_no_message_counts_by_its_status(http: Receiver) -> None:
+    for kind, body in (("text/plain", b"\xffok"), ("application/x-protobuf", b"\xff"), ("", b"x" * 3_000_000)):
+        http.judge = lambda kind=kind, body=body: answer(200, {"Content-Type": kind}, body)
+        send(http)
+
+
+def test_a_page_for_people_is_no_answer_of_a_receiver(http: Receiver) -> None:
     http.judge = lambda: answer(200, {"Content-Type": "text/html"}, b"\xff<html>")
-    send(http)
+    with pytest.raises(RetryableExportError, match="is that a login page"):
+        send(http)
+
+
+def test_a_message_without_a_length_that_is_cut_counts_as_none(http: Receiver) -> None:
+    whole = partial(3, "all too old").SerializeToString()
+    http.judge = lambda: answer(200, PROTOBUF, whole[:-1], framing="connection")
+    with pytest.raises(RetryableExportError, match="cut short"):
+        send(http)
 
 
 Code = grpc.StatusCode
@@ -331,3 +346,33 @@ def test_no_attribute_is_longer_than_receivers_take(http: Receiver) -> None:
     for texts in zip(*([p.resource["mlflow.experiment.name"], p.attributes["mlflow.tag.note"]] for p in http.points)):  # noqa: B905
         assert len(set(texts)) == 2
         assert all(len(str(text).encode()) <= 2048 for text in texts)
+
+
+WHOLE = headers() + message(b"") + trailers(0)
+NO_ANSWERS = {
+    "no status in the trailers": headers() + message(b"") + trailers(None),
+    "no trailers": headers() + message(b"", end=True),
+    "a head and nothing more": headers(end=True),
+    "success without a message": headers() + trailers(0),
+    "success in the head": headers(end=True, grpc_status="0"),
+    "success after half a message": headers() + data(b"\0\0\0\0\5ab") + trailers(0),
+    "success after nonsense": headers() + data(b"\0\0\0\0\2\xff\xff") + trailers(0),
+    "a login page": headers("text/html") + data(b"<html>", end=True),
+    "a login page in HTTP/1": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+    **{f"a reset, code {code}": headers() + reset(code) for code in (0, 1, 2, 5, 7, 8, 11, 13)},
+}
+
+
+@pytest.mark.parametrize("what", NO_ANSWERS)
+def test_what_is_no_answer_over_grpc_is_tried_again(what: str) -> None:
+    with raw_grpc(NO_ANSWERS[what]) as url, pytest.raises(RetryableExportError):
+        send(Receiver(url), protocol="grpc")
+
+
+def test_an_honest_answer_over_grpc_that_is_cut_at_any_byte_is_none() -> None:
+    with raw_grpc(WHOLE) as url:
+        send(Receiver(url), protocol="grpc")
+    for end in range(len(WHOLE)):
+        # Each from a server of its own: gRPC shares connections to one address.
+        with raw_grpc(WHOLE[:end]) as url, pytest.raises(RetryableExportError):
+            send(Receiver(url), protocol="grpc")

@@ -39,10 +39,38 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Behaviour:
+Framing = Literal["length", "chunked", "connection"]
+"""How an answer says where its body ends."""
+
+
+def answer(
+    status: int, headers: Mapping[str, str] | None = None, body: bytes = b"", *, framing: Framing = "length"
+) -> Behaviour:
     """A complete answer."""
-    whole = {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}
-    return lambda wire, _: _write(wire, _head(status, whole) + body)
+    length = {"length": {"Content-Length": str(len(body))}, "chunked": _CHUNKED, "connection": {}}[framing]
+    content = b"".join(_chunk(piece) for piece in (body, b"") if framing == "chunked") or body
+    whole = {**length, "Connection": "close", **(headers or {})}
+    return lambda wire, _: _write(wire, _head(status, whole) + content)
+
+
+_CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def endless(status: int, framing: Framing = "length") -> Behaviour:
+    """A body that goes on for as long as anybody listens."""
+    length = {"length": {"Content-Length": str(1 << 50)}, "chunked": _CHUNKED, "connection": {}}[framing]
+    piece = b"x" * 65536
+
+    def behave(wire: BinaryIO, stop: threading.Event) -> None:
+        _write(wire, _head(status, {**length, "Location": "http://elsewhere/"}))
+        while not stop.is_set():
+            _write(wire, _chunk(piece) if framing == "chunked" else piece)
+
+    return behave
 
 
 def redirect(location: str, status: int = 302) -> Behaviour:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import ssl
@@ -31,6 +32,7 @@ from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from tests.parts.bad_server import (
     BadServer,
     Behaviour,
+    Framing,
     answer,
     bad_server,
     close,
@@ -344,3 +346,21 @@ def _tls_server(certificate: trustme.LeafCert) -> str:
 
     threading.Thread(target=serve, daemon=True).start()
     return f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "connection"])
+def test_an_answer_that_is_cut_at_any_byte_is_none(
+    open_rest: OpenRest, server: BadServer, monkeypatch: pytest.MonkeyPatch, framing: Framing
+) -> None:
+    """Half a page of experiments would be taken for all of them, and the others for deleted."""
+    monkeypatch.setattr(api, "_ATTEMPTS", 1)
+    whole = io.BytesIO()
+    body = b'{"experiments": [{"experiment_id": "1", "name": "one"}]}'
+    answer(200, {"Content-Type": "application/json"}, body, framing=framing)(whole, threading.Event())
+    data = whole.getvalue()
+    source = open_rest(raw(data), timeout=30)
+    assert len(source.experiments()) == 1
+    for end in range(len(data)):
+        server.behaviours[:] = [raw(data[:end])]
+        with pytest.raises(SourceUnavailableError):
+            source.experiments()

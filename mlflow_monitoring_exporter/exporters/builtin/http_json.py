@@ -30,6 +30,7 @@ from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, Exporter
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.exporters.json_sink import JsonSink, Shape
 from mlflow_monitoring_exporter.exporters.record import BODY_FIELDS, SAMPLE_FIELDS
+from mlflow_monitoring_exporter.exporters.success import MOST_JSON, Success
 from mlflow_monitoring_exporter.exporters.template import Template
 from mlflow_monitoring_exporter.http import display_url
 
@@ -63,6 +64,8 @@ class HttpJsonConfig(AuthenticatedHttp, BatchExporterConfig):
         "Idempotency-Key", pattern=r"^[A-Za-z0-9-]*$", description="header that carries the batch id; empty: none"
     )
 
+    success: Success = Field(Success(), description="what an answer must be to mean that the sink has the batch")
+
     @model_validator(mode="after")
     def _no_body_of_lines(self) -> Self:
         if self.format == "lines" and self.body is not None:
@@ -80,7 +83,9 @@ def create(config: HttpJsonConfig) -> JsonSink:
         compressed=config.compression == "gzip",
         idempotency_header=config.idempotency_header,
     )
-    return JsonSink(Endpoint(config.endpoint, config, credentials=config.credentials_for(config.endpoint)), shape)
+    credentials = config.credentials_for(config.endpoint)
+    endpoint = Endpoint(config.endpoint, config, credentials=credentials, max_body=MOST_JSON)
+    return JsonSink(endpoint, shape, config.success)
 
 
 plugin = ExporterPlugin(

@@ -85,7 +85,7 @@ class InfluxExporter:
     def check(self) -> None:
         """Write nothing; only credentials, and whether somebody is there, can be seen so."""
         answer = self._endpoint.send("POST", self._path, body=b"", params=self._query)
-        if not answer.ok and answer.status != 400:
+        if not self._endpoint.reached(answer) and answer.status != 400:
             raise self._endpoint.refusal(answer)
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:

@@ -27,6 +27,7 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint, HttpSettings
 from mlflow_monitoring_exporter.exporters.json_sink import JsonSink, Shape
+from mlflow_monitoring_exporter.exporters.success import MOST_JSON, Success
 from mlflow_monitoring_exporter.http import Credentials, display_url
 
 
@@ -37,6 +38,7 @@ class PramathusConfig(HttpSettings, BatchExporterConfig):
     endpoint: HttpUrl = Field(description="where batches are posted to")
     api_key: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
     api_key_file: Path | None = None
+    success: Success = Field(Success(), description="what an answer must be to mean that the sink has the batch")
 
     @model_validator(mode="after")
     def _has_a_key(self) -> Self:
@@ -47,7 +49,9 @@ class PramathusConfig(HttpSettings, BatchExporterConfig):
 
 def create(config: PramathusConfig) -> JsonSink:
     """A JSON sink of the default shape."""
-    return JsonSink(Endpoint(config.endpoint, config, credentials=Credentials(token=config.secret("api_key"))), Shape())
+    credentials = Credentials(token=config.secret("api_key"))
+    endpoint = Endpoint(config.endpoint, config, credentials=credentials, max_body=MOST_JSON)
+    return JsonSink(endpoint, Shape(), config.success)
 
 
 plugin = ExporterPlugin(

@@ -126,7 +126,9 @@ class PushgatewayExporter:
 
     def check(self) -> None:
         """Read the gateway's status, which needs the same credentials as a push."""
-        self._send("GET", "/api/v1/status", None, what="its status")
+        answer = self._gateway.send("GET", "/api/v1/status")
+        if not self._gateway.reached(answer):
+            raise self._gateway.refusal(answer, "its status")
 
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:
         """Make the gateway hold these groups and no others of our job.
@@ -209,19 +211,21 @@ class PushgatewayExporter:
     def _listed(self, deadline: Deadline) -> list[HeldGroup] | None:
         """Every group of the gateway; None when it does not tell."""
         answer = self._gateway.send("GET", _LISTING, deadline=deadline)
-        if answer.status in (404, 405):  # older than 1.0, or behind something that lets only pushes through
+        if answer.status in (404, 405, 501):  # older than 1.0, or behind something that lets only pushes through
             if not self._warned:
                 self._warned = True
                 _log.warning(
                     "the Pushgateway does not list its groups: all are pushed each time", gateway=self._gateway.where
                 )
             return None
-        if not answer.ok:
+        if not answer.ok and not (answer.is_page and answer.status < 300):
             raise self._gateway.refusal(answer, "its groups")
         try:
             return read_listing(answer.body)
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise RetryableExportError(f"{self._gateway.where}{_LISTING} does not answer like a Pushgateway") from None
+            text = f"{self._gateway.where}{_LISTING} does not answer like a Pushgateway"
+            hint = "; is that a login page? check its address and its credentials" if answer.is_page else ""
+            raise RetryableExportError(f"{text}{hint}") from None
 
     def _put(self, group: str, families: tuple[Family, ...], deadline: Deadline) -> list[_Refused]:
         """Replace a group; what of it the gateway does not take.

@@ -92,7 +92,9 @@ class RemoteWriteExporter:
     def check(self) -> None:
         """Write nothing at all, which a receiver takes or at least answers."""
         answer = self._post({}, "v1", None)
-        if not answer.ok and not isinstance(refusal := self._endpoint.refusal(answer), PermanentExportError):
+        if self._endpoint.reached(answer):
+            return
+        if not isinstance(refusal := self._endpoint.refusal(answer), PermanentExportError):
             raise refusal
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:

@@ -58,9 +58,11 @@ def read_answer(
     """
     status = response.status
     answer = _json(response.body)
-    if response.ok:
+    if 200 <= status < 300:
         if isinstance(answer, dict):
             return answer
+        if not response.framed and "json" in response.headers.get("Content-Type", ""):
+            raise PassingError(f"{server} does not answer now: the answer was cut short")
         raise RefusalError(f"{server} answered with {_kind(response)} instead of JSON: {_WHICH_SERVER}", status=status)
 
     error = answer if isinstance(answer, dict) else {}

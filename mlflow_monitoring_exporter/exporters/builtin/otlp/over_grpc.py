@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,9 @@ _RETRYABLE = {
 }
 #: Refusals of some points, or of so many: a request with fewer is another request, and may be taken.
 _ABOUT_POINTS = {_Code.INVALID_ARGUMENT, _Code.RESOURCE_EXHAUSTED}
+#: What gRPC says of an answer without its end, or without any sense: cut short, reset on the way, or somebody else's.
+_NO_ANSWER = re.compile(r"Stream removed|No status received|RST_STREAM|Exception deserializing response")
+_MADE_UP = {_Code.UNKNOWN, _Code.INTERNAL, _Code.RESOURCE_EXHAUSTED}
 #: Of OTLP/gRPC, as registered.
 _PORT = 4317
 _DETAILS = "grpc-status-details-bin"
@@ -69,6 +73,8 @@ class GrpcTransport:
             raise RetryableExportError(f"{self.where}: {error}") from None
         except grpc.RpcError as error:
             raise self._refusal(error) from None
+        if response is None:  # a status of success, and half a message or none before it
+            raise RetryableExportError(f"{self.where}: the answer was cut short")
         judge(response, points, self.where)
 
     def close(self) -> None:
@@ -107,6 +113,8 @@ class GrpcTransport:
         wait = _retry_after(error)
         if code in _RETRYABLE or (code is _Code.RESOURCE_EXHAUSTED and wait is not None):
             return RetryableExportError(text, retry_after=wait)
+        if code in _MADE_UP and _NO_ANSWER.search(details):
+            return RetryableExportError(f"{text}; the answer was cut short, or is not a receiver's; check its address")
         if code in (_Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED):
             return UnauthorizedExportError(f"{text}; check its credentials")
         if code is _Code.UNIMPLEMENTED:  # who answers speaks gRPC, but does not receive metrics

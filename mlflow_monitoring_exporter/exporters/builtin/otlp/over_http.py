@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ExportError, PermanentExportError, RetryableExportError
-from mlflow_monitoring_exporter.exporters.answers import pause
+from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, pause
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.http import HttpResponse
@@ -24,6 +24,8 @@ _PROTOBUF = "application/x-protobuf"
 _RETRYABLE = (429, 502, 503, 504)
 #: Refusals of some points, or of so many: a request with fewer is another request, and may be taken.
 _ABOUT_POINTS = (400, 413, 422)
+#: Wrong addresses and credentials.
+_NOT_ABOUT_POINTS = (*CREDENTIALS, 404, 405, 421)
 
 
 class HttpTransport:
@@ -41,9 +43,11 @@ class HttpTransport:
         if self._compressed:
             body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         answer = self._endpoint.send("POST", deadline=deadline, body=body, headers=headers)
+        if not points and self._endpoint.reached(answer):  # a check
+            return
         if not answer.ok:
             raise self._refusal(answer)
-        judge(_parsed(answer), points, self._endpoint.where)
+        judge(self._parsed(answer), points, self._endpoint.where)
 
     def close(self) -> None:
         self._endpoint.close()
@@ -53,7 +57,7 @@ class HttpTransport:
         text = self._told(answer)
         if answer.status in _RETRYABLE:
             return RetryableExportError(text, retry_after=pause(answer), status=answer.status)
-        if answer.status in (401, 403, 404, 405) or 300 <= answer.status < 400:
+        if answer.status < 400 or answer.status in _NOT_ABOUT_POINTS:
             return self._endpoint.refusal(answer)
         return PermanentExportError(text, status=answer.status, divisible=answer.status in _ABOUT_POINTS)
 
@@ -67,10 +71,11 @@ class HttpTransport:
             answer = HttpResponse(answer.status, {"Content-Type": "text/plain"}, message.encode())
         return self._endpoint.told(answer)
 
-
-def _parsed(answer: HttpResponse) -> ExportMetricsServiceResponse:
-    """What is no such message says nothing: the status alone counts then."""
-    try:
-        return ExportMetricsServiceResponse.FromString(answer.body)
-    except DecodeError:
-        return ExportMetricsServiceResponse()
+    def _parsed(self, answer: HttpResponse) -> ExportMetricsServiceResponse:
+        """What is no such message says nothing: the status alone counts then, unless a message was cut short."""
+        try:
+            return ExportMetricsServiceResponse.FromString(answer.body)
+        except DecodeError:
+            if not answer.framed and not answer.cut and answer.headers.get("Content-Type") == _PROTOBUF:
+                raise RetryableExportError(f"{self._endpoint.where}: the answer was cut short") from None
+            return ExportMetricsServiceResponse()
