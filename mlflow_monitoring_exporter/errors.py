@@ -27,6 +27,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Problems of one configuration that are shown.
+SHOWN_PROBLEMS = 50
+#: Characters of a key that are.
+_LONGEST_KEY = 200
+
 
 class MonitoringExporterError(Exception):
     """Root of the tree; catching it catches everything that this package raises on purpose."""
@@ -45,19 +50,27 @@ class ConfigProblem:
     message: str
 
     def __str__(self) -> str:
-        text = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        key = self.key if len(self.key) <= _LONGEST_KEY else f"{self.key[:_LONGEST_KEY]}..."
+        text = ": ".join(part for part in (self.where, key, self.message) if part)
         # A key may be any text; a problem is one line.
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(MonitoringExporterError):
-    """The configuration cannot be used. Carries every problem that was found, not only the first."""
+    """The configuration cannot be used. Carries every problem that was found, not only the first.
+
+    Its text names SHOWN_PROBLEMS of them, and says how many more there are.
+    """
 
     def __init__(self, problems: Sequence[ConfigProblem] | str) -> None:
         if isinstance(problems, str):
             problems = [ConfigProblem("", "", problems)]
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
+        more = len(self.problems) - len(lines)
+        if more:
+            lines.append(f"and {more} more {'problem' if more == 1 else 'problems'}")
+        super().__init__("\n".join(lines))
 
 
 class SourceError(MonitoringExporterError):

@@ -55,6 +55,7 @@ class Options:
             exporter_types=plugins.config_types,
             flags=list(self._flags()),
             secrets=secrets,
+            certificates=secrets,
         )
         redactor.learn(config)
         return config
@@ -83,9 +84,8 @@ class Options:
         for item in self.set or ():
             key, equals, value = item.partition("=")
             if not equals or not all(key.split(".")):
-                raise ConfigError(
-                    [ConfigProblem("--set", "", f"{item!r} is not KEY=VALUE, as in export.history=false")]
-                )
+                # Not what was written: it may be a secret, in another form than it should be.
+                raise ConfigError([ConfigProblem("--set", "", "is not KEY=VALUE, as in export.history=false")])
             yield "--set", key, value
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from mlflow_monitoring_exporter.config.layers import Layer, problem
-from mlflow_monitoring_exporter.config.schema import Settings
-from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter
+from mlflow_monitoring_exporter.config.layers import Layer, Path, problem
+from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
+from mlflow_monitoring_exporter.config.tls import ClientTls, TlsFiles, TlsFilesError
 from mlflow_monitoring_exporter.errors import ConfigProblem
+
+#: A variable of MLflow's clients.
+INSECURE = "MLFLOW_TRACKING_INSECURE_TLS"
 
 
 def check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
@@ -43,3 +47,28 @@ def check_labels(settings: Settings, layer: Layer, problems: list[ConfigProblem]
     if settings.mlflow.name and "server" in settings.gauges.labels.add:
         text = "is the name of the tracking server's own label, as mlflow has names"
         problems.append(problem(layer, ("gauges", "labels", "add", "server"), text))
+
+
+def check_certificates(blocks: Iterable[tuple[Path, Section]], layer: Layer, problems: list[ConfigProblem]) -> None:
+    """Whether the files that we would connect with can be used."""
+    for path, block in blocks:
+        if isinstance(block, ClientTls) and (block.ca_file or block.client_cert_file):
+            try:
+                TlsFiles.of(block).context()
+            except TlsFilesError as error:
+                known = error.key in type(block).model_fields  # else it is a variable, which the text names
+                problems.append(problem(layer, (*path, error.key) if known else path, str(error)))
+
+
+def check_insecure(
+    settings: Settings, more: Iterable[MlflowConfig], environ: Mapping[str, str], problems: list[ConfigProblem]
+) -> None:
+    """MLflow's own switch for trusting anybody would send a token to whoever answers, so it is not obeyed."""
+    value = environ.get(INSECURE, "").strip().lower()
+    secure = any(server.tracking_uri.startswith("https:") for server in (settings.mlflow, *more))
+    if value not in ("", "0", "false") and secure:
+        text = (
+            "is not obeyed: whoever answers would get our credentials. Unset it, and set mlflow.ca_file "
+            "(MLFLOW_TRACKING_SERVER_CERT_PATH) to the authority that signed the server's certificate, or to it itself"
+        )
+        problems.append(ConfigProblem(INSECURE, "", text))

@@ -2,7 +2,8 @@
 
 The variables of :data:`PROMISES` are part of the product's interface and never change. Every other
 key is ``MLFLOW_EXPORTER_<SECTION>__<KEY>``; names without a double underscore are ignored, because
-Kubernetes itself sets ``MLFLOW_EXPORTER_PORT`` and its like beside a service of that name. An empty
+Kubernetes itself sets ``MLFLOW_EXPORTER_PORT`` and its like beside a service of that name. One that would be a key
+with another underscore is refused: it sets nothing, and who wrote it believes that it does. An empty
 variable counts as not set, which is how Compose passes on what nobody set.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
+from mlflow_monitoring_exporter.config.layers import DEEPEST, Layer, Path, Place
+from mlflow_monitoring_exporter.config.suggest import setting_keys
+from mlflow_monitoring_exporter.errors import ConfigProblem
 
 PREFIX = "MLFLOW_EXPORTER_"
 
@@ -22,6 +25,7 @@ PROMISES: Mapping[str, Path] = {
     "MLFLOW_TRACKING_PASSWORD": ("mlflow", "password"),
     "MLFLOW_TRACKING_TOKEN": ("mlflow", "token"),
     "MLFLOW_TRACKING_SERVER_CERT_PATH": ("mlflow", "ca_file"),
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH": ("mlflow", "client_cert_file"),
     "EXPORT_INTERVAL": ("export", "interval"),
     "MAX_EXPERIMENTS": ("export", "max_experiments"),
 }
@@ -39,7 +43,12 @@ EXPORTER_PROMISES: Mapping[str, tuple[str, str]] = {
 _CREATING = frozenset({"PROMETHEUS_GATEWAY", "PRAMATHUS_ENDPOINT", "PRAMATHUS_ENABLED"})
 
 
-def read_environment(environ: Mapping[str, str], lower: Layer) -> Layer:
+def variable_of(path: Path) -> str:
+    """The variable that sets the key at ``path``."""
+    return PREFIX + "__".join(path).upper().replace("-", "_")
+
+
+def read_environment(environ: Mapping[str, str], lower: Layer, problems: list[ConfigProblem]) -> Layer:
     """The layer of ``environ``. ``lower`` says which exporters exist already."""
     layer = Layer()
     for variable, path in PROMISES.items():
@@ -48,8 +57,18 @@ def read_environment(environ: Mapping[str, str], lower: Layer) -> Layer:
     _exporter_variables(environ, lower, layer)
     for variable in sorted(environ):
         rest = variable.removeprefix(PREFIX)
-        if rest != variable and "__" in rest and environ[variable]:
-            path = _match_exporter_name(tuple(rest.lower().split("__")), lower)
+        if rest == variable or not environ[variable]:
+            continue
+        path = _match_exporter_name(tuple(rest.lower().split("__")), lower)
+        if len(path) == 1:
+            problems += [
+                ConfigProblem(variable, "", f"sets nothing; did you mean {variable_of(key)}?")
+                for key in setting_keys()
+                if "_".join(key) == path[0]
+            ]
+        elif len(path) > DEEPEST:
+            problems.append(ConfigProblem(variable[:60], "", f"is nested too deeply: more than {DEEPEST} levels"))
+        else:
             layer.set(path, environ[variable], Place(variable, ""))
     return layer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,16 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+#: A century: what is longer is a mistake, and too long for the system's timers.
+_LONGEST = 100 * 365 * 86400.0
+#: What an error may repeat of a value that is not as it should be: a number with a unit, or a word. Anything longer
+#: may be a secret that came to the wrong place.
+_REPEATABLE = re.compile(r"-?(\d{1,6}(\.\d{1,6})?)?\s?[A-Za-z]{0,8}(%|[/_]?\*)?")
+
+
+def repeated(value: str) -> str:
+    """``'soon' `` for an error text, if it may stand there; else nothing."""
+    return f"{value!r} " if value and _REPEATABLE.fullmatch(value) else ""
 
 
 def parse_duration(value: Any) -> Any:
@@ -41,8 +52,15 @@ def parse_duration(value: Any) -> Any:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not text or _DURATION.sub("", text):
-        raise ValueError(f"{value!r} is not a duration: write 60s, 5m or 1h30m")
+        raise ValueError(f"{repeated(value)}is not a duration: write 60s, 5m or 1h30m")
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION.findall(text))
+
+
+def check_duration(value: float) -> float:
+    """One that timers can bear. Raises ValueError."""
+    if value > _LONGEST:
+        raise ValueError("is longer than a hundred years")
+    return value
 
 
 def parse_size(value: Any) -> Any:
@@ -51,8 +69,11 @@ def parse_size(value: Any) -> Any:
         return value
     match = _SIZE.fullmatch(value.strip())
     if match is None or match[2].upper() not in _SIZE_UNITS:
-        raise ValueError(f"{value!r} is not a size: write 10MB or 1GiB")
-    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+        raise ValueError(f"{repeated(value)}is not a size: write 10MB or 1GiB")
+    size = float(match[1]) * _SIZE_UNITS[match[2].upper()]
+    if not math.isfinite(size):
+        raise ValueError("is too large a size")
+    return int(size)
 
 
 def check_since(value: Any) -> Any:
@@ -67,12 +88,13 @@ def since_ms(since: str, now_ms: int) -> int | None:
     if since in ("all", "now"):
         return None if since == "all" else now_ms
     with suppress(ValueError):
-        return now_ms - int(parse_duration(since) * 1000)
+        seconds = parse_duration(since)
+        return now_ms - int(check_duration(seconds) * 1000)
     try:
         moment = datetime.fromisoformat(since)
-    except ValueError:
-        raise ValueError(f"{since!r} is none of all, now, a duration (30d) or a date (2026-01-31)") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{repeated(since)}is none of all, now, a duration (30d) or a date (2026-01-31)") from None
 
 
 def split_commas(value: Any) -> Any:
@@ -85,7 +107,7 @@ def split_commas(value: Any) -> Any:
 def check_family(value: str) -> str:
     """What may follow ``mlflow_`` in the name of a family; ``*`` stands for something that is filled in."""
     if not re.fullmatch(r"[a-zA-Z0-9_*]+", value):
-        raise ValueError(f"{value!r} is not a name: letters, digits and _, without the leading mlflow_")
+        raise ValueError(f"{repeated(value)}is not a name: letters, digits and _, without the leading mlflow_")
     return value
 
 
@@ -93,14 +115,15 @@ def check_rename(value: Mapping[str, str]) -> Mapping[str, str]:
     """Patterns and what they become; each ``*`` there stands for what the pattern's ``*`` of its place matched."""
     for pattern, name in value.items():
         if name.count("*") > pattern.count("*"):
-            raise ValueError(f"{name!r} has more * than {pattern!r}, so nothing can stand for them")
+            than = repeated(pattern) or "its pattern"
+            raise ValueError(f"{repeated(name)}has more * than {than.strip()}, so nothing can stand for them")
     return value
 
 
 def check_label(value: str) -> str:
     """A label that Prometheus accepts, and that means nothing else here."""
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value) or value.startswith("__"):
-        raise ValueError(f"{value!r} is not a label: letters, digits and _, not at the start a digit or __")
+        raise ValueError(f"{repeated(value)}is not a label: letters, digits and _, not at the start a digit or __")
     if value in TAKEN_LABELS:
         raise ValueError(f"{value!r} is a label already")
     return value
@@ -110,8 +133,16 @@ def check_origin(value: str) -> str:
     """``tag.<name>`` or ``param.<name>``."""
     kind, _, name = value.partition(".")
     if kind not in ("tag", "param") or not name:
-        raise ValueError(f"{value!r} is neither tag.<name> nor param.<name>")
+        raise ValueError(f"{repeated(value)}is neither tag.<name> nor param.<name>")
     return value
+
+
+def scheme_of(value: str) -> str:
+    """The scheme of a URL, in lower case; empty for a plain path."""
+    try:
+        return urlsplit(value).scheme
+    except ValueError:  # whose text repeats what may be a password
+        raise ValueError("is not a URL") from None
 
 
 def check_http_url(value: str) -> str:
@@ -119,8 +150,8 @@ def check_http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL ({error})") from error
+    except ValueError:  # whose text repeats what may be a password
+        raise ValueError("is not a URL: write scheme://host:port/path, a port as a number") from None
     if any(c.isspace() or not c.isprintable() for c in value):
         raise ValueError("must not hold spaces or control characters")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -141,6 +172,8 @@ def check_database_url(value: str) -> str:
     except (ArgumentError, ValueError):
         raise ValueError("is not the URL of a database: use postgresql://host:5432/database") from None
     kind = url.get_backend_name()
+    if kind not in DATABASE_DRIVERS:
+        raise ValueError("is not the URL of a database: use postgresql://host:5432/database, in lower case")
     if not url.host or not url.database:
         raise ValueError(f"must name a host and a database: {kind}://host/database")
     if find_spec(DATABASE_DRIVERS[kind]) is None:
@@ -157,7 +190,7 @@ def check_listen(value: str) -> str:
 def split_listen(value: str) -> tuple[str, int]:
     """``"127.0.0.1:9797"`` as ``("127.0.0.1", 9797)``; raises ValueError."""
     host, colon, port = value.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdecimal()) or len(port) > 5 or int(port) > 65535:
         raise ValueError("must be host:port, for example 127.0.0.1:9797")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9797" asks for every interface
 
@@ -168,6 +201,7 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(gt=0, allow_inf_nan=False),
+    AfterValidator(check_duration),
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT]}),
 ]
 """A positive length of time in seconds."""
@@ -176,6 +210,7 @@ DurationOrZero = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(ge=0, allow_inf_nan=False),
+    AfterValidator(check_duration),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, _DURATION_TEXT]}),
 ]
 """A length of time in seconds; zero switches the thing off."""
@@ -213,23 +248,23 @@ def parse_fraction(value: Any) -> Any:
         try:
             return float(value.strip().removesuffix("%")) / 100
         except ValueError:
-            raise ValueError(f"{value!r} is not a share: write 0.1 or 10%") from None
+            raise ValueError(f"{repeated(value)}is not a share: write 0.1 or 10%") from None
     return value
 
 
 def check_key(value: str) -> str:
     """A metric key as MLflow takes it: letters, digits and ``_ - . space : /``."""
     if any(c in value for c in "*?["):
-        raise ValueError(f"{value!r} is a pattern; name one metric")
+        raise ValueError(f"{repeated(value)}is a pattern; name one metric")
     if not re.fullmatch(r"[\w\-. :/]{1,250}", value):
-        raise ValueError(f"{value!r} is not the key of a metric in MLflow")
+        raise ValueError(f"{repeated(value)}is not the key of a metric in MLflow")
     return value
 
 
 def check_alert_name(value: str) -> str:
     """What becomes the label ``alertname``, and stands in messages as it is."""
     if not re.fullmatch(r"\w([\w .-]*\w)?", value):
-        raise ValueError(f"{value!r} is not a name: letters, digits, _ and, not at its ends, - . or spaces")
+        raise ValueError(f"{repeated(value)}is not a name: letters, digits, _ and, not at its ends, - . or spaces")
     return value
 
 

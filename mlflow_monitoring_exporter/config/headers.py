@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, SecretStr, WithJsonSchema
 
 _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([\x20-\x7e\t]*)")
+#: What the name of a header looks like, and a key does not.
+_PLAIN_NAME = re.compile(r"[A-Z][A-Za-z]*(-[A-Z][A-Za-z]{0,15}){1,4}")
 
 
 def parse_headers(text: str) -> dict[str, str]:
@@ -32,9 +34,11 @@ def _join(value: Any) -> Any:
     """YAML's way of saying it, a mapping, as lines."""
     if not isinstance(value, Mapping):
         return value
-    for name, text in value.items():
+    for number, (name, text) in enumerate(value.items(), 1):
         if not isinstance(text, str | int) or isinstance(text, bool) or "\n" in str(text):
-            raise ValueError(f"the value of {name} must be one line of text")
+            # A secret that lost its colon is a name, too.
+            said = name if _PLAIN_NAME.fullmatch(str(name)) else f"header {number}"
+            raise ValueError(f"the value of {said} must be one line of text")
     return "\n".join(f"{name}: {text}" for name, text in value.items())
 
 

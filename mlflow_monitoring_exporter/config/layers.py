@@ -7,6 +7,7 @@ first: defaults, YAML, environment, flags.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,25 @@ from mlflow_monitoring_exporter.errors import ConfigProblem
 
 Path = tuple[str, ...]
 """A key in the tree: ``("export", "interval")``."""
+
+
+#: What is below a key of such a name may hold a secret in its own keys: ``token: {s3cret}`` is a mapping.
+_SECRET = re.compile(r"(?i)(.*[_-])?(password|passwd|secret|token|api[_-]?key|headers|authorization)")
+#: Levels of a key; those of variables and flags are as deep as somebody writes them.
+DEEPEST = 20
+
+
+def has_secrets(path: Path) -> bool:
+    """Whether what stands at ``path`` or below may be secret."""
+    return any(_SECRET.fullmatch(part) for part in path)
+
+
+def spoken(path: Path) -> str:
+    """A key for people, without what may be part of a secret."""
+    for end, part in enumerate(path, 1):
+        if _SECRET.fullmatch(part):
+            return ".".join(path[:end])
+    return ".".join(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +46,22 @@ class Place:
 
 @dataclass(slots=True)
 class Layer:
-    """Raw values and their places; mutable only while configuration is being loaded."""
+    """Raw values and their places; mutable only while configuration is being loaded.
+
+    ``blocks`` are the places that brought blocks into being which are written nowhere themselves.
+    ``refused`` are the paths of which something was said already, so that their values are not judged.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Path, Place] = field(default_factory=dict)
+    refused: set[Path] = field(default_factory=set)
+    blocks: dict[Path, Place] = field(default_factory=dict)
 
     def set(self, path: Path, value: Any, place: Place) -> None:
         """Put one value; what stood at ``path`` or in its way is replaced."""
         node = self.values
+        for end in range(1, len(path)):
+            self.blocks.setdefault(path[:end], place)
         for part in path[:-1]:
             child = node.get(part)
             if not isinstance(child, dict):
@@ -53,16 +81,24 @@ class Layer:
 
     def place(self, path: Path) -> Place:
         """The place of ``path``, or of the nearest block around it that has one."""
+        if path not in self.places and path in self.blocks:
+            return self.blocks[path]
         for end in range(len(path), -1, -1):
             if (found := self.places.get(path[:end])) is not None:
-                key = ".".join((found.key, *path[end:])).strip(".")
+                key = found.key if has_secrets(path[:end]) else ".".join((found.key, spoken(path[end:]))).strip(".")
                 return Place(found.where, key)
-        return Place("", ".".join(path))
+        return Place("", spoken(path))
+
+    def was_refused(self, path: Path) -> bool:
+        """Whether something was said already of ``path``, or of a block around it."""
+        return bool(self.refused) and any(path[:end] in self.refused for end in range(len(path) + 1))
 
     def lay_over(self, upper: Layer) -> None:
         """Let every value of ``upper`` win over ours."""
         _merge(self.values, upper.values)
         self.places.update(upper.places)
+        self.blocks.update(upper.blocks)
+        self.refused |= upper.refused
 
 
 def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> None:
@@ -71,6 +107,8 @@ def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> None:
         twin = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
         if twin not in upper:
             lower.pop(twin, None)
+        if key == "client_cert_file" and "client_key_file" not in upper:
+            lower.pop("client_key_file", None)  # the key of another certificate
         if isinstance(value, dict) and isinstance(lower.get(key), dict):
             _merge(lower[key], value)
         else:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
-from mlflow_monitoring_exporter.config.checks import check_alerts, check_labels, check_selections
+from mlflow_monitoring_exporter.config.checks import (
+    check_alerts,
+    check_certificates,
+    check_insecure,
+    check_labels,
+    check_selections,
+)
 from mlflow_monitoring_exporter.config.environment import read_environment
-from mlflow_monitoring_exporter.config.layers import Layer, Path, Place, problem
+from mlflow_monitoring_exporter.config.layers import DEEPEST, Layer, Path, Place, problem, spoken
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
+from mlflow_monitoring_exporter.config.wording import Wording, wrong_type
 from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.errors import SHOWN_PROBLEMS, ConfigError, ConfigProblem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -50,29 +55,37 @@ def load_config(
     environ: Mapping[str, str] = os.environ,
     flags: Iterable[tuple[str, str, Any]] = (),
     secrets: bool = True,
+    certificates: bool = False,
 ) -> Config:
     """The valid configuration, or a ConfigError that names every problem.
 
     ``flags`` are ``(flag, dotted key, value)``, for example ``("--interval", "export.interval", "5s")``.
-    Without ``secrets`` their files need not be there: for whoever uses none of them.
+    Without ``secrets`` their files need not be there: for whoever uses none of them. With ``certificates`` those that
+    we would connect with are tried, too.
     """
     problems: list[ConfigProblem] = []
     layer, servers = _layers(file, environ, flags, problems)
     first, *more = (_validate_servers(servers, layer, problems) if servers is not None else None) or (None,)
     if first is not None:
         layer.values["mlflow"] = first.model_dump(exclude_unset=True)
-    settings = _validate(Settings, {k: v for k, v in layer.values.items() if k != "exporters"}, (), layer, problems)
+    tree = {k: v for k, v in layer.values.items() if k != "exporters"}
+    settings = _validate(Settings, tree, (), layer, problems, types=exporter_types)
     exporters = _validate_exporters(layer, exporter_types, problems)
     if settings is not None:
         check_alerts(settings, layer, problems)
         check_selections(settings, exporters, layer, problems)
         check_labels(settings, layer, problems)
+        check_insecure(settings, more, environ, problems)
+        blocks = list(_blocks(settings, more, exporters))
         if secrets:
-            _read_all_secrets(settings, more, exporters, layer, problems)
+            for path, block in blocks:
+                _read_secrets(block, path, layer, problems)
+        if certificates:
+            check_certificates(blocks, layer, problems)
     if problems or settings is None:
         raise ConfigError(problems)
-    blocks = {name: getattr(settings, name) for name in Settings.model_fields}
-    return Config(**blocks, more_mlflow=tuple(more), exporters=exporters)
+    ours = {name: getattr(settings, name) for name in Settings.model_fields}
+    return Config(**ours, more_mlflow=tuple(more), exporters=exporters)
 
 
 def _layers(
@@ -87,10 +100,14 @@ def _layers(
     if layer.get(("exporters",)) is None:
         layer.values["exporters"] = {name: dict(block) for name, block in DEFAULT_EXPORTERS.items()}
     servers = layer.values.pop("mlflow") if isinstance(layer.values.get("mlflow"), list) else None
-    layer.lay_over(read_environment(environ, layer))
+    layer.lay_over(read_environment(environ, layer, problems))
     upper = Layer()
     for flag, key, value in flags:
-        upper.set(tuple(key.split(".")), value, Place(flag, key if flag == "--set" else ""))
+        path = tuple(key.split("."))
+        if len(path) > DEEPEST:
+            problems.append(ConfigProblem(flag, key, f"is nested too deeply: more than {DEEPEST} levels"))
+            continue
+        upper.set(path, value, Place(flag, spoken(path) if flag == "--set" else ""))
     layer.lay_over(upper)
     return layer, servers
 
@@ -161,13 +178,15 @@ def _validate_exporters(
     for name, block in blocks.items():
         path = ("exporters", name)
         if not isinstance(block, dict):
-            problems.append(problem(layer, path, "must be a mapping ({type: ...})"))
+            if not layer.was_refused(path):
+                problems.append(problem(layer, path, "must be a mapping ({type: ...})"))
             continue
         kind = block.get("type", name)
         if not isinstance(kind, str) or kind not in types:
             missing = "type" not in block
-            text = f"needs a type, one of {', '.join(sorted(types))}" if missing else _unknown(str(kind), types, "type")
-            problems.append(problem(layer, path if missing else (*path, "type"), text))
+            at = path if missing else (*path, "type")
+            if not layer.was_refused(at):
+                problems.append(problem(layer, at, wrong_type(kind, types, missing=missing)))
             continue
         try:
             model = types[kind]
@@ -204,70 +223,34 @@ def _validate(
     problems: list[ConfigProblem],
     *,
     incomplete: bool = False,
+    types: Iterable[str] = (),
 ) -> ModelT | None:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        for detail in error.errors(include_input=False, include_url=False):
+        words = Wording(model, path, (*SHORTHANDS, "exporters"), tuple(types))
+        for detail in error.errors(include_url=False):
             loc = tuple(str(part) for part in detail["loc"] if part != "[key]")  # said of a mapping's key itself
             if incomplete and detail["type"] in ("missing", "value_error") and len(loc) <= 1:
                 continue
-            problems.append(problem(layer, path + loc, _say(detail, model, loc)))
+            if layer.was_refused(path + loc):
+                continue
+            place = layer.place(path + loc)
+            shown = len(problems) < SHOWN_PROBLEMS  # the others are only counted
+            text = words.say(detail, loc, place) if shown else "is wrong"
+            problems.append(ConfigProblem(place.where, place.key, text))
     return None
 
 
-def _say(detail: ErrorDetails, model: type[BaseModel], loc: Path) -> str:
-    """What pydantic found, in the words of somebody who writes YAML."""
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        owner = _model_at(model, loc[:-1])
-        known = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
-        return _unknown(loc[-1], [*known, "exporters", *SHORTHANDS] if owner is Settings else known, "key")
-    if kind == "missing":
-        return "is required"
-    if kind == "string_type":
-        return "must be text; put it in quotes"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return "must be a mapping (key: value)"
-    message = detail["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
-
-
-def _unknown(word: str, known: Iterable[str], what: str) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"unknown {what}{f' {word!r}' if what == 'type' else ''}; {hint}"
-
-
-def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
-    """The section that a location lies in, so that its keys can be suggested."""
-    parts = iter(loc)
-    for part in parts:
-        field = model.model_fields.get(part)
-        if field and get_origin(field.annotation) is Mapping:
-            next(parts, None)  # the name that the operator gave
-        candidates = (field.annotation, *get_args(field.annotation)) if field else ()
-        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if inner is None:
-            return None
-        model = inner
-    return model
-
-
-def _read_all_secrets(
-    settings: Settings,
-    more: Iterable[MlflowConfig],
-    exporters: Mapping[str, ExporterConfig],
-    layer: Layer,
-    problems: list[ConfigProblem],
-) -> None:
-    blocks: list[tuple[Path, Any]] = [((name,), getattr(settings, name)) for name in Settings.model_fields]
-    blocks += [(("mlflow", str(number)), server) for number, server in enumerate(more, start=1)]
-    blocks += [(("exporters", name), exporter) for name, exporter in exporters.items() if exporter.enabled]
-    for path, block in blocks:
-        if isinstance(block, Section):
-            _read_secrets(block, path, layer, problems)
+def _blocks(
+    settings: Settings, more: Sequence[MlflowConfig], exporters: Mapping[str, ExporterConfig]
+) -> Iterator[tuple[Path, Section]]:
+    """Every block that may name files, and where it is."""
+    for name in Settings.model_fields:
+        if isinstance(block := getattr(settings, name), Section):
+            yield ("mlflow", "0") if name == "mlflow" and more else (name,), block
+    yield from ((("mlflow", str(number)), server) for number, server in enumerate(more, start=1))
+    yield from ((("exporters", name), exporter) for name, exporter in exporters.items() if exporter.enabled)
 
 
 def _read_secrets(section: Section, path: Path, layer: Layer, problems: list[ConfigProblem]) -> None:

@@ -7,6 +7,7 @@ through the log or the command line is searched for the known secrets themselves
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from mlflow_monitoring_exporter.config.section import USERINFO, Section
 from mlflow_monitoring_exporter.errors import ConfigError
 
 MASK = "[redacted]"
+_IN_QUERY = re.compile(r"(?i)[?&]((?:ssl_?)?passw(?:or)?d|passphrase)=([^&\s]+)")
 #: Shorter ones occur in ordinary words; masking them would garble the text and betray the secret.
 _SHORTEST = 4
 
@@ -52,6 +54,12 @@ class Redactor:
         return self.text(str(value))
 
 
+def _of_query(text: str) -> Iterator[str]:
+    """Passwords that the URL of a database names behind its question mark, as written and as meant."""
+    for _, value in _IN_QUERY.findall(text):
+        yield from (value, unquote(value))
+
+
 def _secrets_of(section: BaseModel) -> Iterator[str]:
     if isinstance(section, Section):
         for name in section.secret_fields():
@@ -69,6 +77,7 @@ def _secrets_of(section: BaseModel) -> Iterator[str]:
             if isinstance(inner, BaseModel):
                 yield from _secrets_of(inner)
             elif isinstance(inner, str):
+                yield from _of_query(inner)
                 for userinfo in USERINFO.findall(inner):
                     yield from (
                         part for text in (userinfo[:-1], unquote(userinfo[:-1])) for part in text.split(":", 1)[1:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -25,12 +24,14 @@ from mlflow_monitoring_exporter.config.fields import (
     check_database_url,
     check_http_url,
     check_rename,
+    scheme_of,
     split_commas,
 )
 from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
+from mlflow_monitoring_exporter.config.tls import ClientTls
 
 
-class MlflowConfig(Section):
+class MlflowConfig(ClientTls):
     """Which MLflow is read, and how. Of several, each has a name, which tells apart what comes from them."""
 
     name: str | None = Field(
@@ -46,13 +47,12 @@ class MlflowConfig(Section):
     token: SecretStr | None = Field(None, description="bearer token, instead of username and password")
     token_file: Path | None = None
     timeout: Duration = Field(30.0, description="total time for one request, retries not included")
-    ca_file: Path | None = Field(None, description="PEM bundle that the server's certificate is checked against")
     workspace: str | None = Field(None, description="sent as X-MLFLOW-WORKSPACE")
 
     @field_validator("tracking_uri")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        scheme = urlsplit(value).scheme
+        scheme = scheme_of(value)
         if scheme in ("http", "https"):
             return check_http_url(value)
         if scheme == "sqlite":
@@ -61,9 +61,9 @@ class MlflowConfig(Section):
             return value
         if scheme.partition("+")[0] in ("postgresql", "mysql"):
             return check_database_url(value)
-        raise ValueError(
-            f"{scheme or 'a plain path'} is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://"
-        )
+        # What has no // behind its colon may be user:password.
+        said = scheme if f"{scheme}://" in value.lower() else "this" if ":" in value else "a plain path"
+        raise ValueError(f"{said} is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://")
 
     @model_validator(mode="after")
     def _one_way_to_authenticate(self) -> Self:
@@ -178,7 +178,7 @@ class StateConfig(Section):
     @field_validator("url")
     @classmethod
     def _file_or_server(cls, value: str) -> str:
-        if urlsplit(value).scheme.partition("+")[0] == "postgresql":
+        if scheme_of(value).partition("+")[0] == "postgresql":
             return check_database_url(value)
         if not value.startswith("sqlite:///") or len(value) == len("sqlite:///"):
             raise ValueError(

@@ -8,13 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from mlflow_monitoring_exporter.config.fields import Pattern, Words, check_rename
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 
 USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
 """User and password of every URL in a text."""
+
+#: Bytes of a secret.
+_LARGEST = 1 << 20
+#: What SQLite, PostgreSQL and every counter here can hold.
+_INTEGERS = range(-(2**63), 2**63)
 
 
 class Secret:
@@ -42,11 +47,11 @@ class Secret:
                 stat = self._file.stat()
                 stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
                 if stamp != self._stamp:
-                    self._value = self._file.read_text(encoding="utf-8").strip()
+                    self._value = _read(self._file)
                     self._stamp = stamp
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:
                 if self._value is None:
-                    reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+                    reason = getattr(error, "strerror", None) or str(error)
                     raise ConfigError(
                         [ConfigProblem(str(self._file), "", f"cannot read this secret file: {reason}")]
                     ) from error
@@ -59,6 +64,18 @@ class Secret:
         return "Secret(**********)" if self else "Secret(None)"
 
 
+def _read(file: Path) -> str:
+    """A secret's text. Raises OSError, and ValueError when it is not one."""
+    with file.open("rb") as opened:
+        data = opened.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"is larger than {_LARGEST} bytes")
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+
+
 class Section(BaseModel):
     """A block of the configuration: frozen, unknown keys refused.
 
@@ -67,6 +84,16 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_used(cls, value: Any) -> Any:
+        """Values that are of the right type, and still trouble whoever uses them."""
+        if isinstance(value, int) and value not in _INTEGERS:
+            raise ValueError("is too large")
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("must not hold the character NUL")
+        return value
 
     @classmethod
     def secret_fields(cls) -> Iterator[str]:

@@ -3,65 +3,66 @@
 ``${NAME}`` must be set; ``${NAME:-default}`` may be missing or empty; ``$${`` is a literal ``${``.
 Values are filled in after the YAML was parsed, so a variable cannot change the structure; a value
 that was written without quotes is typed after filling in (``${PORT:-80}`` is a number).
+
+``<<`` takes over the keys of a mapping, or of a list of mappings of which the first that has a key counts; a key that
+is written beside it wins.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
 
-from mlflow_monitoring_exporter.config.layers import Layer, Path, Place
+from mlflow_monitoring_exporter.config.layers import Layer, Path, Place, spoken
+from mlflow_monitoring_exporter.config.yaml_document import (
+    MAPPING,
+    MAX_DEPTH,
+    MAX_NODES,
+    MERGE,
+    SEQUENCE,
+    WORDS,
+    Loader,
+    TooMuchError,
+    explain,
+    read_text,
+)
 from mlflow_monitoring_exporter.errors import ConfigProblem
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:[^}])*))?\}")
-#: Aliases make a small file unfold into a huge one; no honest configuration comes near this.
-_MAX_NODES = 50_000
+#: Characters that variables fill in, all together.
+_MAX_FILLED = 1 << 22
+_TAG = "has a tag (!) that means nothing here; text that begins with ! belongs in quotes"
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without dates: ``2026-01-01`` stays text, as it does in the environment."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+Pairs = dict[str, tuple[yaml.ScalarNode, yaml.Node]]
+"""The nodes of a mapping by its keys, in their order."""
 
 
 def read_yaml(path: FilePath, environ: Mapping[str, str], problems: list[ConfigProblem]) -> Layer:
     """The layer of the file at ``path``; what is wrong with it goes to ``problems``."""
     layer = Layer()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        problems.append(ConfigProblem(str(path), "", f"cannot read the configuration: {reason}"))
+        text = read_text(path)
+    except ValueError as error:
+        problems.append(ConfigProblem(str(path), "", str(error)))
         return layer
     loader = None
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         root = loader.get_single_node()
         if root is not None:
             _Walk(loader, str(path), environ, problems, layer).root(root)
     except yaml.YAMLError as error:
-        problems.append(_syntax_problem(str(path), error))
-    except RecursionError:
-        problems.append(ConfigProblem(str(path), "", "is nested too deeply"))
+        line, said = explain(error, text)
+        problems.append(ConfigProblem(str(path) if line is None else f"{path}:{line}", "", said))
     finally:
         if loader is not None:
             loader.dispose()
     return layer
-
-
-def _syntax_problem(file: str, error: yaml.YAMLError) -> ConfigProblem:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{file}:{mark.line + 1}" if mark else file
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return ConfigProblem(where, "", f"YAML syntax: {reason}")
 
 
 class _Walk:
@@ -69,7 +70,7 @@ class _Walk:
 
     def __init__(
         self,
-        loader: _Loader,
+        loader: Loader,
         file: str,
         environ: Mapping[str, str],
         problems: list[ConfigProblem],
@@ -81,55 +82,131 @@ class _Walk:
         self._problems = problems
         self._layer = layer
         self._nodes = 0
+        self._filled = 0
+        #: Ids of the nodes that we are in, and of those that something was said about.
+        self._open: set[int] = set()
+        self._reported: set[int] = set()
 
     def root(self, node: yaml.Node) -> None:
         if isinstance(node, yaml.MappingNode):
-            self._layer.values = self._mapping(node, ())
+            self._layer.values = self._value(node, ()) or {}
         elif not (isinstance(node, yaml.ScalarNode) and self._scalar(node, ()) is None):
             self._report(node, (), "the file must hold a mapping (key: value)")
 
+    def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
+        """What stands at ``path`` is no value; nothing more need be said of it."""
+        self._layer.refused.add(path)
+        self._report(node, path, message)
+
     def _report(self, node: yaml.Node, path: Path, message: str) -> None:
+        """Once for each node, however often aliases lead to it."""
+        if id(node) in self._reported:
+            return
+        self._reported.add(id(node))
         where = f"{self._file}:{node.start_mark.line + 1}" if node.start_mark else self._file
-        self._problems.append(ConfigProblem(where, ".".join(path), message))
+        self._problems.append(ConfigProblem(where, spoken(path), message))
+
+    def _count(self, node: yaml.Node) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            text = f"aliases unfold into too many values: more than {MAX_NODES}, those that << takes over included"
+            raise TooMuchError(text, node.start_mark.line + 1 if node.start_mark else None)
+
+    @contextmanager
+    def _inside(self, node: yaml.Node, path: Path) -> Iterator[bool]:
+        """Whether the content of ``node`` can be looked at."""
+        if id(node) in self._open:
+            self._refuse(node, path, "holds itself, by an alias")
+            yield False
+        elif len(self._open) >= MAX_DEPTH:
+            self._refuse(node, path, f"is nested too deeply: more than {MAX_DEPTH} levels")
+            yield False
+        else:
+            self._open.add(id(node))
+            try:
+                yield True
+            finally:
+                self._open.discard(id(node))
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
-        self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            raise yaml.YAMLError("aliases unfold into too many values")
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        self._count(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node.tag not in (MAPPING, SEQUENCE):
+            self._refuse(node, path, _TAG)
+            return None
+        with self._inside(node, path) as possible:
+            if not possible:
+                return None
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
             return [self._value(child, (*path, str(index))) for index, child in enumerate(node.value)]
-        return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        self._loader.flatten_mapping(node)
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._report(key_node, path, "a key must be a word")
-                continue
-            key = str(key_node.value)
+        for key, (key_node, value_node) in self._pairs(node, path).items():
             here = (*path, key)
-            if key in result:
-                self._report(key_node, here, "is given twice")
-                continue
-            self._layer.places[here] = Place(f"{self._file}:{key_node.start_mark.line + 1}", ".".join(here))
+            self._layer.places[here] = Place(f"{self._file}:{key_node.start_mark.line + 1}", spoken(here))
             result[key] = self._value(value_node, here)
         return result
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+    def _pairs(self, node: yaml.MappingNode, path: Path) -> Pairs:
+        """What ``node`` holds: what it takes over, then what is written in it."""
+        taken: Pairs = {}
+        own: Pairs = {}
+        merges = 0
+        for key_node, value_node in node.value:
+            self._count(key_node)
+            if key_node.tag == MERGE and isinstance(key_node, yaml.ScalarNode):
+                merges += 1
+                if merges > 1:
+                    self._report(key_node, (*path, "<<"), "is given twice; give << a list of mappings")
+                    continue
+                self._take_over(value_node, path, taken)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in WORDS:
+                self._report(key_node, path, "a key must be a word")
+                continue
+            key = str(key_node.value)
+            if not _is_text(key):
+                self._report(key_node, path, "a key must be text, and holds half a character (\\ud800 to \\udfff)")
+            elif key in own:
+                self._report(key_node, (*path, key), "is given twice")
+            else:
+                own[key] = (key_node, value_node)
+        return {**taken, **own}
+
+    def _take_over(self, node: yaml.Node, path: Path, taken: Pairs) -> None:
+        for source in node.value if isinstance(node, yaml.SequenceNode) else (node,):
+            self._count(source)
+            if not isinstance(source, yaml.MappingNode) or source.tag != MAPPING:
+                self._report(source, (*path, "<<"), "must be a mapping, or a list of mappings")
+                continue
+            with self._inside(source, (*path, "<<")) as possible:
+                if possible:
+                    for key, pair in self._pairs(source, path).items():
+                        self._count(source)
+                        taken.setdefault(key, pair)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         text, tag = str(node.value), node.tag
-        filled = _VARIABLE.sub(lambda match: self._fill(match, node, path), text)
-        if filled != text and getattr(node, "style", None) is None:
-            tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]
+        # What is behind the last brace can hold no variable, and would be searched again and again for its end.
+        head, brace, tail = text.rpartition("}")
+        filled = _VARIABLE.sub(lambda match: self._fill(match, node, path), head + brace) + tail.replace("$${", "${")
+        if filled != text:
+            self._filled += len(filled)
+            if self._filled > _MAX_FILLED:
+                raise TooMuchError("variables fill in too much text", node.start_mark.line + 1)
+            if node.style is None and id(node) not in self._loader.tagged:
+                tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]
         try:
-            return self._loader.construct_object(
-                yaml.ScalarNode(tag, filled, node.start_mark, node.end_mark), deep=True
-            )
-        except (yaml.YAMLError, ValueError, OverflowError):
-            self._report(node, path, "is not a value that YAML can hold here")
+            value = self._loader.typed(tag, filled)
+            if isinstance(value, str) and not _is_text(value):
+                raise ValueError("holds half a character (\\ud800 to \\udfff, or a byte that is not UTF-8)")  # noqa: TRY301 - said like the others
+        except ValueError as error:
+            self._refuse(node, path, str(error))
             return None
+        return value
 
     def _fill(self, match: re.Match[str], node: yaml.Node, path: Path) -> str:
         if match[1]:
@@ -138,7 +215,16 @@ class _Walk:
         if value or match[3] is not None:
             return value or match[3]
         if match[2] not in self._environ:
-            self._report(
+            self._refuse(
                 node, path, f"the variable {match[2]} is not set (${{{match[2]}:-default}} gives it a default)"
             )
         return value
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written: YAML's escapes, and bytes in the environment, make strings that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

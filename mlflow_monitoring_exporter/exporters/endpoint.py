@@ -21,6 +21,7 @@ from pydantic import Field, SecretStr, model_validator
 from mlflow_monitoring_exporter.config.fields import Duration
 from mlflow_monitoring_exporter.config.headers import Headers
 from mlflow_monitoring_exporter.config.section import Section
+from mlflow_monitoring_exporter.config.tls import ClientTls
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import ExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import REACHED, to_error
@@ -30,11 +31,10 @@ from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedE
 _SURPLUS = 1 << 24
 
 
-class HttpSettings(Section):
+class HttpSettings(ClientTls):
     """How any platform is reached."""
 
     timeout: Duration = Field(10.0, description="total time for one request")
-    ca_file: Path | None = Field(None, description="PEM bundle that the server's certificate is checked against")
 
 
 class BasicAuth(Section):
@@ -95,6 +95,8 @@ class Endpoint:
         self._client = HttpClient(
             credentials=credentials or Credentials.from_url(url),
             ca_file=settings.ca_file,
+            client_cert_file=settings.client_cert_file,
+            client_key_file=settings.client_key_file,
             max_body=max_body,
             surplus=_SURPLUS,
         )

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 import orjson
+
+from mlflow_monitoring_exporter.config.fields import repeated
 
 T = TypeVar("T")
 Field = Callable[[T], Any]
@@ -45,7 +48,7 @@ class Template(Generic[T]):
             return lambda of: [value for part in parts if (value := part(of)) is not ABSENT]
         if tree is None or isinstance(tree, bool | int | float):
             return lambda _: tree
-        raise ValueError(f"{tree!r} is nothing that JSON can hold; put it in quotes")
+        raise ValueError(f"a {type(tree).__name__} is nothing that JSON can hold; put it in quotes")
 
     def _mapping(self, tree: Mapping[str, Any]) -> Callable[[T], Any]:
         parts = [(str(key), self._compile(value)) for key, value in tree.items()]
@@ -70,7 +73,9 @@ class Template(Generic[T]):
     def _field(self, name: str) -> Field[T]:
         if name not in self._fields:
             known = ", ".join(f"${known}" for known in sorted(self._fields))
-            raise ValueError(f"${name} is no placeholder; known are {known} ($$ is a dollar)")
+            # Not the second half of a password.
+            said = f"${name}" if repeated(name) or get_close_matches(name, self._fields, 1) else "a name behind $"
+            raise ValueError(f"{said} is no placeholder; known are {known} ($$ is a dollar)")
         self.used.add(name)
         return self._fields[name]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,17 +12,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.config.tls import TlsFiles
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.http.credentials import Credentials, display_url
 from mlflow_monitoring_exporter.http.framing import FramedResponse, says_its_length
 from mlflow_monitoring_exporter.http.response import HttpFailedError, HttpResponse
+from mlflow_monitoring_exporter.http.tls import TlsAdapter, cut_off, why_tls
 
 _CHUNK = 64 * 1024
-_TLS_HINT = re.compile(r"\[SSL: [A-Z0-9_]+\] ([^()]+)")
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _MALFORMED_HINT = re.compile(r"MalformedAnswerError\('([^']+)'\)")
 
 
@@ -35,7 +35,7 @@ class _Session(requests.Session):
             urlsplit(resp.headers["Location"])  # ValueError: a mad one
 
 
-class _CuttableAdapter(HTTPAdapter):
+class _CuttableAdapter(TlsAdapter):
     """Knows the TCP connection that it opened last, so that another thread can end it.
 
     ``sent_whole`` says whether the last request went out to its end: urllib3 also reads the answers of those who
@@ -98,6 +98,8 @@ class HttpClient:
         *,
         credentials: Credentials | None = None,
         ca_file: Path | None = None,
+        client_cert_file: Path | None = None,
+        client_key_file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         max_body: int = 1 << 30,
         surplus: int | None = None,
@@ -106,14 +108,13 @@ class HttpClient:
         all the same, cut in what is kept: up to so many more bytes are read and thrown away, then we hang up.
         """
         self._credentials = credentials or Credentials()
-        self._ca_file = ca_file
-        self._ca_checked = ca_file is None
+        self._tls = TlsFiles(ca_file, client_cert_file, client_key_file)
         self._max_body = max_body
         self._surplus = surplus
         self._session = _Session()
         self._session.headers["User-Agent"] = f"mlflow-monitoring-exporter/{__version__}"
         self._session.headers.update(headers or {})
-        self._adapter = _CuttableAdapter(max_retries=0)
+        self._adapter = _CuttableAdapter(self._tls, max_retries=0)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
 
@@ -133,7 +134,9 @@ class HttpClient:
         """
         if deadline.expired:
             raise HttpFailedError("no time was left to send the request")
-        self._check_ca_file()
+        secure = url.lower().startswith("https:")
+        if secure:
+            self._adapter.renew()
         try:
             with (
                 self._adapter.cut_at(deadline),
@@ -144,7 +147,6 @@ class HttpClient:
                     headers=dict(headers or {}),
                     params=params,
                     auth=self._credentials,
-                    verify=str(self._ca_file) if self._ca_file else True,
                     timeout=deadline.remaining(),
                     allow_redirects=False,
                     stream=True,
@@ -159,22 +161,10 @@ class HttpClient:
             OSError,
             ValueError,
         ) as error:  # ValueError: a mad Location header
-            why = "timed out" if deadline.expired else _why(error)
-            self._ca_checked = False
-            self._check_ca_file()  # it was good once, but may be gone or broken by now
+            why = "timed out" if deadline.expired else _why(error, self._tls)
+            if secure and why in _SILENCE:
+                why += cut_off(self._tls)
             raise HttpFailedError(self._credentials.redact(why)) from None
-
-    def _check_ca_file(self) -> None:
-        """What the library says of a bundle that it cannot read names neither the file nor the reason."""
-        if self._ca_checked or self._ca_file is None:
-            return
-        try:
-            ssl.create_default_context(cafile=self._ca_file)
-        except ssl.SSLError:
-            raise HttpFailedError(f"ca_file {self._ca_file} holds no PEM certificate") from None
-        except OSError as error:
-            raise HttpFailedError(f"cannot read ca_file {self._ca_file}: {error.strerror}") from None
-        self._ca_checked = True
 
     def describe(self, response: HttpResponse) -> str:
         """What the server answered, for people, without our secrets."""
@@ -207,20 +197,21 @@ class HttpClient:
         )
 
 
-def _why(error: Exception) -> str:
+#: What a server that refuses our certificate does, unless it says so.
+_SILENCE = ("connection reset", "connection closed without an answer")
+
+
+def _why(error: Exception, tls: TlsFiles) -> str:
     """A network failure in a few words. The library's own texts repeat URLs and object addresses."""
-    if isinstance(error, requests.exceptions.SSLError):
-        match = _TLS_HINT.search(str(error))
-        advice = "; ca_file must hold the authority that signed it" if "VERIFY_FAILED" in str(error) else ""
-        return f"TLS failed: {match[1].strip() if match else 'the certificate was not accepted'}{advice}"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy did not answer"
+    if why := _why_proxy(error) or why_tls(error, tls):
+        return why
     if isinstance(error, requests.exceptions.Timeout):
         return "timed out"
     text = str(error)
     if match := _MALFORMED_HINT.search(text):
         return f"not a valid HTTP answer: {match[1]}"
     for needle, reason in (
+        ("SOCKS", "the SOCKS proxy did not connect"),
         ("Connection refused", "connection refused"),
         ("Name or service not known", "unknown host name"),
         ("Temporary failure in name resolution", "unknown host name"),
@@ -228,6 +219,7 @@ def _why(error: Exception) -> str:
         ("Network is unreachable", "network unreachable"),
         ("Connection reset", "connection reset"),
         ("Read timed out", "timed out"),
+        ("EOF occurred", "connection closed without an answer"),
         ("without response", "connection closed without an answer"),
         ("IncompleteRead", "the answer was cut short"),
         ("ended prematurely", "the answer was cut short"),
@@ -238,3 +230,16 @@ def _why(error: Exception) -> str:
         if needle in text:
             return reason
     return f"connection failed ({type(error).__name__})"
+
+
+def _why_proxy(error: Exception) -> str | None:
+    """What went wrong between us and a proxy, if that is what went wrong."""
+    text = str(error)
+    if isinstance(error, requests.exceptions.InvalidProxyURL):
+        return "the address of the proxy is not valid"
+    if isinstance(error, requests.exceptions.ProxyError):
+        refused = _TUNNEL.search(text)
+        return f"the proxy answered {refused[1]}" if refused else "the proxy did not answer"
+    if "SOCKS support" in text:
+        return "the proxy speaks SOCKS, which needs pip install 'mlflow-monitoring-exporter[socks]'"
+    return None

@@ -183,6 +183,12 @@ def _variables(config: MlflowConfig, retries: int, timeout: int) -> Mapping[str,
     ours["MLFLOW_TRACKING_USERNAME"], ours["MLFLOW_TRACKING_PASSWORD"] = username, password
     ours["MLFLOW_TRACKING_TOKEN"] = token
     ours["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(config.ca_file) if config.ca_file else None
+    if config.client_key_file:
+        raise SourceRefusedError(
+            "mlflow, which writes the sample, takes certificate and key in one file only: "
+            "put both into mlflow.client_cert_file, and leave out mlflow.client_key_file"
+        )
+    ours["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = str(config.client_cert_file) if config.client_cert_file else None
     if config.ca_file:
         ours["MLFLOW_TRACKING_INSECURE_TLS"] = None  # mlflow refuses both together
     return ours

@@ -186,6 +186,17 @@ def test_show_prints_no_secret_and_can_be_loaded_again(tmp_path: Path) -> None:
     assert "hunter2pass" not in str(redactor.value({"event": ["http://user:hunter2pass@mlflow"]}))
 
 
+def test_a_password_in_the_query_of_an_address_is_a_secret_too(tmp_path: Path) -> None:
+    url = "postgresql://me@db.example/mlflow?sslmode=verify-full&sslpassword=planted%2Dsecret&password=another-one"
+    config = load(tmp_path, None, {"MLFLOW_TRACKING_URI": url})
+    redactor = Redactor()
+    redactor.learn(config)
+    said = show(config) + redactor.text(f"cannot read {url}: planted-secret is wrong")
+    assert "planted" not in said
+    assert "another-one" not in said
+    assert "sslmode=verify-full" in said
+
+
 @pytest.mark.parametrize("written", ["{X-Key: planted-secret}", '"X-Key: planted-secret"'])
 def test_headers_are_secrets_whether_they_are_a_mapping_or_lines(written: str, tmp_path: Path) -> None:
     config = load(tmp_path, f"exporters: {{http_json: {{endpoint: 'http://s', headers: {written}}}}}\n")

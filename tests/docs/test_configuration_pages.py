@@ -256,6 +256,7 @@ def test_the_shipped_configuration_obeys_every_promised_variable(login: str, tmp
     environ = {
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "MLFLOW_TRACKING_SERVER_CERT_PATH": "ca.pem",
+        "MLFLOW_TRACKING_CLIENT_CERT_PATH": "client.pem",
         "EXPORT_INTERVAL": "5",
         "MAX_EXPERIMENTS": "0",
         "PROMETHEUS_GATEWAY": "gateway:9091",
@@ -271,6 +272,7 @@ def test_the_shipped_configuration_obeys_every_promised_variable(login: str, tmp
     assert environ.keys() | {name for one in logins.values() for name in one} == {*PROMISES, *EXPORTER_PROMISES}
     config = loaded(SHIPPED, tmp_path, **environ, **logins[login])
     assert (config.mlflow.tracking_uri, config.mlflow.ca_file) == ("http://mlflow:5000", Path("ca.pem"))
+    assert config.mlflow.client_cert_file == Path("client.pem")
     assert (config.export.interval, config.export.max_experiments) == (5.0, 0)
     assert (config.mlflow.username, config.mlflow.secret("token").get()) in {("user", None), (None, "token")}
     enabled = {name: block.model_dump() for name, block in config.enabled_exporters().items()}

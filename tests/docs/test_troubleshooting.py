@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import trustme
 from sqlalchemy import create_engine, text
 
 from mlflow_monitoring_exporter.state.database import Database
@@ -119,6 +120,25 @@ def _sink_that_answers(behaviour: Behaviour, here: Path) -> str:
     return said.out + said.err
 
 
+def too_many_aliases(here: Path) -> str:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    (here / "config.yaml").write_text("\n".join(["a0: &a0 x", *levels]))
+    return run("config", "validate", cwd=here).err
+
+
+def another_key(here: Path) -> str:
+    one, other = (trustme.CA().issue_cert("exporter.example") for _ in range(2))
+    one.cert_chain_pems[0].write_to_path(here / "tls.crt")
+    other.private_key_pem.write_to_path(here / "tls.key")
+    (here / "config.yaml").write_text("mlflow: {client_cert_file: tls.crt, client_key_file: tls.key}\n")
+    return run("config", "validate", cwd=here).err
+
+
+def insecure(here: Path) -> str:
+    environ = {"MLFLOW_TRACKING_URI": "https://mlflow.example", "MLFLOW_TRACKING_INSECURE_TLS": "true"}
+    return run("config", "validate", cwd=here, env=environ).err
+
+
 TROUBLES: dict[str, Callable[[Path], str]] = {
     "cannot be reached: connection refused": refused,
     "does not answer under this host name": other_host,
@@ -126,6 +146,9 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
     "is that a login page?": login_page,
     "the answer was cut short": cut_answer,
     "unknown key; did you mean": misspelled,
+    "aliases unfold into too many values": too_many_aliases,
+    "the key is not that of the certificate": another_key,
+    "MLFLOW_TRACKING_INSECURE_TLS: is not obeyed": insecure,
     "Address already in use": port_in_use,
     "nothing listens on": no_daemon,
     "the state file ... is in use by process": state_in_use,

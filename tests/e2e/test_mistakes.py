@@ -80,6 +80,33 @@ def test_every_problem_of_a_configuration_at_once_with_file_line_and_key(here: P
         ]
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("export: {since: !!timestamp x}", "config.yaml:1: export.since: is not a date"),
+        ("export: {history: !!bool maybe}", "config.yaml:1: export.history: is not true or false"),
+        ('export: {max_experiments: !!int ""}', "config.yaml:1: export.max_experiments: is not a number"),
+        ("exporters: {a: {type: {token: pl4nted-s3cret}}}", "config.yaml:1: exporters.a.type: must be a word, one of"),
+        ("mlflow: {token: *pl4nted-s3cret}", "config.yaml:1: YAML syntax: an alias (*name) without its anchor"),
+        ("monitoring: {alerts: []}", "config.yaml:1: monitoring: unknown key; did you mean alerts?"),
+        (
+            "mlflow: {client_cert_file: no.pem}",
+            "config.yaml:1: mlflow.client_cert_file: cannot read client_cert_file no.pem",
+        ),
+        (
+            "mlflow: {ca_file: config.yaml}",
+            "config.yaml:1: mlflow.ca_file: ca_file config.yaml holds no PEM certificate",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_line_and_exit_code_78(here: Path, written: str, said: str) -> None:
+    (here / "config.yaml").write_text(written)
+    done = run("config", "validate", cwd=here)
+    assert done.code == 78
+    assert said in one_line(done.err)
+    assert "pl4nted" not in done.err + done.out
+
+
 def test_a_port_in_use(here: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -56,14 +56,22 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, log: Path, ready_url: str, ready_within: float = 30.0
+    command: Sequence[str],
+    *,
+    log: Path,
+    ready_url: str,
+    ready_within: float = 30.0,
+    certificate: tuple[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` until the block ends. It counts as ready once ``ready_url`` answers anything but 5xx."""
+    """Run ``command`` until the block ends. It counts as ready once ``ready_url`` answers anything but 5xx.
+
+    ``certificate`` are the files of certificate and key that it wants to see.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
-        _wait_until_ready(process, ready_url, log, ready_within)
+        _wait_until_ready(process, ready_url, log, ready_within, certificate)
         yield process
     finally:
         process.terminate()
@@ -74,13 +82,16 @@ def running(
             process.wait(timeout=10)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, within: float) -> None:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], url: str, log: Path, within: float, certificate: tuple[str, str] | None
+) -> None:
     end = time.monotonic() + within
     while time.monotonic() < end and process.poll() is None:
         try:
             # Whether a program is ready does not depend on whether its certificate is to be trusted.
             with warnings.catch_warnings(category=urllib3.exceptions.InsecureRequestWarning, action="ignore"):
-                if requests.get(url, timeout=2, verify=False).status_code < 500 and process.poll() is None:
+                answer = requests.get(url, timeout=2, verify=False, cert=certificate)
+                if answer.status_code < 500 and process.poll() is None:
                     return  # alive, so it was not somebody else on its port who answered
         except requests.RequestException:
             pass

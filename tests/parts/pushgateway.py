@@ -90,7 +90,34 @@ def guarded_pushgateway(directory: Path, certificate: trustme.LeafCert) -> Itera
 
 
 @contextmanager
-def _started(url: str, directory: Path, *arguments: str) -> Iterator[None]:
+def strict_pushgateway(
+    directory: Path,
+    certificate: trustme.LeafCert,
+    clients: trustme.CA,
+    *,
+    client_cert_file: Path,
+    client_key_file: Path,
+) -> Iterator[str]:
+    """The URL of one that lets only those in whose certificate ``clients`` signed; the files are of one of them."""
+    chain, key, authority, settings = (directory / f"gateway-{name}" for name in ("chain", "key", "clients", "web.yml"))
+    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    clients.cert_pem.write_to_path(authority)
+    tls = {
+        "cert_file": str(chain),
+        "key_file": str(key),
+        "client_ca_file": str(authority),
+        "client_auth_type": "RequireAndVerifyClientCert",
+    }
+    settings.write_text(json.dumps({"tls_server_config": tls}))
+    url = f"https://127.0.0.1:{free_port()}"
+    arguments = (f"--web.config.file={settings}",)
+    with _started(url, directory, *arguments, shown=(str(client_cert_file), str(client_key_file))):
+        yield url
+
+
+@contextmanager
+def _started(url: str, directory: Path, *arguments: str, shown: tuple[str, str] | None = None) -> Iterator[None]:
     address = url.partition("//")[2]
     command = [
         need("prometheus-pushgateway"),
@@ -99,5 +126,5 @@ def _started(url: str, directory: Path, *arguments: str) -> Iterator[None]:
         "--persistence.file=",  # Debian's default is a file that every gateway of the machine would share
         *arguments,
     ]
-    with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready"):
+    with running(command, log=directory / "pushgateway.log", ready_url=f"{url}/-/ready", certificate=shown):
         yield

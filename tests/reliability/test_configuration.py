@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -130,3 +131,149 @@ def test_any_configuration_is_valid_or_refused_and_its_secrets_stay_inside(
     assert not empty
     assert lines == 0, "each problem is one line"
     assert [text for text in said if SECRET in text] == []
+
+
+#: Text as somebody might write it, and as nobody should: tags, anchors, aliases, merges, quotes, variables.
+TAGS = (
+    "!!str",
+    "!!int",
+    "!!float",
+    "!!bool",
+    "!!null",
+    "!!timestamp",
+    "!!binary",
+    "!!set",
+    "!!omap",
+    "!!pairs",
+    "!!map",
+)
+tags = st.sampled_from(["", "", "", *TAGS, "!!seq", "!!python/name:os.system", "!foo", "!", f"!{SECRET}"])
+anchors = st.sampled_from(["", "", "&a", "&b", "&c"])
+aliases = st.sampled_from(["*a", "*b", "*c", f"*{SECRET}"])
+scalars = st.sampled_from(
+    [
+        *(
+            "",
+            "x",
+            "5",
+            "-1",
+            "0o7",
+            "0x_",
+            "0b",
+            "1_0",
+            "+",
+            "1:30",
+            "1e5",
+            ".inf",
+            ".nan",
+            "true",
+            "on",
+            "~",
+            "null",
+            "=",
+            "<<",
+        ),
+        *(
+            "2026-01-31",
+            "2026-13-41",
+            "9" * 30,
+            "9" * 200,
+            "'",
+            '"\\q"',
+            '"\\ud800"',
+            '"\\0"',
+            "60s",
+            "http://host",
+            "host:1",
+        ),
+        *(
+            "sqlite:///x.db",
+            "file",
+            "${N}",
+            "${NOWHERE}",
+            "${NOWHERE:-}",
+            "$${",
+            "'*'",
+            "@",
+            "%",
+            "`",
+            "- a",
+            "? a",
+            ": b",
+            "#",
+        ),
+        *(
+            SECRET,
+            f"'{SECRET}'",
+            f"http://me:{SECRET}@host",
+            f"http://me:{SECRET}",
+            f"{SECRET}:x",
+            f"http://[{SECRET}]",
+        ),
+    ]
+)
+words = st.sampled_from(
+    [
+        *("mlflow", "export", "gauges", "exporters", "state", "web", "logging", "alerts", "pramathus", "prometheus"),
+        *(
+            "tracking_uri",
+            "token",
+            "password",
+            "token_file",
+            "interval",
+            "since",
+            "max_experiments",
+            "metrics",
+            "rename",
+        ),
+        *("type", "enabled", "endpoint", "headers", "record", "api_key", "file", "select", "labels", "add", "max_size"),
+        *("<<", "on", "1", "~", "", "? [a]", "'<<'", "!!int x", "monitoring", "name", "ca_file", "client_key_file"),
+    ]
+)
+
+
+def written(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """A value, with what may stand before it."""
+    return st.builds(lambda anchor, tag, value: " ".join(filter(None, (anchor, tag, value))), anchors, tags, inner)
+
+
+flows = st.recursive(
+    written(scalars) | aliases,
+    lambda inner: written(
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]")
+        | st.lists(st.tuples(words, inner), max_size=4).map(
+            lambda pairs: "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+        )
+        | st.lists(aliases, max_size=3).map(lambda some: f"{{<<: [{', '.join(some)}], path: x}}")
+    ),
+    max_leaves=12,
+)
+documents = st.lists(st.tuples(words, flows), max_size=5).map(
+    lambda pairs: "".join(f"{key}: {value}\n" for key, value in pairs)
+)
+
+
+@pytest.mark.timeout(1800)
+@settings(max_examples=scaled(300, 10_000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=documents, number=st.sampled_from(["5", "", SECRET, "!!int x", "{a: b}"]))
+def test_any_text_with_tags_and_merges_is_valid_or_refused_in_little_memory(text: str, number: str) -> None:
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "config.yaml"
+        file.write_text(text, encoding="utf-8")
+        tracemalloc.start()
+        try:
+            config = load_config(file, exporter_types=PLUGINS.config_types, environ={"N": number})
+            said = [show(config), fingerprint(config), repr(config)]
+            redactor = Redactor()
+            redactor.learn(config)
+            said = [redactor.text(one) for one in said]
+        except ConfigError as error:
+            said, count = str(error).splitlines(), len(error.problems)
+        else:
+            count = len(said)
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+    assert len(said) == count > 0, "each problem is one line"
+    assert peak < 50 << 20
+    assert [one for one in said if SECRET in one] == []

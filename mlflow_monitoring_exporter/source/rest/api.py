@@ -39,7 +39,13 @@ class MlflowApi:
         self._stop = stop
         self._credentials, self._credential_keys = _credentials(config)
         headers = {"X-MLFLOW-WORKSPACE": config.workspace} if config.workspace else {}
-        self._client = HttpClient(credentials=self._credentials, ca_file=config.ca_file, headers=headers)
+        self._client = HttpClient(
+            credentials=self._credentials,
+            ca_file=config.ca_file,
+            client_cert_file=config.client_cert_file,
+            client_key_file=config.client_key_file,
+            headers=headers,
+        )
 
     def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to ``fields``, sent as JSON body of a POST or as parameters of a GET, lists repeated.

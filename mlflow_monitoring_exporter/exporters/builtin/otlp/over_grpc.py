@@ -12,8 +12,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from requests.utils import get_environ_proxies, select_proxy
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.config.tls import Stamp, TlsFiles, TlsFilesError
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.errors import (
     ConfigError,
@@ -55,21 +57,27 @@ class GrpcTransport:
         self._credentials = settings.credentials_for(url)
         self._compression = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
         self._channel: grpc.Channel | None = None
+        self._tls = TlsFiles.of(settings)
+        self._secure = urlsplit(url).scheme == "https"
+        self._stamp: Stamp | None = None
 
     def start(self) -> None:
-        """Open the channel; it connects by itself. Raises ConfigError for certificates that cannot be read."""
-        self._open()
+        """Open the channel; it connects by itself. Raises ConfigError for certificates or proxies that cannot be."""
+        try:
+            self._open()
+        except (TlsFilesError, HttpFailedError) as error:
+            raise ConfigError([ConfigProblem("", "", str(error))]) from None
 
     def send(self, request: ExportMetricsServiceRequest, points: int, deadline: Deadline | None) -> None:
         own = self._settings.timeout
         timeout = Deadline.after(own) if deadline is None else deadline.earlier(own)
-        stub: Any = MetricsServiceStub(self._channel or self._open())  # type: ignore[no-untyped-call]
         try:
+            stub: Any = MetricsServiceStub(self._current())  # type: ignore[no-untyped-call]
             metadata = tuple((name.lower(), value) for name, value in self._credentials.sent().items())
             response = stub.Export(
                 request, timeout=timeout.remaining(), metadata=metadata, compression=self._compression
             )
-        except HttpFailedError as error:
+        except (HttpFailedError, TlsFilesError) as error:
             raise RetryableExportError(f"{self.where}: {error}") from None
         except grpc.RpcError as error:
             raise self._refusal(error) from None
@@ -82,6 +90,12 @@ class GrpcTransport:
             self._channel.close()
             self._channel = None
 
+    def _current(self) -> grpc.Channel:
+        """The channel; a new one when certificates changed."""
+        if self._secure and self._channel is not None and self._tls.stamp() != self._stamp:
+            self.close()
+        return self._channel or self._open()
+
     def _open(self) -> grpc.Channel:
         parts = urlsplit(self._url)
         host = parts.hostname or ""
@@ -92,19 +106,28 @@ class GrpcTransport:
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2000),
+            self._proxy(),
         ]
-        if parts.scheme == "https":
-            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(self._authorities()), options)
+        if self._secure:
+            # Before reading: what changes meanwhile is read again with the next request.
+            self._stamp = self._tls.stamp()
+            roots, chain, key = self._tls.pem()
+            credentials = grpc.ssl_channel_credentials(roots, key, chain)
+            self._channel = grpc.secure_channel(target, credentials, options)
         else:
             self._channel = grpc.insecure_channel(target, options)
         return self._channel
 
-    def _authorities(self) -> bytes | None:
-        file = self._settings.ca_file
-        try:
-            return file.read_bytes() if file else None
-        except OSError as error:
-            raise ConfigError([ConfigProblem(str(file), "", f"cannot read ca_file: {error.strerror}")]) from None
+    def _proxy(self) -> tuple[str, str | int]:
+        """The option of a channel that names the proxy which everything else goes through, too."""
+        proxy = select_proxy(self._url, get_environ_proxies(self._url))
+        if proxy is None:
+            return "grpc.enable_http_proxy", 0
+        scheme = urlsplit(proxy).scheme
+        if scheme not in ("http", ""):
+            text = "knows only http:// proxies, and the environment names another: set NO_PROXY, or use protocol: http"
+            raise HttpFailedError(f"gRPC {text}")
+        return "grpc.http_proxy", proxy if scheme else f"http://{proxy}"
 
     def _refusal(self, error: grpc.RpcError) -> ExportError:
         code = error.code()
