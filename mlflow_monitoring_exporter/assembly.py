@@ -112,6 +112,7 @@ class Assembly:
         self._telemetry = telemetry
         self._progress = progress or Progress()
         self._membership: Membership | None = None
+        self._sources: list[Source] = []
         #: Records that could not be read, by tracking server.
         self.skipped: Counter[MlflowConfig] = Counter()
         with ExitStack() as opened:
@@ -183,6 +184,11 @@ class Assembly:
             on_expelled=on_broken,
         )
 
+    def cut(self) -> None:
+        """End what MLflow is being asked, once ``stopping`` is set; from any thread."""
+        for source in tuple(self._sources):
+            source.cut()
+
     def close(self) -> None:
         """Release everything. Threads of the workers must have ended."""
         self._opened.close()
@@ -202,6 +208,7 @@ class Assembly:
             on_skipped=lambda item, reason: self._skipped(server, item, reason),
         )
         opened.callback(source.close)
+        self._sources.append(source)
         return source
 
     def queueing(self, tracked: Tracked) -> Queueing:

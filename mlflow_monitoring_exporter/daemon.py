@@ -1,24 +1,24 @@
 """The daemon: build, start, watch for signals, reload, drain, stop.
 
 ===================  =======================================================================
-SIGTERM, Ctrl-C      finish the poll, deliver what waits for up to ``export.drain_timeout``, exit 0
-a second one         exit at once; what waits stays queued
+SIGTERM, Ctrl-C      cut the poll short, deliver what can be delivered for up to ``export.drain_timeout``, exit 0
+a second one         exit at once; what waits stays queued (stopping.py)
 SIGHUP               read the configuration again; a broken one is refused, and the old one stays
 ===================  =======================================================================
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
 import structlog
 
-from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter import __version__, stopping
 from mlflow_monitoring_exporter.assembly import Assembly, Polling
 from mlflow_monitoring_exporter.config.describe import fingerprint
 from mlflow_monitoring_exporter.config.schema import Config, WebConfig
@@ -40,6 +40,11 @@ _log = structlog.get_logger(__name__)
 _SWITCH = 0.001
 #: On a reload, how long a request that is under way may still take.
 _UNDER_WAY = 60.0
+#: Seconds since the signal: until MLflow's answer is no longer waited for, nor a poll; until exporters that have no
+#: success to show are not, either.
+_CUT, _POLL, _HOPELESS = 1.0, 1.5, 2.5
+#: Seconds for the rest: closing connections, and the pages.
+_CLOSING = 1.5
 
 
 class Daemon:
@@ -59,6 +64,9 @@ class Daemon:
         self._broken: Config | None = None
         self._web: tuple[WebConfig, WebServer] | None = None
         self._assembly: Assembly | None = None
+        #: The same, until it is closed.
+        self._open: Assembly | None = None
+        self._asked_at = 0.0
         self._polling: Polling | None = None
 
     def run(self) -> None:
@@ -67,12 +75,12 @@ class Daemon:
         Raises ConfigError or StateError when it cannot start. Call it on the main thread.
         """
         sys.setswitchinterval(_SWITCH)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
+        stopping.handle(self._on_stop, last_words=self._left_behind)
         signal.signal(signal.SIGHUP, self._on_reload)
         config = self._load()
         try:
-            self._start_or_wait(config)
+            if not self._stop_asked:
+                self._start_or_wait(config)
             while not self._stop_asked:
                 self._signalled.wait(1.0)
                 self._signalled.clear()
@@ -86,15 +94,27 @@ class Daemon:
             _log.info("stopping: delivering what waits", seconds=config.export.drain_timeout)
         finally:
             self._stop(drain=self._stop_asked)
+            stopping.allow(_CLOSING)
             if self._web is not None:
                 self._web[1].stop()
         _log.info("stopped")
 
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._stop_asked:
-            os._exit(130)  # asked twice: not even threads are waited for
-        self._stop_asked = True
+    def _on_stop(self, _number: int) -> None:
+        if not self._stop_asked:
+            self._stop_asked, self._asked_at = True, time.monotonic()
+            timer = threading.Timer(_CUT, self._cut)
+            timer.daemon = True
+            timer.start()
         self._signalled.set()
+
+    def _cut(self) -> None:
+        """What MLflow has not answered by now it may never answer."""
+        if (assembly := self._open) is not None:
+            assembly.stopping.set()
+            assembly.cut()
+
+    def _left_behind(self) -> None:
+        _log.warning("stopped, without waiting any longer for what does not answer")
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._reload_asked = True
@@ -127,7 +147,7 @@ class Daemon:
     def _start(self, config: Config) -> None:
         destinations = create_destinations(config, self._plugins)
         self._listen(config.web)
-        self._assembly = assembly = Assembly(config, destinations, self._telemetry)
+        self._assembly = self._open = assembly = Assembly(config, destinations, self._telemetry)
         try:
             self._polling = assembly.polling(lambda: self._on_broken(config))
         except StateError:
@@ -173,16 +193,26 @@ class Daemon:
         deadline = Deadline.after(assembly.config.export.drain_timeout if drain else 0.0)
         assembly.stopping.set()
         polling, self._polling = self._polling, None
-        if polling is not None and not polling.stop(deadline.remaining() if drain else _UNDER_WAY):
+        patience = min(deadline.remaining(), _POLL) if drain else _UNDER_WAY
+        if polling is not None and not polling.stop(patience):
             _log.warning("the poll did not end in time: what it did not finish is read again next time")
-        if drain and polling is not None and not polling.alone:
-            # What waits is delivered by the others; what is under way is not sent twice if it can be helped.
-            assembly.workers.stop(Deadline.after(0.0), grace=deadline.remaining())
-        elif drain:
-            assembly.workers.stop(deadline)
+        if drain:
+            self._drain(assembly, deadline, alone=polling is None or polling.alone)
         else:
             assembly.workers.stop(deadline, grace=_UNDER_WAY)
         assembly.close()
+        self._open = None
+
+    def _drain(self, assembly: Assembly, deadline: Deadline, *, alone: bool) -> None:
+        hopeless_after = max(0.0, self._asked_at + _HOPELESS - time.monotonic())
+        if alone:
+            until, grace = deadline, 1.0
+        else:
+            # What waits is delivered by the others; what is under way is not sent twice if it can be helped.
+            until, grace = Deadline.after(0.0), deadline.remaining()
+        stopping.allow(deadline.remaining() + grace + _CLOSING)
+        assembly.workers.stop(until, grace=grace, hopeless_after=hopeless_after)
+        stopping.allow(_CLOSING)
 
     def _reload(self) -> None:
         old = self._assembly

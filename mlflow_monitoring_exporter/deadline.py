@@ -25,6 +25,10 @@ class Deadline:
     def expired(self) -> bool:
         return self.remaining() == 0.0
 
+    def later(self, seconds: float) -> Deadline:
+        """The deadline so many seconds after this one."""
+        return Deadline(self.at + seconds)
+
     def earlier(self, seconds: float) -> Deadline:
         """The earlier of this deadline and ``seconds`` from now."""
         return Deadline(min(self.at, time.monotonic() + seconds))

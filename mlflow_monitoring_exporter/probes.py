@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.errors import MonitoringExporterError
 from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.printable import in_line, in_text
 
 #: Seconds. Health checks have deadlines of their own; ours comes first, so that somebody says why.
 _TIMEOUT = 5.0
@@ -42,8 +43,8 @@ def _probe(page: str) -> None:
         web = load_config(find_config_file(None, os.environ), exporter_types=plugins.config_types).web
         status, body = _get(web, page)
     except MonitoringExporterError as error:
-        sys.exit(f"error: {error}")
-    sys.stdout.write(f"{_say(body)}\n")
+        sys.exit(f"error: {in_text(str(error))}")
+    sys.stdout.write(f"{in_line(_say(body))}\n")
     sys.exit(status != 200)
 
 

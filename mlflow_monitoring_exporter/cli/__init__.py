@@ -1,5 +1,23 @@
 """Commands: parse, call, print."""
 
-from mlflow_monitoring_exporter.cli.main import main
+from __future__ import annotations
+
+import sys
+
+from mlflow_monitoring_exporter import stopping
+
+
+def main() -> None:
+    """Run the command line. Signals are heeded before all that it needs is imported."""
+    stopping.heed()
+    try:
+        from mlflow_monitoring_exporter.cli.main import run  # noqa: PLC0415 - takes half a second
+
+        run()
+    except stopping.Interrupted as stop:
+        sys.stderr.write(f"error: {stop}; what was queued stays queued\n")
+        # A daemon that is told to stop has done nothing wrong, even if it is told before it began.
+        stopping.leave(0 if sys.argv[1:2] == ["continuous"] else stop.code)
+
 
 __all__ = ["main"]

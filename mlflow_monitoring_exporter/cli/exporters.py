@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from mlflow_monitoring_exporter.cli.options import plugins_of_this_run
-from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, redactor
+from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, print_table
 
 exporters_commands = typer.Typer(help="What can be exported to.", no_args_is_help=True)
 
@@ -22,8 +20,16 @@ def list_exporters(output: OutputOption = Output.table) -> None:
     if output is Output.json:
         print_json([asdict(one) for one in found])
         return
-    table = Table("type", "mode", "from", "contract", "result", box=None, pad_edge=False, header_style="bold")
-    for one in found:
-        result = "[green]ok[/]" if one.problem is None else f"[red]{escape(redactor.text(one.problem))}[/]"
-        table.add_row(escape(one.name), one.mode or "", escape(one.origin), str(one.contract or ""), result)
-    Console().print(table)
+    print_table(
+        ["type", "mode", "from", "contract", "result"],
+        [
+            (
+                one.name,
+                one.mode or "",
+                one.origin,
+                str(one.contract or ""),
+                Text("ok", "green") if one.problem is None else Text(one.problem, "red"),
+            )
+            for one in found
+        ],
+    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import platform
 import sys
 import traceback
+from typing import Any
 
 import typer
 
-from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter import __version__, stopping
 from mlflow_monitoring_exporter.cli import sample
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
@@ -25,6 +28,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_error,
     print_report,
     print_result,
+    printable,
     redactor,
 )
 from mlflow_monitoring_exporter.cli.progress import progress_bar
@@ -34,6 +38,7 @@ from mlflow_monitoring_exporter.daemon import Daemon
 from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
 from mlflow_monitoring_exporter.oneshot import check as check_everything
 from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
+from mlflow_monitoring_exporter.printable import in_text
 
 app = typer.Typer(
     help="Keeps Prometheus, OpenTelemetry and JSON sinks in step with an MLflow tracking server.",
@@ -73,6 +78,8 @@ def continuous(options: Options) -> None:
     """
     plugins = plugins_of_this_run()
     Daemon(lambda: options.load_and_log(plugins), plugins).run()
+    logging.shutdown()
+    stopping.leave()
 
 
 @app.command("check")
@@ -101,13 +108,30 @@ def version() -> None:
     print_result(f"mlflow-monitoring-exporter {__version__} (Python {platform.python_version()})")
 
 
-def main() -> None:
+#: What was typed is wrong: click's class, which newer releases of typer have inside.
+_TypedError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def run() -> None:
     """Run the command line; every error is a line for people, and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to fail
     try:
         try:
-            app()
+            sys.exit(app(standalone_mode=False))
         finally:
             sys.stdout.flush()
+    except _TypedError as error:
+        from typer.rich_utils import rich_format_error  # noqa: PLC0415 - takes a moment, and most commands are right
+
+        said = printable(error.format_message())
+        error.format_message = lambda: said  # it repeats what was typed
+        rich_format_error(error)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print_error("aborted")
+        sys.exit(EXIT_FAILED)
     except BrokenPipeError:
         # Whoever read us (| head) has enough. Not by SIGPIPE: a peer that hangs up must not end a daemon.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
@@ -118,10 +142,7 @@ def main() -> None:
     except MonitoringExporterError as error:
         print_error(error)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        print_error("interrupted; what was queued stays queued")
-        sys.exit(130)
     except Exception:  # noqa: BLE001 - a bug: the traceback is for its report, without secrets
-        sys.stderr.write(redactor.text(traceback.format_exc()))
+        sys.stderr.write(in_text(redactor.text(traceback.format_exc())))
         print_error("this is a bug; please report it with the lines above")
         sys.exit(EXIT_FAILED)

@@ -1,25 +1,28 @@
-"""What commands print: results on standard output, errors on standard error, secrets on neither."""
+"""What commands print: results on standard output, errors on standard error, and on neither secrets, or control
+characters of others.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TextIO
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.errors import MonitoringExporterError
 from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
+from mlflow_monitoring_exporter.printable import in_line, in_text
 
 #: Knows the secrets of every configuration that this process has loaded.
 redactor = Redactor()
@@ -41,19 +44,50 @@ class Output(StrEnum):
 OutputOption = Annotated[Output, typer.Option(help="For people, or for machines.")]
 
 
+def printable(text: str) -> str:
+    """One line of text from anywhere, without secrets, and without anything that a terminal would obey."""
+    return in_line(redactor.text(text))
+
+
 def print_result(text: str) -> None:
     """Plain text on standard output."""
-    sys.stdout.write(redactor.text(text.rstrip("\n")) + "\n")
+    sys.stdout.write(in_text(redactor.text(text.rstrip("\n"))) + "\n")
 
 
 def print_error(message: object) -> None:
     """``error: ...`` on standard error, one line per line of ``message``."""
-    for line in str(message).splitlines():
-        sys.stderr.write(f"error: {redactor.text(line)}\n")
+    for line in str(message).rstrip("\n").split("\n"):
+        sys.stderr.write(f"error: {printable(line)}\n")
 
 
 def print_json(value: Any) -> None:
-    print_result(json.dumps(redactor.value(value), indent=2, ensure_ascii=False))
+    # What a terminal would obey is in strings only, and escaped there as JSON has it.
+    print_result(json.dumps(redactor.value(value), indent=2, ensure_ascii=not _takes_unicode(sys.stdout)))
+
+
+def _takes_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def print_line(*parts: str | Text, style: str = "") -> None:
+    """One line on standard output, of any length."""
+    line = Text(style=style)
+    for part in parts:
+        line.append_text(_cell(part))
+    Console().print(line, highlight=False, soft_wrap=True)
+
+
+def print_table(columns: Sequence[str | Column], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table on standard output. Nothing in a cell is markup: a key may look like it."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console().print(table)
+
+
+def _cell(content: str | Text) -> Text:
+    text = content if isinstance(content, Text) else Text(content)
+    return Text(printable(text.plain), style=text.style)
 
 
 @contextmanager
@@ -103,36 +137,31 @@ def _server_tree(report: ServerReport) -> dict[str, Any]:
 
 
 def _print_table(report: OnceReport, *, planned: bool) -> None:
-    console = Console()
     for server in report.servers:
-        poll = server.poll
-        if poll is None:
+        if (poll := server.poll) is None:
             continue
-        console.print(
-            f"MLflow [bold]{escape(redactor.text(server.server))}[/]: {_count(poll.experiments, 'experiment')}, "
-            f"{_count(poll.runs, 'run')}, {poll.series} series, read in {poll.seconds:.1f} s",
-            highlight=False,
-            soft_wrap=True,
-        )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("exporter")
-    table.add_column("to", overflow="fold")
-    table.add_column("would send" if planned else "delivered", justify="right")
-    if not planned:
-        table.add_column("waiting", justify="right")
-    table.add_column("result")
-    for destination in report.destinations:
-        cells = [
-            escape(destination.name),
-            escape(redactor.text(destination.target)),
-            "" if destination.note else _count(destination.delivered, destination.unit),
-            *([] if planned else [str(destination.waiting) if destination.unit == "samples" else ""]),
-            _result(destination, planned=planned),
-        ]
-        table.add_row(*cells)
-    console.print(table)
+        read = f"{_count(poll.experiments, 'experiment')}, {_count(poll.runs, 'run')}, {poll.series} series"
+        print_line("MLflow ", Text(server.server, "bold"), f": {read}, read in {poll.seconds:.1f} s")
+    columns = [
+        Column("exporter"),
+        Column("to", overflow="fold"),
+        Column("would send" if planned else "delivered", justify="right"),
+        *([] if planned else [Column("waiting", justify="right")]),
+        Column("result"),
+    ]
+    print_table(columns, [_row(destination, planned=planned) for destination in report.destinations])
     for line in _directions(report.better or {}):
-        console.print(escape(redactor.text(line)), style="dim", highlight=False, soft_wrap=True)
+        print_line(line, style="dim")
+
+
+def _row(destination: DestinationReport, *, planned: bool) -> Sequence[str | Text]:
+    return [
+        destination.name,
+        destination.target,
+        "" if destination.note else _count(destination.delivered, destination.unit),
+        *([] if planned else [str(destination.waiting) if destination.unit == "samples" else ""]),
+        _result(destination, planned=planned),
+    ]
 
 
 def _directions(better: Mapping[str, str | None]) -> Iterable[str]:
@@ -143,14 +172,14 @@ def _directions(better: Mapping[str, str | None]) -> Iterable[str]:
             yield f"{text}: {shown}"
 
 
-def _result(destination: DestinationReport, *, planned: bool) -> str:
+def _result(destination: DestinationReport, *, planned: bool) -> Text:
     if destination.error is not None:
-        return "[red]failed[/]"
+        return Text("failed", "red")
     if destination.set_aside:
-        return f"[red]{destination.set_aside} refused[/]"
+        return Text(f"{destination.set_aside} refused", "red")
     if destination.note is not None:
-        return f"[dim]{escape(destination.note)}[/]"
-    return "[green]reachable[/]" if planned else "[green]ok[/]"
+        return Text(destination.note, "dim")
+    return Text("reachable" if planned else "ok", "green")
 
 
 def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:

@@ -9,9 +9,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column
 
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import (
@@ -21,7 +19,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_error,
     print_json,
     print_result,
-    redactor,
+    print_table,
 )
 from mlflow_monitoring_exporter.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
@@ -61,11 +59,10 @@ def list_(options: Options, output: OutputOption = Output.table) -> None:
     if output is Output.json:
         print_json({"queues": [asdict(queue) for queue in queues], "dead_letters": [_tree(one) for one in letters]})
         return
-    console = Console()
-    console.print(_queue_table(queues))
+    _print_queues(queues)
     if letters:
-        console.print()
-        console.print(_letter_table(letters))
+        print_result("")
+        _print_letters(letters)
 
 
 @queue_commands.command()
@@ -142,10 +139,9 @@ def _tree(letter: DeadLetter) -> dict[str, object]:
     }
 
 
-def _queue_table(queues: list[Ledger]) -> Table:
-    table = Table("exporter", box=None, pad_edge=False, header_style="bold")
-    for title in ("waiting", "bytes", "oldest", "dead letters", "delivered", "dropped"):
-        table.add_column(title, justify="right")
+def _print_queues(queues: list[Ledger]) -> None:
+    titles = ("waiting", "bytes", "oldest", "dead letters", "delivered", "dropped")
+    rows = []
     for queue in queues:
         oldest = "" if queue.oldest_ms is None else f"{max(0.0, time.time() - queue.oldest_ms / 1000):.0f} s"
         figures = (
@@ -156,13 +152,12 @@ def _queue_table(queues: list[Ledger]) -> Table:
             queue.delivered,
             queue.purged + queue.overflowed,
         )
-        table.add_row(escape(queue.name), *map(str, figures))
-    return table
+        rows.append((queue.name, *map(str, figures)))
+    print_table(["exporter", *(Column(title, justify="right") for title in titles)], rows)
 
 
-def _letter_table(letters: list[DeadLetter]) -> Table:
-    table = Table("no.", "exporter", "samples", "last attempt", "reason", box=None, pad_edge=False, header_style="bold")
-    for one in letters:
-        reason = escape(redactor.text(one.reason))
-        table.add_row(str(one.number), escape(one.exporter), str(one.samples), iso_utc(one.last_ms), reason)
-    return table
+def _print_letters(letters: list[DeadLetter]) -> None:
+    print_table(
+        ["no.", "exporter", "samples", "last attempt", "reason"],
+        [(str(one.number), one.exporter, str(one.samples), iso_utc(one.last_ms), one.reason) for one in letters],
+    )

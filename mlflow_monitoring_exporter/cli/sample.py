@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mlflow_monitoring_exporter import stopping
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_result
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
@@ -29,16 +29,14 @@ def generate_sample(
 ) -> None:
     """Write realistic demo runs to MLflow: five experiments, nested runs, a failure, a NaN, a champion."""
     config = options.load_and_log(plugins_of_this_run(), quiet=not live).mlflow
-    stop = threading.Event()
-    if live:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
     written = _generate(config, runs, seed)
     print_result(
         f"wrote {written.runs} runs with {written.points} points in {written.experiments} experiments "
         f"to {config.tracking_uri}"
     )
     if live:
+        stop = threading.Event()
+        stopping.handle(lambda _number: stop.set())
         run_live(
             config,
             seed=seed,

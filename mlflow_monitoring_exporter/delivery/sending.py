@@ -35,7 +35,10 @@ _BESIDE = 2
 
 
 class Sending:
-    """Sends the payloads of one feed. ``settled`` hears of every one that was delivered beside its turn."""
+    """Sends the payloads of one feed. ``settled`` hears of every one that was delivered beside its turn.
+
+    ``busy`` says, to any thread, whether a payload is on its way now.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Sending:
         self._settled = settled
         self._duration = metrics.export_duration.labels(name)
         self._log = _log.bind(exporter=name)
+        self.busy = False
         self._place: Any = None
         self._first_ms = 0
         self._crashes = 0
@@ -68,6 +72,7 @@ class Sending:
             self._failed.clear()
             self._trial = Trial(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
         started = time.monotonic()
+        self.busy = True
         try:
             if isinstance(item.payload, Snapshot):
                 return self._show(item, item.payload, until)
@@ -83,6 +88,7 @@ class Sending:
             refusal = Refusal(say(error), None, self._first_ms)
             return self._trial.remaining(refusal) if self._trial else {refusal: range(item.size)}
         finally:
+            self.busy = False
             self._duration.observe(time.monotonic() - started)
 
     def _show(self, item: Item, snapshot: Snapshot, until: Deadline) -> Refusals:

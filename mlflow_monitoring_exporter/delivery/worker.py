@@ -119,6 +119,8 @@ class Worker:
         #: Why the platform did not take all of the newest snapshot.
         self._refused = ""
         self._delivered = self._set_aside = 0
+        self._proven = False
+        self._settled_at = 0.0
         readiness.expect(self.component, "has not been tried yet")
         metrics.introduce(name, queued=feed.durable)
 
@@ -131,6 +133,13 @@ class Worker:
         self._drain_until = drain_until
         self._stop.set()
         self._wake.set()
+
+    def hopes(self, seconds: float) -> bool:
+        """Whether something will be delivered, as far as anybody can say: something was within the last ``seconds``, or
+        is on its way to a platform that had no trouble the last time.
+        """
+        lately = time.monotonic() - self._settled_at < seconds
+        return lately or (self._sending.busy and self._proven and not self._failures)
 
     def run(self) -> None:
         """Deliver until :meth:`stop`."""
@@ -206,6 +215,7 @@ class Worker:
             self.feed.set_aside(item, refusals)
         else:
             self.feed.acknowledge(item)
+        self._settled_at = time.monotonic()
         self._delivered += item.size - refused
         if self.feed.durable:  # nothing is kept of a snapshot
             self._set_aside += refused
@@ -263,7 +273,7 @@ class Worker:
                 self._able()
 
     def _able(self) -> None:
-        self._failures = 0
+        self._failures, self._proven = 0, True
         self._enter(State.closed)
         self._readiness.good(self.component, state=self.state)
 

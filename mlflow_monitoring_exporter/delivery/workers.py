@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -16,6 +18,8 @@ _log = structlog.get_logger(__name__)
 
 #: What a thread may need to notice that it is over, beyond the time it was given.
 _GRACE = 1.0
+#: Seconds between two looks at a thread that is to end.
+_LOOK = 0.1
 
 
 class Workers:
@@ -44,15 +48,22 @@ class Workers:
             thread.start()
             self._threads.append((worker, thread))
 
-    def stop(self, drain_until: Deadline, *, grace: float = _GRACE) -> None:
+    def stop(self, drain_until: Deadline, *, grace: float = _GRACE, hopeless_after: float = math.inf) -> None:
         """Deliver what can be delivered before ``drain_until``, then end every thread.
 
-        A thread that still waits for its platform ``grace`` seconds later is left to itself.
+        A thread that still waits for its platform ``grace`` seconds later is left to itself; sooner, when there was no
+        hope for ``hopeless_after`` seconds that it would deliver anything.
         """
         for worker in self._workers:
             worker.stop(drain_until)
+        asked = time.monotonic()
+        until = Deadline(max(drain_until.at, asked)).later(grace)
         for worker, thread in self._threads:
-            thread.join(drain_until.remaining() + grace)
+            hopeless = Deadline(asked).later(hopeless_after)
+            while thread.is_alive() and not (until.expired or hopeless.expired):
+                thread.join(min(until.remaining(), _LOOK))
+                if worker.hopes(3 * _LOOK):
+                    hopeless = Deadline.after(hopeless_after)
             if thread.is_alive():
                 _log.warning("still busy: what it was sending stays queued", exporter=worker.name)
         self._threads.clear()

@@ -44,30 +44,35 @@ class Page:
 
     def plain(self, *, openmetrics: bool) -> bytes:
         """As it is; without OpenMetrics' end mark, because something may follow."""
-        return b"".join(self._chunks(openmetrics=openmetrics))
+        return b"".join(self.chunks(openmetrics=openmetrics))
 
     def gzipped(self, rest: bytes, *, openmetrics: bool) -> bytes:
-        """The same and ``rest`` behind it as one gzip file; only ``rest`` is compressed each time.
+        """The same and ``rest`` behind it as one gzip file."""
+        return b"".join(self.gzip_chunks(rest, openmetrics=openmetrics))
+
+    def gzip_chunks(self, rest: bytes, *, openmetrics: bool) -> Sequence[bytes]:
+        """What :meth:`gzipped` is made of; only ``rest`` is compressed each time.
 
         One member (RFC 1952), because not every client reads a second one.
         """
         page = self._compressed(openmetrics=openmetrics)
         compressor = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
         end = struct.pack("<LL", zlib.crc32(rest, page.crc), (page.size + len(rest)) & 0xFFFFFFFF)
-        return b"".join([_GZIP_HEADER, page.data, compressor.compress(rest), compressor.flush(), end])
+        return [_GZIP_HEADER, page.data, compressor.compress(rest), compressor.flush(), end]
 
     def _compressed(self, *, openmetrics: bool) -> _Deflated:
         with self._lock:
             if openmetrics not in self._deflated:
                 compressor, data, crc, size = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS), [], 0, 0
-                for chunk in self._chunks(openmetrics=openmetrics):
+                for chunk in self.chunks(openmetrics=openmetrics):
                     data.append(compressor.compress(chunk))
                     crc, size = zlib.crc32(chunk, crc), size + len(chunk)
                 data.append(compressor.flush(zlib.Z_FULL_FLUSH))
                 self._deflated[openmetrics] = _Deflated(b"".join(data), crc, size)
             return self._deflated[openmetrics]
 
-    def _chunks(self, *, openmetrics: bool) -> Iterator[bytes]:
+    def chunks(self, *, openmetrics: bool) -> Iterator[bytes]:
+        """What :meth:`plain` is made of, large and small, and no copies."""
         for family, lines in self._families:
             yield _head(family, openmetrics=openmetrics)
             yield from lines

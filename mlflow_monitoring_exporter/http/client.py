@@ -170,6 +170,10 @@ class HttpClient:
         """What the server answered, for people, without our secrets."""
         return response.describe(self._credentials.redact)
 
+    def cut(self) -> None:
+        """End the request that is under way, from any thread: it raises HttpFailedError."""
+        self._adapter.cut()
+
     def close(self) -> None:
         self._session.close()
 

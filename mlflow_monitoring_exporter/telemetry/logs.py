@@ -2,7 +2,8 @@
 
 Everything goes to standard error, libraries' own records included, and to a file that rotates
 daily where one is configured. Redaction is the last step before rendering, so no caller can
-forget it; tracebacks are text by then, and are redacted too.
+forget it; tracebacks are text by then, and are redacted too. Control characters are escaped in the
+same place: what a run is called must not move the cursor, or look like another line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -20,11 +21,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.printable import in_line, in_text
 from mlflow_monitoring_exporter.telemetry.audit import AUDIT
 
 #: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is
 #: still running when the next is due; that is counted instead. Procrastinate and its pool of
-#: connections tell of every outage of the database, which readiness does already.
+#: connections tell of every outage of the database, which readiness does already. Uvicorn warns of each request that
+#: is no HTTP, so that a stranger could fill the disk.
 _LIBRARIES = {
     "alembic": logging.WARNING,
     "apscheduler": logging.ERROR,
@@ -34,10 +37,13 @@ _LIBRARIES = {
     "psycopg": logging.CRITICAL,
     "psycopg.pool": logging.CRITICAL,
     "urllib3": logging.ERROR,
-    "uvicorn": logging.WARNING,
-    "uvicorn.access": logging.WARNING,
-    "uvicorn.error": logging.WARNING,
+    "uvicorn": logging.ERROR,
+    "uvicorn.access": logging.ERROR,
+    "uvicorn.error": logging.ERROR,
 }
+
+
+_OF_SEVERAL_LINES = ("exception", "stack")
 
 
 def configure_logging(
@@ -107,9 +113,27 @@ def _formatter(form: str, redactor: Redactor, *, colors: bool) -> logging.Format
             structlog.processors.format_exc_info,
             _short_logger_name,
             redact,
-            renderer,
+            *([renderer, _visible_json] if form == "json" else [_visible, renderer]),
         ],
     )
+
+
+def _visible_json(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    """What a terminal would obey is in strings only, and escaped there as JSON has it."""
+    return in_line(line)
+
+
+def _visible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """One line for each event, whatever is in it; but a traceback has several."""
+    return {key: in_text(value) if key in _OF_SEVERAL_LINES else _escaped(value) for key, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return in_line(value)
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(inner) for key, inner in value.items()}
+    return [_escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _short_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -21,6 +22,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -39,6 +41,9 @@ _HOME = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>mlflow-m
 <ul><li><a href="metrics">metrics</a><li><a href="readyz">readyz</a><li><a href="livez">livez</a></ul></html>
 """
 
+#: Pages of many series that are compressed at a time, on threads; more would keep the others, and each other, waiting.
+_AT_ONCE = 4
+
 #: Checks a user name and a password.
 Verify = Callable[[str, str], bool]
 
@@ -52,11 +57,13 @@ def build_app(
     """
     page = MetricsPage(registry, scraped)
 
-    # Not async: compressing many series takes time, and Starlette gives these a thread of their own.
-    def metrics(request: Request) -> Response:
-        return page.answer(request.headers)
+    turn = asyncio.Semaphore(_AT_ONCE)
 
-    def readyz(_request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        async with turn:
+            return await run_in_threadpool(page.answer, request.headers)
+
+    async def readyz(_request: Request) -> Response:
         report = readiness.report()
         components: dict[str, Any] = {
             name: {
@@ -117,7 +124,7 @@ class BasicAuth:
     def _admits(self, header: str) -> bool:
         scheme, _, encoded = header.partition(" ")
         try:
-            user, colon, word = b64decode(encoded, validate=True).decode().partition(":")
+            user, colon, word = b64decode(encoded.strip(" "), validate=True).decode().partition(":")
         except (Base64Error, UnicodeDecodeError, ValueError):
             return False
         return scheme.lower() == "basic" and bool(colon) and self._verify(user, word)

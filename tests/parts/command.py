@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,12 +118,17 @@ def on_a_terminal(*arguments: str, cwd: Path) -> str:
 
 
 @contextmanager
-def background(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Background]:
-    """A command that goes on until it is told to stop; its output is ``background.log`` in ``cwd``."""
+def background(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, through: Sequence[str] = ()
+) -> Iterator[Background]:
+    """A command that goes on until it is told to stop; its output is ``background.log`` in ``cwd``.
+
+    It is started by the command ``through``, where there is one.
+    """
     log = cwd / "background.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*_COMMAND, *arguments],
+            [*through, *_COMMAND, *arguments],
             cwd=cwd,
             env=_environment(env or {}),
             stdin=subprocess.DEVNULL,
@@ -141,10 +146,14 @@ def background(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None)
 
 
 @contextmanager
-def continuous(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+def continuous(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, through: Sequence[str] = ()
+) -> Iterator[Daemon]:
     """A daemon on a free port. It counts as started once it listens."""
     listen = f"127.0.0.1:{free_port()}"
-    with background("continuous", "--set", f"web.listen={listen}", *arguments, cwd=cwd, env=env) as started:
+    with background(
+        "continuous", "--set", f"web.listen={listen}", *arguments, cwd=cwd, env=env, through=through
+    ) as started:
         daemon = Daemon(started.process, started.log, f"http://{listen}")
         daemon.wait_for(lambda: daemon.get("livez").ok)
         yield daemon

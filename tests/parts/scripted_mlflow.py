@@ -121,4 +121,6 @@ class Mlflow:
         self.refreshed.append(refresh)
         return self.versions
 
+    def cut(self) -> None: ...
+
     def close(self) -> None: ...

@@ -74,6 +74,9 @@ class MlflowApi:
             if token == last:
                 raise SourceResponseError(f"{self.url} repeats a page of {path} without end")
 
+    def cut(self) -> None:
+        self._client.cut()
+
     def close(self) -> None:
         self._client.close()
 

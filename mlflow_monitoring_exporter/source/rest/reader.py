@@ -117,6 +117,10 @@ class RestSource:
         """One request when nothing changed, unless ``refresh``."""
         return self._registry.read(refresh=refresh)
 
+    def cut(self) -> None:
+        for api in self._apis:
+            api.cut()
+
     def close(self) -> None:
         for api in self._apis:
             api.close()

@@ -151,6 +151,9 @@ class SqlSource:
             self._versions = versions
         return self._versions
 
+    def cut(self) -> None:
+        """A query ends by its own timeout; who cannot wait for it leaves its thread behind."""
+
     def close(self) -> None:
         self._store.close()
 
