@@ -12,11 +12,12 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, freshness, polls, replicas, surface
+from bench import backlog, first_load, freshness, polls, replicas, surface, wide_run
 
 _BENCHMARKS = {
     "first_load": first_load,
     "polls": polls,
+    "wide_run": wide_run,
     "backlog": backlog,
     "surface": surface,
     "freshness": freshness,

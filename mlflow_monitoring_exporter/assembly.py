@@ -42,6 +42,7 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.pauses import Pauses
 from mlflow_monitoring_exporter.state.pending import Pending
 from mlflow_monitoring_exporter.telemetry.audit import audit
+from mlflow_monitoring_exporter.telemetry.once import Once
 from mlflow_monitoring_exporter.tracked import Tracked, share_of_gauges
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.servers import Servers
@@ -115,6 +116,8 @@ class Assembly:
         self._sources: list[Source] = []
         #: Records that could not be read, by tracking server.
         self.skipped: Counter[MlflowConfig] = Counter()
+        self._counting = threading.Lock()
+        self._named = Once()
         with ExitStack() as opened:
             if not is_shared(config.state.url):
                 opened.callback(StateLock(state_path(config.state.url)).release)
@@ -279,9 +282,14 @@ class Assembly:
         return QueueFeed(self.outbox, bit) if self._membership is None else self._membership.feed(self.outbox, bit)
 
     def _skipped(self, server: MlflowConfig, item: str, reason: str) -> None:
-        self.skipped[server] += 1
+        """Each record is counted as often as it is met, and named once. Called by several threads."""
+        with self._counting:
+            self.skipped[server] += 1
         self._telemetry.metrics.skipped.inc()
-        _log.warning("record of MLflow skipped", item=item, reason=reason)
+        if self._named.first(server.tracking_uri, item, reason):
+            _log.warning("record of MLflow skipped", item=item, reason=reason)
+            if self._named.full:
+                _log.warning("further records of MLflow that are skipped are counted, but not named any more")
 
 
 class _Roles:

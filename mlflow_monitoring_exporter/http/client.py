@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +20,10 @@ from mlflow_monitoring_exporter.http.credentials import Credentials, display_url
 from mlflow_monitoring_exporter.http.framing import FramedResponse, says_its_length
 from mlflow_monitoring_exporter.http.response import HttpFailedError, HttpResponse
 from mlflow_monitoring_exporter.http.tls import TlsAdapter, cut_off, why_tls
+from mlflow_monitoring_exporter.http.watchdog import Watchdog
 
 _CHUNK = 64 * 1024
+_WATCHDOG = Watchdog()
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _MALFORMED_HINT = re.compile(r"MalformedAnswerError\('([^']+)'\)")
 
@@ -75,16 +76,9 @@ class _CuttableAdapter(TlsAdapter):
                 # Not SSLSocket.shutdown: it drops the TLS state under the thread that reads.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    @contextmanager
-    def cut_at(self, deadline: Deadline) -> Iterator[None]:
+    def cut_at(self, deadline: Deadline) -> AbstractContextManager[None]:
         """Within the block, the connection is cut when ``deadline`` passes."""
-        timer = threading.Timer(deadline.remaining(), self.cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return _WATCHDOG.watching(deadline, self.cut)
 
 
 class HttpClient:

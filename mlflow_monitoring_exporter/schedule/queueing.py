@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 #: Points in one transaction: enough that a commit's fsync is cheap per point, little in memory.
 _POINTS = 5000
+#: A server that answers slowly must not keep what has come from being queued, nor the poll from its end.
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,17 @@ class _Pass:
         return 0 if self.unfinished else mask(self.open)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to go on next time: behind a series, by id, once those that are ``left`` have had their turn.
+
+    Else a run whose series all move between two polls would be read again and again, and no other.
+    """
+
+    after: int = 0
+    left: Sequence[int] = ()
+
+
 class Histories(Protocol):
     """Whoever sees to it that the points of series that moved are queued."""
 
@@ -126,6 +139,7 @@ class Queueing:
         self._stop = stop
         self._divided = divided
         self._servers = servers
+        self._places: dict[int | None, _Place] = {}
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
@@ -159,15 +173,36 @@ class Queueing:
         return Queued(now.enqueued, full, now.unfinished)
 
     def _read(self, experiment: int | None, now: _Pass) -> None:
-        after = 0
-        while now.active and (page := self._pending.next(now.active, after=after, experiment=experiment)):
-            after = page[-1].series_id
+        for page in self._turn(experiment, now):
             now.total = now.total or self._pending.count(now.only)
-            self._read_page(self._wanted_by(page, now), experiment or NO_LANE, now)
+            left = self._read_page(self._wanted_by(page, now), experiment or NO_LANE, now)
+            self._places[experiment] = _Place(self._places[experiment].after, left)
+        if not now.unfinished:
+            self._places.pop(experiment, None)
 
-    def _read_page(self, page: Sequence[PendingSeries], lane: int, now: _Pass) -> None:
-        """Time is only looked at when a series is finished, so that a long one is not begun again and again."""
+    def _turn(self, experiment: int | None, now: _Pass) -> Iterator[list[PendingSeries]]:
+        """All pending series in pages, once around from where the last go stopped: first what it left of its page."""
+        place = self._places.get(experiment, _Place())
+        if place.left:
+            self._places[experiment] = _Place(place.after)
+            if page := self._pending.next(now.active, only=place.left, experiment=experiment):
+                yield page
+        for after, until in ((place.after, None), (0, place.after)):
+            reached = after
+            while now.active and (
+                page := self._pending.next(now.active, after=reached, until=until, experiment=experiment)
+            ):
+                reached = page[-1].series_id
+                self._places[experiment] = _Place(reached)
+                yield page
+
+    def _read_page(self, page: Sequence[PendingSeries], lane: int, now: _Pass) -> Sequence[int]:
+        """The series that were left for lack of time, by id.
+
+        Time is only looked at when a series is finished, so that a long one is not begun again and again.
+        """
         series = {(item.context.run_id, item.latest.key): item for item in page}
+        left = {item.series_id for item in page}
         for chunks in _portions(self._histories(page)):
             self._check_stop()
             now.open = self._with_room(now.open)
@@ -177,11 +212,14 @@ class Queueing:
             for name, count in self._queue_chunks(chunks, series, lane, now).items():
                 now.enqueued[name] += count
             self._events.queued()
-            now.done += (finished := sum(chunk.complete for chunk in chunks))
+            finished = [series[chunk.run_id, chunk.key].series_id for chunk in chunks if chunk.complete]
+            left.difference_update(finished)
+            now.done += len(finished)
             self._events.series(now.done, now.total)
             if finished and now.until is not None and time.monotonic() >= now.until and now.done < now.total:
                 now.unfinished = True
                 break
+        return sorted(left) if now.unfinished else ()
 
     def _wanted_by(self, page: Sequence[PendingSeries], now: _Pass) -> list[PendingSeries]:
         """Those of which any of the queues gets something; the others are complete without being read."""
@@ -255,14 +293,14 @@ def mask(queues: Iterable[Queue]) -> int:
 
 
 def _portions(chunks: Iterable[HistoryChunk]) -> Iterator[list[HistoryChunk]]:
-    """The chunks in lists of about _POINTS points."""
+    """The chunks in lists of about _POINTS points, or of what came in about _SECONDS."""
     portion: list[HistoryChunk] = []
-    size = 0
+    size, began = 0, time.monotonic()
     for chunk in chunks:
         portion.append(chunk)
         size += len(chunk.points)
-        if size >= _POINTS:
+        if size >= _POINTS or time.monotonic() - began >= _SECONDS:
             yield portion
-            portion, size = [], 0
+            portion, size, began = [], 0, time.monotonic()
     if portion:
         yield portion

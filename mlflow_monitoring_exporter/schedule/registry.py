@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
+from mlflow_monitoring_exporter.errors import SourceError, SourceResponseError, SourceUnavailableError
 from mlflow_monitoring_exporter.model import ModelVersion, Run
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.state.aliases import Aliases
@@ -20,6 +23,10 @@ from mlflow_monitoring_exporter.transform import registry
 
 #: Seconds after which an empty registry is asked again.
 _EMPTY_FOR = 5.0
+#: How many times as long as a failure took the registry is left alone then.
+_PATIENCE = 2
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class RegistryReading:
         self._aliases = Aliases(mirror.server)
         self._read: Sequence[ModelVersion] | None = None
         self._ask_again = 0.0
+        self._failed = False
+        self._first = False
         self._found: Sequence[ModelVersion] = ()
         self.stages: Mapping[str, str] = {}
         self.registry = Registry()
@@ -56,9 +65,17 @@ class RegistryReading:
 
         ``first`` says that nobody ever looked before, so that no alias counts as new.
         """
-        if not (refresh or self._read or time.monotonic() >= self._ask_again):
+        self._first = self._first or first
+        waits = self._failed or not self._read
+        if waits and not refresh and time.monotonic() < self._ask_again:
             return []
-        versions = self._source.registry(refresh=refresh or self._read is None)
+        began = time.monotonic()
+        try:
+            versions = self._source.registry(refresh=refresh or self._read is None)
+        except (SourceUnavailableError, SourceResponseError) as error:
+            self._keep(began, error)
+            return []
+        self._failed = False
         self._ask_again = time.monotonic() + _EMPTY_FOR
         if versions is self._read:
             return []
@@ -66,10 +83,24 @@ class RegistryReading:
         aliases = {name: version.version for name, version in registry.by_alias(versions).items()}
         with self._database.write() as tx:
             restaged = self._mirror.restage(tx, stages)
-            changes = self._aliases.follow(tx, aliases, {version.model for version in versions}, first=first)
+            changes = self._aliases.follow(tx, aliases, {version.model for version in versions}, first=self._first)
+        self._first = False
         self._read, self.stages = versions, stages
         self.registry = Registry(versions, changes, self.registry.elsewhere)
         return restaged
+
+    def _keep(self, began: float, error: SourceError) -> None:
+        """A registry that cannot be read now must not stop runs and histories: what it said last stands.
+
+        One that takes long to fail is asked again the later.
+        """
+        now = time.monotonic()
+        self._ask_again = now + max(_EMPTY_FOR, _PATIENCE * (now - began))
+        if not self._failed:
+            self._failed = True
+            _log.warning("the model registry cannot be read now: what it said last stands", reason=str(error))
+        if self._read is None:
+            self.stages = self._mirror.registry_stages()
 
     def look_elsewhere(self, watched: Collection[str], others: Sequence[str], *, refresh: bool) -> None:
         """Read the runs of models that are not among the watched ones, when there may be other ones than before."""

@@ -1,17 +1,17 @@
 """MLflow's records as our values: from JSON, and from rows of its database.
 
-A record that breaks MLflow's own rules raises MalformedError, whose text says which rule; the
-readers skip that record, tell OnSkipped, and go on with the rest.
+A record that breaks MLflow's own rules is left out, and OnSkipped is told; everything else is read. What is
+left out is the smallest thing that can be without claiming anything: one tag, one parameter, one alias, one
+point; a run's name or one of its times, without which a run may be as well. Where something is missing that
+says what a record is (its id, to whom it belongs, its status, its version), all of that record is left out.
+Then MalformedError is raised, whose text says which rule it was.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from mlflow_monitoring_exporter.errors import SourceResponseError
 from mlflow_monitoring_exporter.model import (
     MLFLOW_INFINITY,
     Experiment,
@@ -19,60 +19,29 @@ from mlflow_monitoring_exporter.model import (
     Point,
     Run,
     RunStatus,
-    decode_value,
     tells_direction,
 )
+from mlflow_monitoring_exporter.source.fields import (
+    MalformedError,
+    OnSkipped,
+    exact,
+    identity,
+    ignore_skipped,
+    integer,
+    number,
+    shown,
+    stored_number,
+    text,
+)
 
-#: Told of everything that was skipped: which item, and why.
-OnSkipped = Callable[[str, str], None]
+__all__ = ["MalformedError", "OnSkipped", "ignore_skipped", "integer", "number", "text"]
 
 #: Not stages: MLflow's words for "no stage" and for a deleted version.
 NO_STAGE = frozenset({"", "None", "Deleted_Internal"})
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_INT64_MAX = 2**63 - 1
 _RUN_NAME_TAG = "mlflow.runName"
 
-
-class MalformedError(SourceResponseError):
-    """A record is not what MLflow writes."""
-
-
-def ignore_skipped(item: str, reason: str) -> None:
-    """The default OnSkipped."""
-
-
-def text(value: Any, what: str) -> str:
-    """A string; raises MalformedError."""
-    if not isinstance(value, str):
-        raise MalformedError(f"{what} is not text")
-    return value
-
-
-def integer(value: Any, what: str) -> int:
-    """An int64; JSON may carry it as a number or, as protobuf does, as text. Raises MalformedError."""
-    if type(value) is not int and (
-        (isinstance(value, str) and _INTEGER.fullmatch(value)) or (isinstance(value, float) and value.is_integer())
-    ):
-        value = int(value)
-    if type(value) is not int or not -_INT64_MAX - 1 <= value <= _INT64_MAX:
-        raise MalformedError(f"{what} is not a 64-bit integer")
-    return value
-
-
-def number(value: Any, what: str) -> float:
-    """A metric value; JSON spells the non-finite ones ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
-
-    Raises MalformedError.
-    """
-    if not isinstance(value, float):
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise MalformedError(f"{what} is not a number")
-        try:
-            value = float(value)
-        except (ValueError, OverflowError):
-            raise MalformedError(f"{what} is not a number") from None
-    return decode_value(value)
+_T = TypeVar("_T")
 
 
 def point(record: Any) -> Point:
@@ -84,101 +53,141 @@ def point(record: Any) -> Point:
 def stored_point(key: Any, step: Any, timestamp: Any, value: Any, is_nan: Any) -> Point:
     """A row of ``metrics`` or ``latest_metrics``, where NaN is a zero with ``is_nan`` set; raises MalformedError."""
     usual = type(value) is float and type(step) is int and type(timestamp) is int and type(key) is str
-    if usual and not is_nan and -MLFLOW_INFINITY < value < MLFLOW_INFINITY:
+    if usual and is_nan in (0, None) and -MLFLOW_INFINITY < value < MLFLOW_INFINITY and key.isascii():
         return Point(key, step, timestamp, value)  # nearly every row; the database bounds its integers itself
-    return _point(key, step, timestamp, math.nan if is_nan else value)
+    return _point(key, step, timestamp, value, is_nan)
 
 
-def _point(key: Any, step: Any, timestamp: Any, value: Any) -> Point:
+def _point(key: Any, step: Any, timestamp: Any, value: Any, is_nan: Any = 0) -> Point:
     try:
         return Point(
-            text(key, "its key"),
+            exact(key, "its key"),
             integer(step, "its step"),
             integer(timestamp, "its timestamp"),
-            number(value, "its value"),
+            stored_number(value, is_nan, "its value"),
         )
     except MalformedError as error:
-        raise MalformedError(f"metric {key!r}: {error}") from None
+        raise MalformedError(f"metric '{shown(key)}': {error}") from None
 
 
-def experiment(record: Any) -> Experiment:
-    """An experiment of experiments/search; raises MalformedError."""
+def experiment(record: Any, on_skipped: OnSkipped = ignore_skipped) -> Experiment:
+    """An experiment of experiments/search, with those of its tags that say which way metrics get better.
+
+    ``on_skipped`` hears of tags that are malformed. Raises MalformedError.
+    """
     fields = _mapping(record, "an experiment")
-    tags = fields.get("tags", [])  # one that is malformed is no reason to lose an experiment
-    pairs = (
-        [(tag.get("key"), tag.get("value")) for tag in tags if isinstance(tag, Mapping)]
-        if isinstance(tags, list)
-        else []
-    )
-    return Experiment(
-        text(fields.get("experiment_id"), "experiment_id"),
-        text(fields.get("name"), "its name"),
-        {
-            name: value
-            for name, value in pairs
-            if isinstance(name, str) and isinstance(value, str) and tells_direction(name)
-        },
-    )
+    experiment_id = identity(fields.get("experiment_id"), "experiment_id")
+    called = text(fields.get("name"), "its name")
+    found = _listed(fields.get("tags"), f"tags of experiment {shown(experiment_id)}", on_skipped)
+    pairs = readable(_pair, found, f"a tag of experiment {shown(experiment_id)}", on_skipped)
+    return Experiment(experiment_id, called, {key: value for key, value in pairs if tells_direction(key)})
 
 
-def run(record: Any, params: frozenset[str] = frozenset()) -> Run:
-    """A run of runs/search, with those of ``params`` that it has; raises MalformedError."""
+def stored_experiment(experiment_id: Any, called: Any, tags: Mapping[str, Mapping[str, str]]) -> Experiment:
+    """A row of ``experiments``, with its ``tags`` by experiment; raises MalformedError."""
+    known = str(integer(experiment_id, "experiment_id"))
+    return Experiment(known, text(called, "its name"), tags.get(known, {}))
+
+
+def run(record: Any, params: frozenset[str] = frozenset(), on_skipped: OnSkipped = ignore_skipped) -> Run:
+    """A run of runs/search, with those of ``params`` that it has; raises MalformedError.
+
+    ``on_skipped`` hears of what was left out of it.
+    """
     fields = _mapping(record, "a run")
     info = _mapping(fields.get("info"), "info")
-    data = _mapping(fields.get("data", {}), "data")
-    wanted = _pairs(data.get("params", []), "params") if params else {}
+    run_id = identity(info.get("run_id"), "run_id")
+    data = fields.get("data")
+    if not isinstance(data, dict | None):
+        on_skipped(f"data of run {shown(run_id)}", "it is not an object")
+    data = data if isinstance(data, dict) else {}
+
+    def items(kind: str, read: Callable[[Any], _T]) -> Iterator[_T]:
+        found = _listed(data.get(f"{kind}s"), f"{kind}s of run {shown(run_id)}", on_skipped)
+        return readable(read, found, f"a {kind} of run {shown(run_id)}", on_skipped)
+
     return build_run(
-        run_id=info.get("run_id"),
+        run_id=run_id,
         experiment_id=info.get("experiment_id"),
         name=info.get("run_name"),
         status=info.get("status"),
         start=info.get("start_time"),
         end=info.get("end_time"),
-        tags=_pairs(data.get("tags", []), "tags"),
-        latest=tuple(point(metric) for metric in _items(data.get("metrics", []), "metrics")),
-        params={name: value for name, value in wanted.items() if name in params},
+        tags=dict(items("tag", _pair)),
+        latest=tuple(items("metric", point)),
+        params={key: value for key, value in items("param", _pair) if key in params} if params else {},
+        on_skipped=on_skipped,
     )
 
 
-def aliases(record: Any) -> Sequence[tuple[str, str, str]]:
+def readable(read: Callable[[Any], _T], records: Iterable[Any], what: str, on_skipped: OnSkipped) -> Iterator[_T]:
+    """Each record as ``read`` decodes it; ``on_skipped`` hears of those that are malformed."""
+    for record in records:
+        try:
+            found = read(record)
+        except MalformedError as error:
+            on_skipped(what, str(error))
+        else:
+            yield found
+
+
+def stored_pair(key: Any, value: Any) -> tuple[str, str]:
+    """The key and the value of a tag or parameter, which may be empty; raises MalformedError."""
+    key = exact(key, "its key")
+    try:
+        return key, text("" if value is None else value, "its value")
+    except MalformedError as error:
+        raise MalformedError(f"'{shown(key)}': {error}") from None
+
+
+def aliases(record: Any, on_skipped: OnSkipped = ignore_skipped) -> Sequence[tuple[str, int, str]]:
     """``(model, version, alias)`` for each alias of a model of registered-models/search; raises MalformedError."""
     fields = _mapping(record, "a model")
-    name = text(fields.get("name"), "a model's name")
-    return [
-        (name, str(alias.get("version")), text(alias.get("alias"), "an alias"))
-        for alias in (_mapping(alias, "an alias") for alias in _items(fields.get("aliases", []), "aliases"))
-    ]
+    model = identity(fields.get("name"), "a model's name")
+    found = _listed(fields.get("aliases"), f"aliases of model {shown(model)}", on_skipped)
+    return list(readable(lambda alias: _alias(model, alias), found, f"an alias of model {shown(model)}", on_skipped))
 
 
-def model_version(record: Any, aliases: Mapping[tuple[str, str], Sequence[str]]) -> ModelVersion:
+def _alias(model: str, record: Any) -> tuple[str, int, str]:
+    fields = _mapping(record, "an alias")
+    return stored_alias(model, fields.get("version"), fields.get("alias"))
+
+
+def stored_alias(model: Any, version: Any, alias: Any) -> tuple[str, int, str]:
+    """A row of ``registered_model_aliases``; raises MalformedError."""
+    return identity(model, "its model's name"), integer(version, "its version"), identity(alias, "its name")
+
+
+def model_version(record: Any, aliases: Mapping[tuple[str, int], Sequence[str]]) -> ModelVersion:
     """A model version of model-versions/search; raises MalformedError.
 
     It does not name its ``aliases``, by model and version, which only registered-models/search does.
     """
     fields = _mapping(record, "a model version")
     return build_model_version(
-        fields.get("name"), fields.get("version"), fields.get("run_id", ""), fields.get("current_stage", ""), aliases
+        fields.get("name"), fields.get("version"), fields.get("run_id"), fields.get("current_stage"), aliases
     )
 
 
 def build_model_version(
-    name: Any, version: Any, run_id: Any, stage: Any, aliases: Mapping[tuple[str, str], Sequence[str]]
+    name: Any, version: Any, run_id: Any, stage: Any, aliases: Mapping[tuple[str, int], Sequence[str]]
 ) -> ModelVersion:
     """A model version from the fields that MLflow stores; raises MalformedError."""
-    name = text(name, "a model's name")
-    stage = text(stage or "", "current_stage")
+    name = identity(name, "a model's name")
+    version = integer(version, "its version")
+    stage = "" if stage is None else text(stage, "current_stage")
     return ModelVersion(
         name,
-        integer(version, "its version"),
-        text(run_id or "", "run_id"),
+        version,
+        identity(run_id, "run_id") if run_id not in (None, "") else "",
         "" if stage in NO_STAGE else stage,
-        tuple(sorted(aliases.get((name, str(version)), ()))),
+        tuple(sorted(aliases.get((name, version), ()))),
     )
 
 
-def by_version(aliases: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[str]]:
+def by_version(aliases: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], list[str]]:
     """The aliases of each ``(model, version)``."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, int], list[str]] = {}
     for name, version, alias in aliases:
         found.setdefault((name, version), []).append(alias)
     return found
@@ -195,26 +204,51 @@ def build_run(
     tags: Mapping[str, str],
     latest: tuple[Point, ...],
     params: Mapping[str, str],
+    on_skipped: OnSkipped = ignore_skipped,
 ) -> Run:
     """A run from the fields that MLflow stores, by MLflow's own rules; raises MalformedError.
 
-    A run without a name is called what its tag says, and an end time of zero means none.
+    A run without a name is called what its tag says, and an end time of zero means none. Without a
+    readable name, start or end it is a run that has none, of which ``on_skipped`` hears.
     """
+    run_id = identity(run_id, "run_id")
     try:
         known_status = RunStatus(status)
     except ValueError:
         raise MalformedError("its status is not one of MLflow's") from None
+    experiment_id = identity(experiment_id, "experiment_id")
+
     return Run(
-        run_id=text(run_id, "run_id"),
-        experiment_id=text(experiment_id, "experiment_id"),
-        name=text(name or tags.get(_RUN_NAME_TAG, ""), "its name"),
+        run_id=run_id,
+        experiment_id=experiment_id,
+        name=_fact(text, name, "its name", run_id, on_skipped) or tags.get(_RUN_NAME_TAG, ""),
         status=known_status,
-        start_ms=None if start is None else integer(start, "its start time"),
-        end_ms=None if end is None else integer(end, "its end time") or None,
+        start_ms=_fact(integer, start, "its start time", run_id, on_skipped),
+        end_ms=_fact(integer, end, "its end time", run_id, on_skipped) or None,
         tags=tags,
-        latest=tuple(sorted(latest)),  # by key, of which each run has every one once
+        latest=_latest(latest, run_id, on_skipped),
         params=params,
     )
+
+
+def _fact(read: Callable[[Any, str], _T], value: Any, what: str, run_id: str, on_skipped: OnSkipped) -> _T | None:
+    try:
+        return None if value is None else read(value, what)
+    except MalformedError as error:
+        on_skipped(f"a fact of run {shown(run_id)}", str(error))
+        return None
+
+
+def _latest(points: Sequence[Point], run_id: str, on_skipped: OnSkipped) -> tuple[Point, ...]:
+    """By key, of which each run has every one once; of two with one key MLflow's latest is the largest."""
+    keys = [point.key for point in points]
+    if "\0" in "".join(keys):
+        on_skipped(f"a metric of run {shown(run_id)}", "its key holds a null character")
+        points = [point for point in points if "\0" not in point.key]
+    ordered = sorted(points)
+    if len(set(keys)) < len(keys):
+        ordered = list({point.key: point for point in ordered}.values())
+    return tuple(ordered)
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -223,15 +257,14 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     return value
 
 
-def _pairs(value: Any, what: str) -> dict[str, str]:
-    """MLflow's lists of ``{key, value}``."""
-    return {
-        text(item.get("key"), f"a key of {what}"): text(item.get("value", ""), f"a value of {what}")
-        for item in (_mapping(item, f"one of {what}") for item in _items(value, what))
-    }
+def _pair(record: Any) -> tuple[str, str]:
+    fields = _mapping(record, "it")
+    return stored_pair(fields.get("key"), fields.get("value"))
 
 
-def _items(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise MalformedError(f"{what} is not a list")
-    return value
+def _listed(value: Any, what: str, on_skipped: OnSkipped) -> Sequence[Any]:
+    """A list; protobuf's JSON leaves empty ones out, and takes null for them."""
+    if isinstance(value, list | None):
+        return value or ()
+    on_skipped(what, "they are not a list")
+    return ()

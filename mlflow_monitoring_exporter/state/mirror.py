@@ -26,6 +26,8 @@ from mlflow_monitoring_exporter.times import remembered
 
 #: How much of the usual gap between two metrics the newest one makes.
 _NEWEST_GAP = 0.3
+#: In ms, a century: two odd times may lie further apart than a database's integer reaches.
+_LONGEST_GAP = 100 * 365 * 86_400_000
 
 _CHANGING = (
     *(run.c.experiment_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms, run.c.parent_run_id),
@@ -154,6 +156,12 @@ class Mirror:
             tx.execute(statement.values(registry_stage=bindparam("stage")), changes)
         return [change["who"] for change in changes]
 
+    def registry_stages(self) -> dict[str, str]:
+        """What the registry said last, by run."""
+        query = select(run.c.run_id, run.c.registry_stage).where(self._mine, run.c.registry_stage != "")
+        with self._database.read() as tx:
+            return {run_id: stage for run_id, stage in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
+
     def open_runs(self, experiment_ids: Collection[str]) -> list[str]:
         """The runs of these experiments that had not ended when they were last read."""
         query = select(run.c.run_id, run.c.experiment_id).where(
@@ -269,7 +277,8 @@ def _gap(usual: int | None, before: int | None, now: int | None) -> int | None:
     """The usual time between two metrics, of which the newest gap makes a part."""
     if before is None or now is None or now <= before:
         return usual
-    return now - before if usual is None else round(usual + _NEWEST_GAP * (now - before - usual))
+    gap = min(now - before, _LONGEST_GAP)
+    return gap if usual is None else round(usual + _NEWEST_GAP * (gap - usual))
 
 
 def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:

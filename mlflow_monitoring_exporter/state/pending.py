@@ -48,6 +48,9 @@ _SEE = text(
     "ON CONFLICT (series, point) DO UPDATE SET mask = excluded.mask"
 )
 
+#: In points, what a series counts as that looks deeper still.
+_DEEP = 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class PendingSeries:
@@ -117,12 +120,19 @@ class Pending:
         return sum(chosen.values())
 
     def next(
-        self, active: int, *, after: int = 0, limit: int = 2000, experiment: int | None = None
+        self,
+        active: int,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        only: Sequence[int] | None = None,
+        limit: int = 2000,
+        experiment: int | None = None,
     ) -> list[PendingSeries]:
         """Series of which something was not queued for each of the bits ``active``.
 
-        At most ``limit`` of them, in the order of their ids, which are larger than ``after``. Those of one
-        ``experiment``, by its number, or of all.
+        At most ``limit`` of them, in the order of their ids, which are larger than ``after`` and at most ``until``;
+        or those ``only``, by id. Those of one ``experiment``, by its number, or of all.
         """
         s = series.c
         query = (
@@ -133,6 +143,10 @@ class Pending:
         )
         if experiment is not None:
             query = query.where(s.experiment == experiment)
+        if until is not None:
+            query = query.where(s.id <= until)
+        if only is not None:
+            query = query.where(s.id.in_(only))
         with self._database.read() as tx:
             # Not joined with their runs: then SQLite would rather sort all series than use the index of pending ones.
             while rows := tx.execute(query.where(s.id > after)).all():
@@ -253,7 +267,8 @@ def _pending(row: Any, context: RunContext, active: int) -> PendingSeries:
 
 def _affordable(tx: Connection, pks: Sequence[int], points: int) -> dict[int, int]:
     """The first runs that have ``points`` points together, judged by their steps, but one at least; their points."""
-    size = func.sum(case((series.c.step > 0, series.c.step + 1), else_=1))
+    # Steps go up to 2^63 - 1: neither that and one nor the sum of two fits into a database's integer.
+    size = func.sum(case((series.c.step > _DEEP, _DEEP), (series.c.step > 0, series.c.step + 1), else_=1))
     query = select(series.c.run, size).where(series.c.run.in_(pks)).group_by(series.c.run)
     sizes: dict[int, int] = {pk: int(count) for pk, count in tx.execute(query)}
     chosen: dict[int, int] = {}

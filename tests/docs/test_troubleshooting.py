@@ -35,6 +35,11 @@ def other_host(here: Path) -> str:
         return run("check", "--tracking-uri", server.url, cwd=here).err
 
 
+def another_service(here: Path) -> str:
+    with bad_server(answer(200, {"Content-Type": "application/json"}, b'{"status": "ok"}')) as server:
+        return run("check", "--tracking-uri", server.url, cwd=here).err
+
+
 def no_store(here: Path) -> str:
     return run("check", cwd=here).err
 
@@ -142,6 +147,7 @@ def insecure(here: Path) -> str:
 TROUBLES: dict[str, Callable[[Path], str]] = {
     "cannot be reached: connection refused": refused,
     "does not answer under this host name": other_host,
+    "answers, but not as MLflow does": another_service,
     "no MLflow store at": no_store,
     "is that a login page?": login_page,
     "the answer was cut short": cut_answer,

@@ -304,15 +304,51 @@ def test_malformed_records_are_skipped_and_told_of(server: BadServer) -> None:
     config = MlflowConfig(tracking_uri=server.url)
     source = RestSource(config, stop=threading.Event(), on_skipped=lambda *told: skipped.append(told))
     [page] = source.runs(["1"])
-    [run] = page.runs
+    [other, run] = page.runs
+    assert (other.run_id, other.latest) == ("odd metric", ())
     assert (run.run_id, run.start_ms, run.end_ms, run.name) == ("good", 5, None, "")
     assert run.latest[0].value == float("inf")
     assert skipped == [
         ("run odd status", "its status is not one of MLflow's"),
-        ("run odd metric", "metric 'k': its timestamp is not a 64-bit integer"),
+        ("a metric of run odd metric", "metric 'k': its timestamp is not a 64-bit integer"),
         ("run bare", "its status is not one of MLflow's"),
-        ("run None", "a run is not an object"),
+        ("run ?", "a run is not an object"),
     ]
+
+
+ENDLESS = reply(200, {"metrics": [{"key": "bad", "value": 1, "timestamp": 1}], "next_page_token": "again"})
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "ends", "said"),
+    [
+        (answer(500, body=b"Internal Server Error"), False, "(HTTP 500)"),
+        (ENDLESS, True, "repeats a page of metrics/get-history without end"),
+        (mlflow_error(400, "INVALID_PARAMETER_VALUE", "no such key"), True, "(HTTP 400): no such key"),
+        (reply(200, {"metrics": {"a": 1}}), True, "that are not a list"),
+    ],
+)
+def test_a_series_that_cannot_be_read_costs_no_other(
+    server: BadServer, open_rest: OpenRest, behaviour: Behaviour, ends: bool, said: str
+) -> None:
+    told: list[tuple[str, str]] = []
+    source = open_rest(EXPERIMENTS)
+    source._history._on_skipped = lambda *one: told.append(one)
+    good = reply(200, {"metrics": [{"key": "good", "value": 1, "timestamp": 1}]})
+    server.judge = lambda request: behaviour if "metric_key=bad" in request.path else good
+    chunks = list(source.histories([Wanted("r", key, None, 0) for key in ("bad", "good")]))
+    assert [(c.key, len(c.points)) for c in chunks if c.key == "good"] == [("good", 1)]
+    assert [c.key for c in chunks if c.complete] == [*["bad"] * ends, "good"]
+    [(item, reason)] = told
+    assert item == "the history of metric 'bad' of run r"
+    assert said in reason
+
+
+def test_a_server_that_fails_at_every_series_is_unavailable(server: BadServer, open_rest: OpenRest) -> None:
+    source = open_rest(answer(500))
+    with pytest.raises(SourceUnavailableError):
+        list(source.histories([Wanted("r", f"k{n}", None, 0) for n in range(20)]))
+    assert len(server.requests) < 20
 
 
 def test_a_bare_nan_costs_no_other_run(open_rest: OpenRest) -> None:

@@ -158,3 +158,25 @@ def test_a_run_that_is_gone_costs_the_others_nothing() -> None:
     chunks = {c.run_id: c for c in history.read([Wanted(r, "loss", None, 0) for r in "abc"])}
     assert (len(chunks["a"].points), len(chunks["c"].points)) == (1, 1)
     assert chunks["b"].missing
+
+
+@pytest.mark.parametrize(
+    ("runs", "from_step", "last", "together"),
+    [
+        (1, None, 9, False),
+        (2, None, 9, False),
+        (3, None, 9, True),
+        (1, 5, 9, False),
+        (1, 95, 99, True),
+        (2, 5, 9, True),
+    ],
+)
+def test_a_key_that_few_runs_have_is_asked_for_by_the_cheaper_call(
+    runs: int, from_step: int | None, last: int, together: bool
+) -> None:
+    series = {f"run{n}": [(step, 0) for step in range(last + 1)] for n in range(runs)}
+    api = Api(series)
+    found = read(api, [Wanted(run_id, "loss", from_step, last) for run_id in series])
+    assert bool(api.intervals) == together
+    assert bool(api.alone) != together
+    assert all((last, 0) in points for points in found.values())

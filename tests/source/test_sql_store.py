@@ -269,14 +269,16 @@ def test_malformed_rows_are_skipped_and_told_of(spoiled: Path, furnished: Furnis
     [page] = source.runs([furnished.experiments["main"]])
     names = {run.run_id: run.name for run in page.runs}
     scheduled = furnished.runs["SCHEDULED"]
-    assert names.keys() == {furnished.runs[s] for s in ("RUNNING", "SCHEDULED", "FINISHED", "stepless")}
+    assert names.keys() == {furnished.runs[s] for s in ("RUNNING", "SCHEDULED", "FINISHED", "KILLED", "stepless")}
+    [killed] = [run for run in page.runs if run.run_id == furnished.runs["KILLED"]]
+    assert [(point.key, point.step) for point in killed.latest] == [("loss", 4)], "its history says what is latest"
     assert names[scheduled] == "a\ufffdb"
     [chunk] = source.histories([Wanted(scheduled, "loss", None, 4)])
     assert sorted(p.step for p in chunk.points) == [0, 2, 3, 4]
     assert sorted(skipped) == sorted(
         [
             (f"run {furnished.runs['FAILED']}", "its status is not one of MLflow's"),
-            (f"run {furnished.runs['KILLED']}", "metric 'loss': its value is not a number"),
+            (f"the latest point of run {furnished.runs['KILLED']}", "metric 'loss': its value is not a number"),
             (f"a point of run {scheduled}", "metric 'loss': its timestamp is not a 64-bit integer"),
         ]
     )
@@ -302,3 +304,102 @@ def test_a_store_that_may_not_be_read_is_refused(database: Path) -> None:
         store.chmod(0)
         with as_nobody():
             assert "its permissions forbid it" in failure(open_sql(store), SourceRefusedError)
+
+
+@pytest.fixture
+def closed_place(database: Path) -> Iterator[Path]:
+    """The store in WAL mode, without a log, in a directory where we may not write."""
+    with tempfile.TemporaryDirectory() as place:
+        store = Path(shutil.copy(database, Path(place, "mlflow.db")))
+        change(store, "PRAGMA journal_mode = WAL")
+        assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]
+        store.chmod(0o644)
+        store.parent.chmod(0o555)
+        yield store
+        store.parent.chmod(0o755)
+
+
+def log_one(store: Path, name: str, *, mode: str = "WAL") -> sqlite3.Connection:
+    """A writer, still connected, that committed one experiment."""
+    store.parent.chmod(0o755)
+    writer = sqlite3.connect(store)
+    writer.execute(f"PRAGMA journal_mode = {mode}")
+    writer.execute("INSERT INTO experiments (name, lifecycle_stage) VALUES (?, 'active')", (name,))
+    writer.commit()
+    for path in store.parent.iterdir():
+        path.chmod(0o644)
+    store.parent.chmod(0o555)
+    return writer
+
+
+def names(source: SqlSource) -> set[str]:
+    return {experiment.name for experiment in source.experiments()}
+
+
+def test_a_wal_store_in_a_read_only_directory_is_read_and_left_alone(closed_place: Path) -> None:
+    source = open_sql(closed_place)
+    with as_nobody():
+        before = source.mark()
+        assert "main" in names(source)
+    assert before
+    assert [path.name for path in closed_place.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_what_is_written_to_a_wal_store_at_rest_is_read_once_its_writer_is_gone(closed_place: Path) -> None:
+    source = open_sql(closed_place)
+    with as_nobody():
+        assert "later" not in names(source)
+    log_one(closed_place, "later").close()
+    with as_nobody():
+        assert "later" in names(source)
+
+
+def test_a_log_that_appears_is_read_while_its_writer_is_there(closed_place: Path) -> None:
+    source = open_sql(closed_place)
+    with as_nobody():
+        assert "in the log" not in names(source)
+    writer = log_one(closed_place, "in the log")
+    assert closed_place.with_name("mlflow.db-wal").stat().st_size > 0
+    with as_nobody():
+        assert "in the log" in names(source)
+    writer.close()
+    with as_nobody():
+        assert "in the log" in names(source)
+
+
+def test_a_log_that_its_writer_left_is_named_with_its_directory(closed_place: Path) -> None:
+    writer = log_one(closed_place, "unreachable")
+    log = closed_place.with_name("mlflow.db-wal").read_bytes()
+    writer.close()
+    closed_place.parent.chmod(0o755)
+    closed_place.with_name("mlflow.db-wal").write_bytes(log)
+    closed_place.parent.chmod(0o555)
+    source = open_sql(closed_place)
+    with as_nobody():
+        message = failure(source, SourceRefusedError)
+    assert f"is in WAL mode, in which reading mlflow.db-wal takes writing to {closed_place.parent}" in message
+    assert "half-written" not in message
+    closed_place.parent.chmod(0o755)
+    assert "main" in names(source)
+
+
+def test_a_read_only_wal_file_in_a_writable_directory_is_read(closed_place: Path) -> None:
+    closed_place.chmod(0o444)
+    closed_place.parent.chmod(0o777)
+    with as_nobody():
+        assert "main" in names(open_sql(closed_place))
+
+
+def test_a_store_at_rest_that_is_written_to_while_it_is_read_is_read_again(closed_place: Path) -> None:
+    source = open_sql(closed_place)
+    with as_nobody():
+        names(source)
+
+    def read_and_write() -> None:
+        with source._store.reading():
+            log_one(closed_place, "meanwhile", mode="DELETE").close()
+
+    with pytest.raises(SourceUnavailableError, match="was written to while it was read"):
+        read_and_write()
+    with as_nobody():
+        assert "meanwhile" in names(source)

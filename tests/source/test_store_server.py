@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -13,9 +13,11 @@ from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
+from mlflow_monitoring_exporter.source.sql.tables import tags
 from tests.parts.databases import PASSWORD, driver_url
 from tests.parts.pgbouncer import pgbouncer
 from tests.parts.programs import free_port
+from tests.source.furnished import Furnished
 
 Change = Callable[..., str]
 
@@ -136,3 +138,48 @@ def test_it_is_read_through_a_pool_as_it_is_without_one(postgresql_url: str, mod
 
 def everything(source: SqlSource, experiments: list[str]) -> list[Run]:
     return [run for page in source.runs(experiments) for run in page.runs]
+
+
+def test_odd_cells_that_these_databases_allow_cost_nothing_but_themselves(url: str, furnished: Furnished) -> None:
+    """The store is shared with other tests: what is changed is changed back."""
+    told: list[tuple[str, str]] = []
+    source = SqlSource(MlflowConfig(tracking_uri=url), on_skipped=lambda *one: told.append(one))
+    main, killed = furnished.experiments["main"], furnished.runs["KILLED"]
+    postgresql = url.startswith("postgresql")
+    odd = "value = CAST('NaN' AS double precision)" if postgresql else "is_nan = 1"
+    there = "value = 0.2" if postgresql else "is_nan = 0"
+    changes = (
+        "UPDATE runs SET name = NULL, start_time = NULL, end_time = 9223372036854775807",
+        f"UPDATE latest_metrics SET {odd}",
+        "UPDATE tags SET value = NULL",
+    )
+    back = (
+        "UPDATE runs SET name = 'KILLED', start_time = 1004, end_time = 9004",
+        f"UPDATE latest_metrics SET {there}",
+    )
+    engine = create_engine(driver_url(url))
+    mine = tags.c.run_uuid == killed
+    with engine.begin() as writer:
+        values = [tuple(row) for row in writer.execute(select(tags.c.key, tags.c.value).where(mine))]
+    before = {run.run_id: run for page in source.runs([main]) for run in page.runs}
+    try:
+        with engine.begin() as writer:
+            for change in changes:
+                writer.execute(text(f"{change} WHERE run_uuid = :run"), {"run": killed})
+        after = {run.run_id: run for page in source.runs([main]) for run in page.runs}
+        source.activity([main], 10)
+    finally:
+        with engine.begin() as writer:
+            for change in back:
+                writer.execute(text(f"{change} WHERE run_uuid = :run"), {"run": killed})
+            for key, value in values:
+                writer.execute(update(tags).where(mine, tags.c.key == key).values(value=value))
+        engine.dispose()
+    run = after.pop(killed)
+    assert before.pop(killed).name == "KILLED"
+    assert after == before
+    assert (run.name, run.start_ms, run.end_ms) == ("", None, 2**63 - 1)
+    [point] = run.latest
+    assert repr(point.value) == "nan"
+    assert told == []
+    source.close()

@@ -23,25 +23,33 @@ from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponse
 from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
 
-_WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
+_LONGEST_QUOTE = 300
+#: Of the longest integer in JSON that is read exactly.
+_DIGITS = 30
+WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
 #: MLflow's words for "not here", said with a 5xx status although asking again is vain.
 _NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
 
 
 class PassingError(SourceUnavailableError):
-    """The server does not answer now; ``retry_after`` is its own wish in seconds, if it named one."""
+    """The server does not answer now; ``retry_after`` is its own wish in seconds, if it named one.
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    ``status`` is the HTTP status, None when no answer came.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class RefusalError(SourceRefusedError):
-    """The server answered no; ``status`` is the HTTP status."""
+    """The server answered no; ``status`` is the HTTP status, ``code`` MLflow's own, empty without one."""
 
-    def __init__(self, message: str, *, status: int) -> None:
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class MissingItemError(SourceResponseError):
@@ -63,17 +71,22 @@ def read_answer(
             return answer
         if not response.framed and "json" in response.headers.get("Content-Type", ""):
             raise PassingError(f"{server} does not answer now: the answer was cut short")
-        raise RefusalError(f"{server} answered with {_kind(response)} instead of JSON: {_WHICH_SERVER}", status=status)
+        raise RefusalError(f"{server} answered with {_kind(response)} instead of JSON: {WHICH_SERVER}", status=status)
 
     error = answer if isinstance(answer, dict) else {}
     code = error.get("error_code")
     said = f": {quote(redact(str(error['message'])))}" if error.get("message") else ""
     if code not in _NOT_OFFERED and (status in (408, 429) or (status >= 500 and status != 501)):
         said = said or f": {response.describe(redact)}"
-        raise PassingError(f"{server} does not answer now (HTTP {status}){said}", retry_after=response.retry_after())
+        raise PassingError(
+            f"{server} does not answer now (HTTP {status}){said}", retry_after=response.retry_after(), status=status
+        )
     if code == "RESOURCE_DOES_NOT_EXIST":
         raise MissingItemError(f"{server} answered{said or ' that it does not exist'}")
-    raise RefusalError(f"{server} {_refusal(response, said, credentials)}", status=status)
+    refusal = RefusalError(f"{server} {_refusal(response, said, credentials)}", status=status)
+    if isinstance(code, str):
+        refusal.code = code
+    raise refusal
 
 
 def quote(text: str) -> str:
@@ -90,7 +103,7 @@ def _refusal(response: HttpResponse, said: str, credentials: str) -> str:
     if status == 403:
         return _forbidden(response, said, credentials)
     if status in (404, 405):
-        return f"has no MLflow REST API at this address (HTTP {status}{said}): {_WHICH_SERVER}"
+        return f"has no MLflow REST API at this address (HTTP {status}{said}): {WHICH_SERVER}"
     return f"refused the request (HTTP {status}){said}"
 
 
@@ -112,13 +125,26 @@ def _forbidden(response: HttpResponse, said: str, credentials: str) -> str:
 
 
 def _json(body: bytes) -> Any:
-    """The body as JSON, None when it is not. Python's parser also takes the bare NaN that some servers write."""
-    for parse in (orjson.loads, json.loads):
+    """The body as JSON, None when it is not.
+
+    Python's parser also takes the bare NaN that some servers write, halves of characters, and bytes that are
+    no UTF-8, so that one of them costs one field (source/fields.py) and not the whole answer.
+    """
+    for parse in (orjson.loads, _lenient):
         try:
             return parse(body)
         except (ValueError, RecursionError):
             continue
     return None
+
+
+def _lenient(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8", "surrogateescape"), parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    """Python refuses to read integers of thousands of digits; no more than 19 are ever meant."""
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
 
 
 def _kind(response: HttpResponse) -> str:

@@ -18,6 +18,7 @@ from mlflow_monitoring_exporter.errors import (
     SourceUnavailableError,
 )
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, display_url
+from mlflow_monitoring_exporter.source.fields import is_unicode
 from mlflow_monitoring_exporter.source.rest.answer import PassingError, quote, read_answer
 
 _ATTEMPTS = 3
@@ -65,14 +66,16 @@ class MlflowApi:
     def pages(self, method: str, path: str, fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The answer and all that follow it by page token."""
         token = ""
+        met: set[str] = set()
         while True:
             answer = self.call(method, path, {**fields, "page_token": token} if token else fields)
             yield answer
-            last, token = token, answer.get("next_page_token") or ""
+            token = next_page_token(answer, self.url)
             if not token:
                 return
-            if token == last:
+            if token in met:
                 raise SourceResponseError(f"{self.url} repeats a page of {path} without end")
+            met.add(token)
 
     def cut(self) -> None:
         self._client.cut()
@@ -109,6 +112,16 @@ class MlflowApi:
     def _refuse_when_stopped(self) -> None:
         if self._stop.is_set():
             raise SourceUnavailableError("stopped")
+
+
+def next_page_token(answer: Mapping[str, Any], server: str) -> str:
+    """What to ask for the next page with; empty behind the last one. Raises SourceResponseError."""
+    token = answer.get("next_page_token")
+    if token is None:
+        return ""
+    if not isinstance(token, str) or not is_unicode(token):
+        raise SourceResponseError(f"{server} answered with a next_page_token that is not text")
+    return token
 
 
 def _parameter(value: Any) -> str | list[str]:

@@ -3,6 +3,7 @@
 ::
 
     few points expected     get-history-bulk-interval: one key of up to 100 runs in one request
+    few series of a key     get-history, which is cheaper for each of them: a run of ten thousand keys shares none
     many, or in doubt       get-history: one series, page by page, all of it
 
 The interval call gives at most 2500 points of each run. Above that it samples them: by rows since
@@ -12,20 +13,22 @@ the last are always among them (mlflow/store/tracking/sqlalchemy_store.py and ml
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import structlog
 
+from mlflow_monitoring_exporter.errors import SourceResponseError
 from mlflow_monitoring_exporter.model import Point
 from mlflow_monitoring_exporter.parallel import joined
 from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.fields import shown
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
-from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
-from mlflow_monitoring_exporter.source.rest.api import MlflowApi
-from mlflow_monitoring_exporter.source.rest.runs import records
+from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, PassingError, RefusalError
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi, next_page_token
+from mlflow_monitoring_exporter.source.rest.runs import field, records
 
 _log = structlog.get_logger(__name__)
 
@@ -38,8 +41,18 @@ _POINTS = 25_000
 _FEW = 16
 #: Series looked at together to find those that share a key.
 _TOGETHER = 2000
+#: Whole series of a key from which on one interval call costs a server less than a get-history for each.
+_WORTH_IT = 3
+#: Points up to which all of a series costs no more than a call for its tail.
+_SHALLOW = 30
+#: Series that a server may fail at in a row (HTTP 500) before it counts as a server that does not answer.
+_FAILURES = 3
+
+_BAD_REQUEST = 400
+_INTERNAL_ERROR = 500
 
 _Records = dict[str, list[Any]]
+_Task = Callable[[MlflowApi], Iterator[HistoryChunk]]
 
 
 class RestHistory:
@@ -50,19 +63,29 @@ class RestHistory:
         self._on_skipped = on_skipped
         self._page = page
         self._has_interval = True
+        self._failures = 0
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
         """All wanted points of each series; the chunks of several series may alternate."""
         series = iter(wanted)
         while together := list(islice(series, _TOGETHER)):
-            tasks = [
-                *(partial(self._together, key, group) for key, group in self._groups(together)),
+            tasks: list[_Task] = [
+                *(task for key, group in self._groups(together) for task in self._tasks(key, group)),
                 *(partial(self._alone, item) for item in together if not self._is_small(item)),
             ]
             # A server with one worker answers few small requests sooner one after the other.
             many = len(tasks) > _FEW or sum(_expected(item) for item in together) > _POINTS
             apis = self._apis[: len(tasks)] if many else self._apis[:1]
-            yield from joined(tasks, apis, buffer=len(apis))
+            # Few points may wait in many chunks; what is deep comes in chunks of up to _POINTS.
+            deepest = max(_expected(item) for item in together)
+            yield from joined(tasks, apis, buffer=len(apis) * max(1, _POINTS // deepest))
+
+    def _tasks(self, key: str, group: Sequence[Wanted]) -> Sequence[_Task]:
+        """The cheapest requests for a group of series of one key."""
+        shallow = all(item.last_step < _SHALLOW for item in group)
+        if len(group) < _WORTH_IT and (group[0].from_step is None or (len(group) == 1 and shallow)):
+            return [partial(self._alone, item) for item in group]
+        return [partial(self._together, key, group)]
 
     def _is_small(self, item: Wanted) -> bool:
         most = _SAMPLED_FROM if item.from_step is None else _POINTS
@@ -94,8 +117,12 @@ class RestHistory:
             bounds = (min(i.from_step or 0 for i in items), max(i.last_step for i in items))
         try:
             found = self._interval(api, key, [item.run_id for item in items], bounds)
-        except MissingItemError:  # one of the runs is gone, but it does not say which
+        except SourceResponseError:  # one of the runs is gone, but it does not say which; or it is no answer
             found = {}
+        except PassingError as error:
+            if error.status != _INTERNAL_ERROR:
+                raise
+            found = {}  # one of the runs holds what MLflow cannot read itself
         except RefusalError as error:
             if error.status in (401, 403):
                 raise
@@ -104,7 +131,7 @@ class RestHistory:
             found = {}
         for item in items:
             if points := found.get(item.run_id):
-                yield HistoryChunk(item.run_id, key, self._points(item.run_id, points), complete=True)
+                yield HistoryChunk(item.run_id, key, self._points(item, points), complete=True)
             else:
                 yield from self._alone(item, api)
 
@@ -122,8 +149,11 @@ class RestHistory:
             fields |= {"start_step": bounds[0], "end_step": bounds[1]}
         found: _Records = {run_id: [] for run_id in run_ids}
         for record in records(api.call("GET", "metrics/get-history-bulk-interval", fields), "metrics"):
-            if isinstance(record, dict) and record.get("run_id") in found:
-                found[record["run_id"]].append(record)
+            run_id = field(record, "run_id")
+            if isinstance(run_id, str) and run_id in found:
+                found[run_id].append(record)
+            else:
+                self._on_skipped(f"a point of metric '{shown(key)}'", "it belongs to none of the runs asked for")
         doubtful = _doubtful(found)
         whole = {run_id: points for run_id, points in found.items() if run_id not in doubtful}
         if doubtful and bounds is not None and bounds[0] < bounds[1]:
@@ -138,27 +168,45 @@ class RestHistory:
         return {run_id: lower[run_id] + points for run_id, points in upper.items()}
 
     def _alone(self, item: Wanted, api: MlflowApi) -> Iterator[HistoryChunk]:
-        fields = {"run_id": item.run_id, "metric_key": item.key, "max_results": self._page}
-        first = True
+        """All of one series. One that the server fails at (HTTP 500) has no end yet: it is asked for again later."""
+        what = f"the history of metric '{shown(item.key)}' of run {shown(item.run_id)}"
         try:
-            for answer in api.pages("GET", "metrics/get-history", fields):
-                complete = not answer.get("next_page_token")
-                found = records(answer, "metrics")
-                if first and complete and not found:
-                    # MLflow gives a run that does not exist an empty history: ask.
-                    api.call("GET", "runs/get", {"run_id": item.run_id})
-                yield HistoryChunk(item.run_id, item.key, self._points(item.run_id, found), complete)
-                first = False
+            yield from self._pages(item, api)
         except MissingItemError:
             yield HistoryChunk(item.run_id, item.key, (), complete=True, missing=True)
+        except (SourceResponseError, RefusalError) as error:
+            if isinstance(error, RefusalError) and error.status != _BAD_REQUEST:
+                raise
+            self._on_skipped(what, str(error))
+            yield HistoryChunk(item.run_id, item.key, (), complete=True)
+        except PassingError as error:
+            self._failures += 1
+            if error.status != _INTERNAL_ERROR or self._failures >= _FAILURES:
+                raise
+            self._on_skipped(what, str(error))
+        else:
+            self._failures = 0
 
-    def _points(self, run_id: str, found: Iterable[Any]) -> Sequence[Point]:
+    def _pages(self, item: Wanted, api: MlflowApi) -> Iterator[HistoryChunk]:
+        fields = {"run_id": item.run_id, "metric_key": item.key, "max_results": self._page}
+        first = True
+        for answer in api.pages("GET", "metrics/get-history", fields):
+            complete = not next_page_token(answer, "MLflow")
+            found = records(answer, "metrics")
+            if first and complete and not found:
+                # MLflow gives a run that does not exist an empty history: ask.
+                api.call("GET", "runs/get", {"run_id": item.run_id})
+            yield HistoryChunk(item.run_id, item.key, self._points(item, found), complete)
+            first = False
+
+    def _points(self, item: Wanted, found: Iterable[Any]) -> Sequence[Point]:
+        what = f"a point of run {shown(item.run_id)}"
         points: list[Point] = []
-        for record in found:
-            try:
-                points.append(decode.point(record))
-            except decode.MalformedError as error:
-                self._on_skipped(f"a point of run {run_id}", str(error))
+        for point in decode.readable(decode.point, found, what, self._on_skipped):
+            if point.key == item.key:
+                points.append(point)
+            else:
+                self._on_skipped(what, f"metric '{shown(point.key)}': it came in place of '{shown(item.key)}'")
         return points
 
 

@@ -52,10 +52,10 @@ class RestRegistry:
         return self._versions
 
     def _read_versions(self, models: list[Any]) -> list[ModelVersion]:
-        aliases: list[tuple[str, str, str]] = []
+        aliases: list[tuple[str, int, str]] = []
         for record in models:
             with self._search.skipping("registered model", record, "name"):
-                aliases += decode.aliases(record)
+                aliases += decode.aliases(record, self._search.on_skipped)
         named = decode.by_version(aliases)
         found = []
         for record in self._records("model-versions/search", "model_versions"):

@@ -15,8 +15,9 @@ from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.errors import SourceResponseError
 from mlflow_monitoring_exporter.model import Run
 from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.fields import MalformedError, identity, integer, shown
 from mlflow_monitoring_exporter.source.protocol import RunPage
-from mlflow_monitoring_exporter.source.rest.api import MlflowApi
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi, next_page_token
 
 #: Experiment ids in one request; the server binds each of them in a query.
 _IDS = 1000
@@ -34,7 +35,7 @@ class RunSearch:
 
     def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped, params: frozenset[str]) -> None:
         self._api = api
-        self._on_skipped = on_skipped
+        self.on_skipped = on_skipped
         self._params = params
 
     def pages(
@@ -66,7 +67,10 @@ class RunSearch:
         found: list[str] = []
         for ids in batches(experiment_ids, _IDS):
             answer = self.search(ids, limit, filter=condition, run_view_type="DELETED_ONLY")
-            found += [str(field(field(record, "info"), "run_id")) for record in records(answer, "runs")]
+            for record in records(answer, "runs"):
+                info = field(record, "info")
+                with self.skipping("deleted run", info, "run_id"):
+                    found.append(identity(field(info, "run_id"), "run_id"))
         return found[:limit]
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> dict[str, int]:
@@ -94,12 +98,14 @@ class RunSearch:
             for record in records(answer, "runs"):
                 info = field(record, "info")
                 experiment_id, when = field(info, "experiment_id"), field(info, name)
-                if not when:
+                if when in (None, 0):
                     return
-                if experiment_id in left:
-                    del left[experiment_id]
-                    found += 1
-                    yield experiment_id, decode.integer(when, f"a run's {name}")
+                with self.skipping("run", info, "run_id"):
+                    time = integer(when, f"its {name}")
+                    if identity(experiment_id, "experiment_id") in left:
+                        del left[experiment_id]
+                        found += 1
+                        yield experiment_id, time
             if len(left) == before:
                 return
 
@@ -120,6 +126,7 @@ class RunSearch:
         self, ids: Sequence[str], condition: str, since: int | None, limit: int, end: str | None
     ) -> Iterator[RunPage]:
         seen: set[str] = set()
+        tokens: set[str] = set()
         token = ""
         while True:
             bound = "" if since is None else f"attributes.start_time >= {since}"
@@ -127,26 +134,29 @@ class RunSearch:
             order = ["attributes.start_time ASC"]
             answer = self.search(ids, limit, filter=both, order_by=order, page_token=token)
             found = records(answer, "runs")
-            page = [run for run in self._decoded(answer) if run.run_id not in seen]
-            last_token, token = token, answer.get("next_page_token") or ""
+            by_id = {run.run_id: run for run in self._decoded(answer)}
+            page = [run for run_id, run in by_id.items() if run_id not in seen]
+            token = next_page_token(answer, self._api.url)
             if not token or not found:
                 yield RunPage(page, end)
                 return
-            last = _start(found[-1])
+            last = next((start for record in reversed(found) if (start := _start(record)) is not None), None)
             if last is not None and (since is None or last > since):
                 since, token = last, ""
+                tokens.clear()
                 # Only runs that started in this millisecond can come again.
                 seen = {run.run_id for run in page if run.start_ms == last}
             else:
                 seen.update(run.run_id for run in page)
-                if token == last_token:
+                if token in tokens:
                     raise SourceResponseError(f"{self._api.url} repeats a page of runs without end")
+                tokens.add(token)
             yield RunPage(page, f"{ids[0]}:{'' if since is None else since}")
 
     def _decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
         for record in records(answer, "runs"):
             with self.skipping("run", field(record, "info"), "run_id"):
-                yield decode.run(record, self._params)
+                yield decode.run(record, self._params, self.on_skipped)
 
     @contextmanager
     def skipping(self, kind: str, record: Any, name: str) -> Iterator[None]:
@@ -154,13 +164,18 @@ class RunSearch:
         try:
             yield
         except decode.MalformedError as error:
-            self._on_skipped(f"{kind} {field(record, name)}", str(error))
+            self.on_skipped(f"{kind} {shown(field(record, name))}", str(error))
 
 
 def records(answer: Mapping[str, Any], name: str) -> list[Any]:
-    """The list in a field of an answer; empty when there is none."""
+    """The list in a field of an answer; empty when there is none.
+
+    Raises SourceResponseError when it is anything else: that is not the same as an MLflow that holds nothing.
+    """
     found = answer.get(name)
-    return found if isinstance(found, list) else []
+    if not isinstance(found, list | None):
+        raise SourceResponseError(f"MLflow answered with {name} that are not a list")
+    return found or []
 
 
 def field(record: Any, name: str) -> Any:
@@ -169,8 +184,10 @@ def field(record: Any, name: str) -> Any:
 
 
 def _start(run: Any) -> int | None:
-    start = field(field(run, "info"), "start_time")
-    return None if start is None else decode.integer(start, "a run's start time")
+    try:
+        return integer(field(field(run, "info"), "start_time"), "its start time")
+    except MalformedError:
+        return None
 
 
 def _quoted(run_ids: Sequence[str]) -> str:

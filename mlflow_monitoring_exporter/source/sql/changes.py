@@ -18,9 +18,11 @@ from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select
 
 from mlflow_monitoring_exporter.model import OPEN_STATUSES
+from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.fields import OnSkipped, exact, identity, integer
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll
 from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
@@ -35,8 +37,9 @@ _MARKS = 4
 class SqlChanges:
     """The changes of one store."""
 
-    def __init__(self, store: Store, reader: SqlRuns) -> None:
+    def __init__(self, store: Store, reader: SqlRuns, on_skipped: OnSkipped) -> None:
         self._store = store
+        self._on_skipped = on_skipped
         self._reader = reader
         self._versions: dict[str, object] = {}
 
@@ -93,19 +96,23 @@ class SqlChanges:
             end = connection.scalar(select(func.max(m.rowid))) or 0
         for low in range(first, end, _FEED):
             window = (m.rowid > low, m.rowid <= min(end, low + _FEED))
-            query = select(m.run_uuid, m.key, func.min(m.step)).where(*window).group_by(m.run_uuid, m.key)
+            # SQLite keeps anything in any column: what is no step is no place to read from.
+            step = func.min(case((func.typeof(m.step) == "integer", m.step)))
+            query = select(m.run_uuid, m.key, step).where(*window).group_by(m.run_uuid, m.key)
             with self._store.reading() as (connection, _):
-                touched = raw_rows(connection, query)
+                rows = raw_rows(connection, query)
+            touched = list(decode.readable(_touched, rows, "points of a run", self._on_skipped))
             new = sorted({run_id for run_id, *_ in touched} - met)
             yield from map(Changes, self._reader.named(watched, new))
             met.update(new)
-            yield Changes(touched=[(run_id, key, step) for run_id, key, step in touched])
+            yield Changes(touched=touched)
 
     def _deleted(self, last: LastPoll) -> list[str]:
         lately = runs.c.deleted_time > last.lately_ms
         query: Select[Any] = select(runs.c.run_uuid).where(runs.c.lifecycle_stage != ACTIVE, lately)
         with self._store.reading() as (connection, schema):
-            return [run_id for (run_id,) in raw_rows(connection, query)] if schema.deletion_times else []
+            rows = raw_rows(connection, query) if schema.deletion_times else ()
+        return list(decode.readable(lambda row: identity(row[0], "run_id"), rows, "a deleted run", self._on_skipped))
 
 
 def _may_have_changed(last: LastPoll, last_run: int | None) -> ColumnElement[bool]:
@@ -116,10 +123,15 @@ def _may_have_changed(last: LastPoll, last_run: int | None) -> ColumnElement[boo
     return or_(*which)
 
 
+def _touched(row: Sequence[Any]) -> tuple[str, str, int]:
+    run_id, key, step = row
+    return identity(run_id, "run_id"), exact(key, "their key"), integer(step, "their step")
+
+
 def _digest(connection: Connection, row: int) -> str:
     """Of one row of metrics; empty when there is none."""
     m = metrics.c
     found = raw_rows(
         connection, select(m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan).where(m.rowid == row)
     )
-    return blake2b(repr(found[0]).encode(), digest_size=8).hexdigest() if found else ""
+    return blake2b(repr(found[0]).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest() if found else ""

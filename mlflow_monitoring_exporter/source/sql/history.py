@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 
 from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import Point
@@ -122,6 +122,8 @@ class SqlHistory:
     def _beyond(self, row: Sequence[Any]) -> ColumnElement[bool]:
         m = metrics.c
         _, key, step, timestamp, value, is_nan, tie = row
+        if step is None:  # SQLite takes it, and sorts it in front; no comparison with it would be true
+            return or_(m.key > key, and_(m.key == key, or_(m.step.is_not(None), self._ties[0] > tie)))
         last = (tie,) if self._store.row_numbers else (timestamp, value, bool(is_nan))
         return tuple_(m.key, m.step, *self._ties) > tuple_(key, step, *last)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Table, case, func, select
 
@@ -17,6 +18,7 @@ from mlflow_monitoring_exporter.model import (
     Run,
 )
 from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.fields import shown
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
 from mlflow_monitoring_exporter.source.sql.history import SqlHistory
@@ -34,6 +36,8 @@ from mlflow_monitoring_exporter.source.sql.tables import (
 )
 
 _DEFAULT_WORKSPACE = "default"
+
+_T = TypeVar("_T")
 
 
 class SqlSource:
@@ -62,7 +66,7 @@ class SqlSource:
         self._on_skipped = on_skipped
         self._versions: Sequence[ModelVersion] = ()
         self._runs = SqlRuns(self._store, on_skipped, params)
-        self._changes = SqlChanges(self._store, self._runs)
+        self._changes = SqlChanges(self._store, self._runs, on_skipped)
         self._history = SqlHistory(self._store, on_skipped, chunk=history_chunk)
 
     @property
@@ -91,24 +95,25 @@ class SqlSource:
             key = experiment_tags.c.key
             told = key.in_((PRIMARY_METRIC, PRIMARY_GREATER)) | key.startswith(GREATER_IS_BETTER, autoescape=True)
             of_tags = select(experiment_tags.c.experiment_id, key, experiment_tags.c.value)
-            for experiment_id, name, value in raw_rows(connection, of_tags.where(told)):
-                if isinstance(name, str) and isinstance(value, str):
-                    tags.setdefault(str(experiment_id), {})[name] = value
-            return [
-                Experiment(str(experiment_id), name, tags.get(str(experiment_id), {}))
-                for experiment_id, name in raw_rows(connection, query)
-            ]
+            for experiment_id, *pair in raw_rows(connection, of_tags.where(told)):
+                what = f"a tag of experiment {experiment_id}"
+                tags.setdefault(str(experiment_id), {}).update(
+                    decode.readable(lambda tag: decode.stored_pair(*tag), [pair], what, self._on_skipped)
+                )
+            rows = raw_rows(connection, query)
+        return list(self._readable(lambda row: decode.stored_experiment(row[0], row[1], tags), rows, "an experiment"))
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # noqa: ARG002 - all at once
         """Of every experiment with runs: one query costs the same for all."""
-        start, end = func.coalesce(runs.c.start_time, 0), func.coalesce(runs.c.end_time, 0)
+        start, end = (self._whole(column) for column in (runs.c.start_time, runs.c.end_time))
         newest = func.max(case((start > end, start), else_=end))
         with self._store.reading() as (connection, _):
-            rows = connection.execute(
+            query = (
                 select(runs.c.experiment_id, newest)
                 .where(runs.c.lifecycle_stage == ACTIVE)
                 .group_by(runs.c.experiment_id)
-            ).all()
+            )
+            rows = raw_rows(connection, query)
         wanted = frozenset(experiment_ids)
         return {str(id_): when for id_, when in rows if str(id_) in wanted and isinstance(when, int) and when}
 
@@ -139,13 +144,10 @@ class SqlSource:
             made = select(v.name, v.version, v.run_id, v.current_stage)
             aliases = raw_rows(connection, aliased)
             rows = raw_rows(connection, made.where(*self._in_workspace(model_versions, schema)))
-        named = decode.by_version((name, str(version), alias) for name, version, alias in aliases)
-        found = []
-        for row in rows:
-            try:
-                found.append(decode.build_model_version(row[0], row[1], row[2], row[3], named))
-            except decode.MalformedError as error:
-                self._on_skipped(f"model version of {row[0]}", str(error))
+        named = decode.by_version(self._readable(lambda row: decode.stored_alias(*row), aliases, "an alias of a model"))
+        found = self._readable(
+            lambda row: decode.build_model_version(row[0], row[1], row[2], row[3], named), rows, "a model version"
+        )
         versions = tuple(sorted(found, key=lambda version: (version.model, version.version)))
         if versions != self._versions:
             self._versions = versions
@@ -156,6 +158,17 @@ class SqlSource:
 
     def close(self) -> None:
         self._store.close()
+
+    def _readable(self, read: Callable[[Any], _T], rows: Iterable[Any], kind: str) -> Iterator[_T]:
+        """Each row as ``read`` decodes it; OnSkipped hears of the others by what they are called."""
+        for row in rows:
+            yield from decode.readable(read, [row], f"{kind} ({shown(row[0])})", self._on_skipped)
+
+    def _whole(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The whole number in a column; 0 without one. SQLite sorts text and blobs behind every number."""
+        if self._store.row_numbers:
+            return case((func.typeof(column) == "integer", column), else_=0)
+        return func.coalesce(column, 0)
 
     def _in_workspace(self, table: Table, schema: Schema) -> Sequence[ColumnElement[bool]]:
         if schema.workspaces:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select
@@ -10,9 +11,10 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from mlflow_monitoring_exporter.batches import batches
 from mlflow_monitoring_exporter.model import Point, Run
 from mlflow_monitoring_exporter.source import decode
+from mlflow_monitoring_exporter.source.fields import identity, is_unicode, shown
 from mlflow_monitoring_exporter.source.protocol import RunPage
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
-from mlflow_monitoring_exporter.source.sql.tables import latest_metrics, runs, tags
+from mlflow_monitoring_exporter.source.sql.tables import latest_metrics, metrics, runs, tags
 from mlflow_monitoring_exporter.source.sql.tables import params as params_table
 
 ACTIVE = "active"
@@ -88,45 +90,79 @@ class SqlRuns:
 
     def _page(self, connection: Connection, query: Select[Any]) -> tuple[list[Run], Sequence[tuple[Any, ...]]]:
         rows = raw_rows(connection, query)
-        run_ids = [row[0] for row in rows]
+        run_ids = self._identities(rows)
         # Plain tuples and one pass: these are 28 rows for each run, and most of the work.
         latest: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        run_tags: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
-        run_params: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
-        malformed: dict[str, str] = {}
         if run_ids:
             to_point = decode.stored_point
             for run_id, key, step, timestamp, value, is_nan in raw_rows(connection, _of_runs(_LATEST, run_ids)):
                 try:
                     latest[run_id].append(to_point(key, step, timestamp, value, is_nan))
+                except KeyError:  # MySQL finds "A1" where "a1" is asked for
+                    self._on_skipped(f"the latest point of run {shown(run_id)}", "there is no such run")
                 except decode.MalformedError as error:
-                    malformed[run_id] = str(error)
-            for run_id, key, value in raw_rows(connection, _of_runs(_TAGS, run_ids)):
-                run_tags[run_id][key] = value or ""
-            wanted = raw_rows(connection, _of_runs(self._params, run_ids)) if self._wants_params else ()
-            for run_id, key, value in wanted:
-                run_params[run_id][key] = value
+                    self._on_skipped(f"the latest point of run {run_id}", str(error))
+                    latest[run_id] += self._newest(connection, run_id, key)
+        run_tags = self._pairs(connection, _TAGS, "tag", run_ids)
+        run_params = self._pairs(connection, self._params, "param", run_ids if self._wants_params else ())
         page: list[Run] = []
         for run_id, experiment_id, name, status, start, end, _ in rows:
+            if run_id not in latest:
+                continue
             try:
-                found = decode.build_run(
-                    run_id=run_id,
-                    experiment_id=str(experiment_id),
-                    name=name,
-                    status=status,
-                    start=start,
-                    end=end,
-                    tags=run_tags[run_id],
-                    latest=tuple(latest[run_id]),
-                    params=run_params[run_id],
+                page.append(
+                    decode.build_run(
+                        run_id=run_id,
+                        experiment_id=str(experiment_id),
+                        name=name,
+                        status=status,
+                        start=start,
+                        end=end,
+                        tags=run_tags.get(run_id, {}),
+                        latest=tuple(latest.pop(run_id)),
+                        params=run_params.get(run_id, {}),
+                        on_skipped=self._on_skipped,
+                    )
                 )
             except decode.MalformedError as error:
-                malformed[run_id] = str(error)
-            if run_id in malformed:
-                self._on_skipped(f"run {run_id}", malformed[run_id])
-            else:
-                page.append(found)
+                self._on_skipped(f"run {run_id}", str(error))
         return page, rows
+
+    def _identities(self, rows: Iterable[Sequence[Any]]) -> list[str]:
+        """The run ids, of which only good ones can be asked for."""
+        return list(decode.readable(lambda row: identity(row[0], "run_id"), rows, "a run", self._on_skipped))
+
+    def _pairs(
+        self, connection: Connection, query: Select[Any], kind: str, run_ids: Sequence[str]
+    ) -> dict[str, dict[str, str]]:
+        """The tags or parameters of each run."""
+        found: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
+        for run_id, key, value in raw_rows(connection, _of_runs(query, run_ids)) if run_ids else ():
+            if run_id not in found:
+                self._on_skipped(f"a {kind} of run {shown(run_id)}", "there is no such run")
+                continue
+            if type(key) is type(value) is str and key.isascii() and value.isascii() and "\0" not in value:
+                found[run_id][key] = value  # nearly every row
+                continue
+            try:
+                key, value = decode.stored_pair(key, value)  # noqa: PLW2901 - the same, but good
+                found[run_id][key] = value
+            except decode.MalformedError as error:
+                self._on_skipped(f"a {kind} of run {run_id}", str(error))
+        return found
+
+    def _newest(self, connection: Connection, run_id: str, key: Any) -> list[Point]:
+        """The latest point of a series by its history, where what MLflow noted as such cannot be read."""
+        m = metrics.c
+        query = select(m.key, m.step, m.timestamp, m.value, m.is_nan).where(m.run_uuid == run_id, m.key == key)
+        query = query.order_by(m.step.desc(), m.timestamp.desc(), m.value.desc()).limit(_PAGE)
+        if not isinstance(key, str) or not is_unicode(key):
+            return []
+        points = []
+        for row in raw_rows(connection, query):
+            with suppress(decode.MalformedError):  # told of when the history is read
+                points.append(decode.stored_point(*row))
+        return [max(points)] if points else []
 
 
 def _numbers(experiment_ids: Sequence[str]) -> list[int]:

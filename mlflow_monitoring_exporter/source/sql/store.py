@@ -52,8 +52,9 @@ def raw_rows(connection: Connection, query: Executable) -> Sequence[tuple[Any, .
         if "decode" not in str(error):
             raise
         # One damaged character must not hide every run; but looking out for it costs time for each text.
+        # What is no UTF-8 becomes lone surrogates, which source/fields.py judges.
         driver: Any = connection.connection.driver_connection
-        driver.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        driver.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
         return _fetched(connection, query)
 
 

@@ -17,7 +17,10 @@ from sqlalchemy.pool import QueuePool
 from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
-_Identity = tuple[int, int]
+#: Device and inode; of a file that is taken to be at rest also its time and size.
+_Identity = tuple[int, ...]
+#: Where an SQLite file says that it is in WAL mode.
+_WAL_MARK = slice(18, 20)
 
 
 class StoreFile:
@@ -25,6 +28,9 @@ class StoreFile:
 
     MLflow's stores use a rollback journal, in which a reader delays every writer: transactions
     are short, and none is open while a caller works on what was read.
+
+    In WAL mode even a reader needs files beside the store. Where it can make none, a store that has no
+    write-ahead log is at rest: it is read as it lies there (``immutable``), and again whenever it is another.
     """
 
     row_numbers = True
@@ -34,6 +40,7 @@ class StoreFile:
         self.uri = f"sqlite:///{self.path}"
         self._identity: _Identity | None = None
         self._schema: Schema | None = None
+        self._at_rest = False
         self._busy_timeout = busy_timeout
         self._engine = create_engine("sqlite://", creator=self._open, poolclass=QueuePool, pool_size=1, max_overflow=0)
 
@@ -51,12 +58,16 @@ class StoreFile:
                 if self._schema is None:
                     self._schema = read_schema(connection, self.uri)
                 yield connection, self._schema
+            self._expect_rest()
         except (DBAPIError, sqlite3.Error) as error:
             self._schema = None  # an upgrade may have happened
+            self._expect_rest()
             raise self._explained(getattr(error, "orig", error)) from None
 
     def version(self, connection: Connection) -> object | None:
-        """SQLite counts the commits of others, for each connection apart."""
+        """SQLite counts the commits of others, for each connection apart; but not of a file at rest."""
+        if self._at_rest:
+            return self._identity
         token = connection.info.setdefault("token", object())
         return token, connection.exec_driver_sql("PRAGMA data_version").scalar()
 
@@ -64,18 +75,61 @@ class StoreFile:
         self._engine.dispose()
 
     def _open(self) -> sqlite3.Connection:
+        """Raises sqlite3.Error."""
+        self._at_rest = False
+        connection = self._connect("mode=ro")
+        if not self._in_wal_mode() or self._log_holds_something():
+            return connection
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise
+            self._at_rest = True
+            self._identity = self._look()
+            connection = self._connect("mode=ro&immutable=1")
+        return connection
+
+    def _connect(self, how: str) -> sqlite3.Connection:
         return sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode=ro",
+            f"file:{quote(str(self.path))}?{how}",
             uri=True,
             timeout=self._busy_timeout,
             isolation_level=None,
             check_same_thread=False,
         )
 
+    def _in_wal_mode(self) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_WAL_MARK.stop)[_WAL_MARK] == b"\2\2"
+        except OSError:
+            return False
+
+    def _log_holds_something(self) -> bool:
+        try:
+            return self._log.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
+    @property
+    def _log(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def _look(self) -> _Identity:
+        """Raises OSError."""
+        stat = self.path.stat()
+        if not self._at_rest:
+            return stat.st_dev, stat.st_ino
+        return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size, self._log_holds_something()
+
     def _notice_replacement(self) -> None:
         """A file that was deleted and made anew would be read on from the old one's remains."""
         try:
-            stat = self.path.stat()
+            identity = self._look()
         except FileNotFoundError:
             raise SourceUnavailableError(
                 f"no MLflow store at {self.path}: run mlflow-monitoring-exporter generate-sample, "
@@ -85,13 +139,22 @@ class StoreFile:
             raise SourceRefusedError(f"{self.path} cannot be read: {error.strerror}") from None
         if not self.path.is_file():
             raise SourceRefusedError(f"{self.path} is not a file: set mlflow.tracking_uri to an MLflow store")
-        identity = (stat.st_dev, stat.st_ino)
         if identity != self._identity:
             self._engine.dispose()
-            self._identity, self._schema = identity, None
+            self._at_rest, self._schema = False, None
+            self._identity = self._look()
+
+    def _expect_rest(self) -> None:
+        """What was read of a file at rest is worth nothing if it was written to meanwhile."""
+        try:
+            is_same = not self._at_rest or self._look() == self._identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise SourceUnavailableError(f"{self.uri} was written to while it was read")
 
     def _explained(self, error: BaseException | None) -> SourceError:
-        name = getattr(error, "sqlite_errorname", None) or ""
+        name = _name(error)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return SourceUnavailableError(f"{self.uri} is locked by a writer for longer than {self._busy_timeout:g} s")
         if name.startswith("SQLITE_NOTADB"):
@@ -100,10 +163,25 @@ class StoreFile:
             )
         if name.startswith("SQLITE_CORRUPT"):
             return SourceRefusedError(f"{self.uri} is damaged: sqlite3 {self.path} '.recover' may save its content")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            return self._unopened(name, error)
+        return SourceUnavailableError(f"{self.uri} cannot be read now: {error}")
+
+    def _unopened(self, name: str, error: BaseException | None) -> SourceError:
+        if not os.access(self.path, os.R_OK, effective_ids=True):
+            return SourceRefusedError(f"{self.uri} cannot be read: its permissions forbid it")
+        if self._in_wal_mode():
+            return SourceRefusedError(
+                f"{self.uri} is in WAL mode, in which reading {self._log.name} takes writing to {self.path.parent}, "
+                "which is not possible here: make that directory writable for this program, or end the log where "
+                f"it is: sqlite3 {self.path} 'PRAGMA journal_mode = DELETE'"
+            )
         if name.startswith("SQLITE_READONLY"):
             return SourceUnavailableError(
                 f"{self.uri} was left half-written by a program that died: any mlflow command on it repairs it"
             )
-        if name.startswith("SQLITE_CANTOPEN") and not os.access(self.path, os.R_OK, effective_ids=True):
-            return SourceRefusedError(f"{self.uri} cannot be read: its permissions forbid it")
         return SourceUnavailableError(f"{self.uri} cannot be read now: {error}")
+
+
+def _name(error: BaseException | None) -> str:
+    return getattr(error, "sqlite_errorname", None) or ""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.exc import OperationalError
 
 from mlflow_monitoring_exporter.errors import SourceRefusedError
 
@@ -125,7 +126,7 @@ def read_schema(connection: Connection, store: str) -> Schema:
         raise SourceRefusedError(f"{store} is not an MLflow store: it has no table experiments")
     revision = "unknown"
     if alembic_version.name in present:
-        revision = connection.scalar(select(alembic_version.c.version_num)) or revision
+        revision = _revision(connection) or revision
     if missing := [gap for table in _NEEDED for gap in _gaps(table, present)]:
         raise SourceRefusedError(
             f"{store} has a schema that cannot be read (revision {revision}, without {', '.join(missing)}): "
@@ -144,6 +145,16 @@ def read_schema(connection: Connection, store: str) -> Schema:
         registry=not any(_gaps(table, present) for table in _REGISTRY),
         deletion_times="deleted_time" in present[runs.name],
     )
+
+
+def _revision(connection: Connection) -> str | None:
+    try:
+        found = connection.scalar(select(alembic_version.c.version_num))
+    except OperationalError as error:
+        if "decode" not in str(error):  # SQLite keeps any bytes as text
+            raise
+        found = None
+    return found if isinstance(found, str) else None
 
 
 def _gaps(table: Table, present: dict[str, frozenset[str]]) -> list[str]:
