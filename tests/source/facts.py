@@ -15,6 +15,7 @@ def facts(source: Source, wanted: Iterable[Wanted]) -> set[Fact]:
     experiments = source.experiments()
     ids = [experiment.experiment_id for experiment in experiments]
     found: set[Fact] = {("experiment", e.experiment_id, e.name) for e in experiments}
+    found |= {("hint", e.experiment_id, key, value) for e in experiments for key, value in e.tags.items()}
     source.activity(ids, 1)
     for page in source.runs(ids):
         for run in page.runs:
