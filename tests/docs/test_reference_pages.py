@@ -70,8 +70,8 @@ def test_every_command_is_in_the_reference_with_its_flags(name: str) -> None:
 
 def test_every_exit_code_is_in_the_reference() -> None:
     table = re.findall(r"^\| (\d+) \|", COMMANDS, re.MULTILINE)
-    usage_error, interrupted = 2, 130
-    assert list(map(int, table)) == [EXIT_OK, EXIT_FAILED, usage_error, EXIT_CONFIG, interrupted]
+    usage_error, interrupted, terminated = 2, 130, 143
+    assert list(map(int, table)) == [EXIT_OK, EXIT_FAILED, usage_error, EXIT_CONFIG, interrupted, terminated]
 
 
 def test_the_json_of_a_report_has_the_documented_keys() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import resource
+import socket
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from sqlalchemy import create_engine, text
 from mlflow_monitoring_exporter.state.database import Database
 from tests.docs.pages import ROOT, rows, section
 from tests.parts.bad_server import Behaviour, answer, bad_server, cut_short, html
-from tests.parts.command import continuous, run
+from tests.parts.command import Daemon, continuous, run
 from tests.parts.databases import driver_url, postgresql
 from tests.parts.pgbouncer import pgbouncer
 from tests.parts.programs import free_port
@@ -125,6 +127,30 @@ def _sink_that_answers(behaviour: Behaviour, here: Path) -> str:
     return said.out + said.err
 
 
+def too_many_connections(here: Path) -> str:
+    with continuous(cwd=here) as daemon, ExitStack() as opened:
+        for _ in range(200):
+            opened.enter_context(connection_to(daemon))
+        daemon.wait_for_log("too many connections")
+        return daemon.log.read_text()
+
+
+def no_descriptor_left(here: Path) -> str:
+    with continuous(cwd=here) as daemon:
+        daemon.wait_for_log("started")
+        _, most = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, most))
+        with connection_to(daemon):
+            daemon.wait_for_log("no connection can be accepted")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        daemon.wait_for(lambda: daemon.get("livez").ok)
+        return daemon.log.read_text()
+
+
+def connection_to(daemon: Daemon) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2])))
+
+
 def too_many_aliases(here: Path) -> str:
     levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (here / "config.yaml").write_text("\n".join(["a0: &a0 x", *levels]))
@@ -157,6 +183,8 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
     "MLFLOW_TRACKING_INSECURE_TLS: is not obeyed": insecure,
     "Address already in use": port_in_use,
     "nothing listens on": no_daemon,
+    "too many connections": too_many_connections,
+    "no connection can be accepted": no_descriptor_left,
     "the state file ... is in use by process": state_in_use,
     "the state database ... cannot be used now": database_away,
     "the state database ... refuses to be used": database_refuses,

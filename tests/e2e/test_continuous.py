@@ -63,9 +63,9 @@ def test_mlflow_down_at_the_start_is_survived(tmp_path: Path) -> None:
 
 def test_stopping_delivers_what_waits(tracking: Tracking, peer: StrictPeer, here: Path) -> None:
     tracking.log(tracking.run(tracking.experiment("drained")), "loss", range(40))
-    peer.trouble = answer(503, {"Retry-After": "3600"})
+    peer.trouble = answer(401)  # so that the next attempt is a minute away
     with continuous(*watching(tracking, "drained"), cwd=here, env=pramathus(peer)) as daemon:
-        daemon.wait_for(lambda: "HTTP 503" in daemon.components()["exporters.pramathus"].get("reason", ""))
+        daemon.wait_for(lambda: "HTTP 401" in daemon.components()["exporters.pramathus"].get("reason", ""))
         assert daemon.components()["exporters.file"]["ready"], "nobody else is disturbed"
         daemon.wait_for(lambda: len((here / "mlflow-metrics.jsonl").read_text().splitlines()) == 40)
         peer.trouble = None

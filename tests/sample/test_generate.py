@@ -24,7 +24,7 @@ from tests.parts.mlflow_server import MlflowServer
 from tests.parts.programs import free_port
 from tests.sample.conftest import Filled, fill, read
 
-SEARCH = b'{"experiments": []}'
+SEARCH = b'{"experiments": [{"experiment_id": "0", "name": "Default"}]}'
 JSON = {"Content-Type": "application/json"}
 
 
