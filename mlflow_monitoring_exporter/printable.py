@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 
 #: C0, DEL and C1; marks, embeddings, overrides and isolates of direction; separators; halves of characters; what takes
-#: no room and joins nothing.
+#: no room and joins nothing, tags among it.
 _CONTROLS = (
     r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\u2028\u2029\ud800-\udfff"
-    r"\u200b\u2060-\u2064\ufeff\ufff9-\ufffb"
+    r"\u180e\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
 _IN_LINE = re.compile(f"[{_CONTROLS}]")
 _IN_TEXT = re.compile(rf"(?!\n)[{_CONTROLS}]")
@@ -30,4 +30,6 @@ def in_text(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    # Beyond the first plane JSON writes two halves.
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

@@ -55,9 +55,12 @@ class _Stop:
         self.asked = 0
         self.end_at = math.inf
         self.heeded = False
+        #: Whether the main thread was told. It may be before the other thread is.
+        self.told = False
         self._raised = False
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.told = True
         if self.handler is not None:
             self.handler(number)
         elif not self._raised:
@@ -126,7 +129,7 @@ def leave(code: int = 0) -> None:
     """End the process now, if it was told to: everything is closed, and taking Python apart may take seconds, in
     which no thread could end it.
     """
-    if _stop.asked:
+    if _stop.told:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -79,6 +79,7 @@ def test_a_body_without_a_length_ends_with_its_connection_and_says_so(server: Ba
             ask(client, server)
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GARBAGE = {
     "no status line": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
     "half a page": b"<html>Welcome</html>\r\n\r\n",
@@ -99,6 +100,12 @@ GARBAGE = {
     "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a size that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzero\r\n\r\n",
+    **{
+        f"a size like {size}": CHUNKED + f"{size}\r\nhello\r\n0\r\n\r\n".encode()
+        for size in ("0x5", "+5", "0_5", "-5", " 5", "5 5", "")
+    },
+    **{f"an end like {size}": CHUNKED + f"{size}\r\n\r\n".encode() for size in ("-0", "+0", "0_0", "0x0")},
+    "a chunk that goes on": CHUNKED + b"5\r\nhelloXX0\r\n\r\n",
     "another protocol from now on": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     "announced without end": b"HTTP/1.1 102 Processing\r\n\r\n" * 200,
     "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
@@ -236,6 +243,10 @@ def test_whoever_needs_the_whole_answer_gets_none_that_is_too_large(server: BadS
         b"\xef\xbb\xbf\r\n <!doctype HTML>",
         b"<HTML><body>",
         b"<!-- saved -->",
+        b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+        b"<form action=/login>",
+        b"<meta http-equiv=refresh content=0>",
+        b"<script>location = '/login'</script>",
     ],
 )
 def test_a_page_for_people_is_known_by_its_look(body: bytes) -> None:
@@ -256,6 +267,7 @@ def test_no_page_is_taken_for_one() -> None:
         ("application/json", b'{"a": "<html>"}'),
         ("", b"<ok/>"),
         ("application/xml", b"<headers><a/></headers>"),
+        ("application/xml", b'<?xml version="1.0"?><Success/>'),
     ):
         assert HttpResponse(200, {"Content-Type": kind}, body).ok
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.cli import output
@@ -99,6 +99,7 @@ def test_results_and_errors_show_no_control_character(text: str) -> None:
 @given(st.dictionaries(TEXT, TEXT | st.lists(TEXT)))
 @settings(deadline=None, max_examples=30)
 def test_json_stays_the_same_json(tree: dict[str, object]) -> None:
+    assume("@" not in json.dumps(tree, ensure_ascii=False))  # a password before it would not be shown
     said = printed(lambda: output.print_json(tree))
     assert raw(said) == []
     assert json.loads(said) == json.loads(json.dumps(tree)), "where two halves have become one character"

@@ -17,7 +17,9 @@ def main() -> None:
     except stopping.Interrupted as stop:
         sys.stderr.write(f"error: {stop}; what was queued stays queued\n")
         # A daemon that is told to stop has done nothing wrong, even if it is told before it began.
-        stopping.leave(0 if sys.argv[1:2] == ["continuous"] else stop.code)
+        code = 0 if sys.argv[1:2] == ["continuous"] else stop.code
+        stopping.leave(code)
+        sys.exit(code)
 
 
 __all__ = ["main"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -57,7 +56,7 @@ class Sending:
         self._duration = metrics.export_duration.labels(name)
         self._log = _log.bind(exporter=name)
         self.busy = False
-        self._place: Any = None
+        self._payload: Batch | Snapshot | None = None
         self._first_ms = 0
         self._crashes = 0
         self._trial: Trial | None = None
@@ -67,8 +66,8 @@ class Sending:
 
     def deliver(self, item: Item, until: Deadline) -> Refusals:
         """What the platform refused of ``item``; it has everything else. Raises ExportError, or what crashed."""
-        if self._place != item.place:
-            self._place, self._first_ms, self._crashes, self._beside = item.place, _now_ms(), 0, None
+        if not self._is_known(item.payload):
+            self._payload, self._first_ms, self._crashes, self._beside = item.payload, _now_ms(), 0, None
             self._failed.clear()
             self._trial = Trial(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
         started = time.monotonic()
@@ -90,6 +89,13 @@ class Sending:
         finally:
             self.busy = False
             self._duration.observe(time.monotonic() - started)
+
+    def _is_known(self, payload: Batch | Snapshot) -> bool:
+        """Whether this is what was sent the last time. Not by its content: NaN differs from itself."""
+        known = self._payload
+        if isinstance(payload, Batch) and isinstance(known, Batch):
+            return payload.batch_id == known.batch_id
+        return payload is known
 
     def _show(self, item: Item, snapshot: Snapshot, until: Deadline) -> Refusals:
         """Series are refused, by their places in the snapshot."""

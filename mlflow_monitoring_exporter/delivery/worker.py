@@ -223,6 +223,8 @@ class Worker:
         if not self.feed.durable:
             self._metrics.series_refused.labels(self.name).set(refused)
         for refusal, indexes in refusals.items():
+            if not self.feed.durable and refusal.reason in self._refused:
+                continue  # as the last snapshot was
             what = "kept as dead letters" if self.feed.durable else "series were refused, and are offered again"
             self._log.error(what, size=len(indexes), status=refusal.status, reason=refusal.reason)
         if refused < item.size or not refusals:

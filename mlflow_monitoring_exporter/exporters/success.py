@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mlflow_monitoring_exporter.config.section import Section
@@ -30,6 +29,7 @@ from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExp
 from mlflow_monitoring_exporter.exporters.answers import pause
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
 from mlflow_monitoring_exporter.http import HttpResponse
+from mlflow_monitoring_exporter.http.json_body import parsed
 
 #: Words by which sinks say that they did not take something; what stands there must be nothing.
 REPORTS = ("error", "errors", "failed", "failures", "rejected")
@@ -39,6 +39,8 @@ MOST_JSON = 1 << 24
 _BUSY = {408, 425, 429, 503}
 _NO_CONTENT, _MULTI_STATUS, _CONFLICT = 204, 207, 409
 _NOT_JSON = object()
+#: What may stand before the first character: a byte order mark, and white space.
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
 
 
 def parse_statuses(value: Any) -> Any:
@@ -146,14 +148,20 @@ class SuccessTest:
 
 def _json(answer: HttpResponse) -> Any:
     try:
-        return _NOT_JSON if answer.cut else orjson.loads(answer.body)
+        return _NOT_JSON if answer.cut else parsed(answer.body)
     except ValueError:
         return _NOT_JSON
 
 
 def _is_cut(answer: HttpResponse) -> bool:
-    """Whether JSON was promised, and its connection ended somewhere."""
-    return not answer.framed and not answer.cut and "json" in answer.headers.get("Content-Type", "").lower()
+    """Whether JSON was promised and its connection ended somewhere, or was begun and makes no sense."""
+    kind = answer.headers.get("Content-Type", "").lower()
+    if answer.cut:
+        return False
+    begun = answer.body.lstrip(_BEFORE_JSON).startswith((b"{", b"[") if "json" in kind else b"{") and (
+        not kind or "json" in kind
+    )
+    return begun or (not answer.framed and "json" in kind)
 
 
 def _at(tree: Any, path: Sequence[str]) -> list[Any]:

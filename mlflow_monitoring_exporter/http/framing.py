@@ -24,6 +24,7 @@ _MOST_INTERIM = 100
 _STATUS = re.compile(rb"HTTP/[01]\.[0-9][ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n\0]*)?\r?\n")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r?\n")
 _CONTINUED = re.compile(rb"[ \t][^\r\n\0]*\r?\n")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SWITCHING, _NO_CONTENT, _NOT_MODIFIED = 101, 204, 304
 
@@ -33,12 +34,25 @@ class MalformedAnswerError(HTTPException):
 
 
 class _Stream(io.BufferedReader):
-    """What a connection says. A line is one only with its end: raises IncompleteRead without."""
+    """What a connection says. A line is one only with its end: raises IncompleteRead without.
+
+    While ``chunks`` come each line is the size of one, of which ``left`` bytes are still to be read. urllib3 takes
+    whatever Python takes for a number, and anything for the end of a chunk.
+    """
+
+    chunks = False
+    left = 0
 
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
         if not line.endswith(b"\n") and len(line) != size:
             raise IncompleteRead(line)
+        if self.chunks:
+            found = _CHUNK.fullmatch(line)
+            if found is None:
+                raise MalformedAnswerError("a chunk does not say how long it is")
+            self.left = int(found[1], 16)
+            self.chunks = self.left > 0  # the trailer follows the last one
         return line
 
 
@@ -53,7 +67,7 @@ class FramedResponse(HTTPResponse):
         # Any: whatever kind of socket http.client was given, with the arguments that it passes on.
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = _Stream(sock.makefile("rb", buffering=0))
+        self.fp = self._stream = _Stream(sock.makefile("rb", buffering=0))
 
     def begin(self) -> None:
         """Read the header block of the final answer."""
@@ -66,6 +80,16 @@ class FramedResponse(HTTPResponse):
         finally:
             self.fp = connection
         self._frame()
+
+    def _safe_read(self, amt: int) -> bytes:
+        """What urllib3 reads of a chunk, and of its end."""
+        data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # of http.client, and what urllib3 calls
+        if self._stream.chunks:
+            if self._stream.left:
+                self._stream.left -= len(data)
+            elif data != b"\r\n":
+                raise MalformedAnswerError("a chunk does not end where it says")
+        return data
 
     def _final_head(self) -> bytes:
         for _ in range(_MOST_INTERIM):
@@ -112,6 +136,7 @@ class FramedResponse(HTTPResponse):
                 raise MalformedAnswerError("it has a transfer encoding that was not asked for")
             del self.headers["Content-Length"]
             self.chunked, self.length = True, None
+            self._stream.chunks = True
             self.will_close = self.will_close or bool(lengths)
         elif lengths:
             if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):

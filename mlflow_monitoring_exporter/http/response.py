@@ -16,7 +16,11 @@ _LOOK = 64 * 1024
 #: A secret that the look cuts in two is not recognised; each half is shorter than this, and beside the cut.
 _UNSAFE = 32 * 1024
 #: How a page for people begins, whatever its Content-Type says.
-_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|(?:html|head|body)[\s>]|!--)", re.IGNORECASE)
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?"
+    rb"<(?:!doctype\s+html|(?:html|head|body|title|meta|script|style|form|div|iframe|center|h1|p)[\s/>]|!--)",
+    re.IGNORECASE,
+)
 _MULTI_STATUS = 207
 
 

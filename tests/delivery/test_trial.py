@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,8 +80,8 @@ class Sink:
     database: Database
     readiness: Readiness
 
-    def queue(self, steps: Sequence[int], batch_size: int = 500) -> None:
-        samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in steps]
+    def queue(self, steps: Sequence[int], batch_size: int = 500, value: float = 0.5) -> None:
+        samples = [Sample(CONTEXT, "loss", step, step, value) for step in steps]
         with self.database.write() as tx:
             self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
 
@@ -158,6 +159,13 @@ def pass_time(sink: Sink, clock: Clock, seconds: float, every: float = 60.0) -> 
     while clock.now < end:
         sink.attempt()
         clock.now += every
+
+
+def test_a_batch_with_nan_is_known_again_and_so_divided_in_its_time(sink: Sink, clock: Clock) -> None:
+    sink.platform.poison = frozenset({3})
+    sink.queue(range(60), value=math.nan)
+    pass_time(sink, clock, trial.PATIENCE + trial.TIMES * trial.BETWEEN + 180, every=20.0)
+    assert (sink.waiting, set(sink.dead)) == (0, {3})
 
 
 @pytest.mark.parametrize("status", [500, 502, None])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog
 
 from mlflow_monitoring_exporter.deadline import Deadline
 from mlflow_monitoring_exporter.delivery import backoff, worker
@@ -347,6 +348,20 @@ def test_a_newer_snapshot_supersedes_one_that_waits(sink: Sink) -> None:
     assert latest.drain(Deadline.after(5), attempts=1).error is None
     assert platform.got == [new]
     assert feed.head() is None
+
+
+def test_series_that_are_refused_again_and_again_are_told_of_once(sink: Sink) -> None:
+    feed, platform = LatestFeed(), Platform()
+    latest = Worker("latest", platform, feed, readiness=sink.readiness, metrics=sink.metrics)
+
+    def told(reason: str | None) -> list[str]:
+        platform.trouble = [PermanentExportError(reason, rejected=[])] if reason else []
+        feed.put(Snapshot({"1": ()}))
+        with structlog.testing.capture_logs() as lines:
+            latest.drain(Deadline.after(5), attempts=1)
+        return [str(line["reason"]) for line in lines if line["log_level"] == "error"]
+
+    assert [told(reason) for reason in ("a", "a", "b", "b", None, "b")] == [["a"], [], ["b"], [], [], ["b"]]
 
 
 def test_a_snapshot_that_arrives_during_an_export_is_not_lost() -> None:

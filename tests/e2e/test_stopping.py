@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,3 +183,19 @@ def test_two_signals_end_it_at_once_whatever_it_is_at(here: Path) -> None:
             started.process.send_signal(signal.SIGINT)
             time.sleep(0.2)
             assert started.stop(signal.SIGTERM, within=WITHIN) in (130, 143, -signal.SIGTERM)
+
+
+def test_the_exit_code_does_not_depend_on_which_thread_hears_of_the_signal_first(here: Path) -> None:
+    deaf = (
+        "import sys; from mlflow_monitoring_exporter import cli, stopping; "
+        "stopping._Stop.watch = lambda *_: None; sys.argv[1:] = ['export-once']; cli.main()"
+    )
+    with hanging() as mlflow:
+        env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.url}
+        with subprocess.Popen([sys.executable, "-c", deaf], cwd=here, env=env, stderr=subprocess.PIPE) as process:
+            while not mlflow.requests:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, b"error: terminated; what was queued stays queued\n")

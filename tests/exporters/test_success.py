@@ -95,6 +95,33 @@ def test_by_default_a_report_of_failures_does_not_and_halves_find_them(kind: str
     assert (raised.value.status, raised.value.divisible) == (200, True)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"errors": true}',
+        b'{"errors": true, "x": "\\ud800"}',
+        b'{"errors": true, "took": ' + b"9" * 5000 + b"}",
+        b'{"failed": 1e999}',
+        b'{"errors": true, "x": "caf\xe9"}',
+        b'{"error": "line 1\tline 2"}',
+        b'{"failed": NaN}',
+    ],
+)
+@pytest.mark.parametrize("success", [None, {"json": {"errors": False, "error": False, "failed": 0}}])
+def test_a_report_of_failures_counts_however_it_is_written(body: bytes, success: Mapping[str, Any] | None) -> None:
+    with pytest.raises(PermanentExportError, match="this is no success"):
+        send(answer(200, JSON, body), success)
+
+
+@pytest.mark.parametrize("headers", [JSON, {}])
+@pytest.mark.parametrize(
+    "body", [b'{"errors": true, "items": [', b'{"errors": true, "x": ' + b"[" * 100_000, b'\xef\xbb\xbf {"errors"']
+)
+def test_json_that_makes_no_sense_is_no_success(headers: Mapping[str, str], body: bytes) -> None:
+    with pytest.raises(RetryableExportError, match="its body is not JSON, or not all of it"):
+        send(answer(200, headers, body))
+
+
 def test_failures_are_seen_at_the_end_of_a_long_answer() -> None:
     items = [{"index": {"status": 201, "_id": str(number)}} for number in range(60_000)]
     with pytest.raises(PermanentExportError):

@@ -12,20 +12,16 @@ Every text is one line without secrets, names the server, and says what to do wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
 from mlflow_monitoring_exporter.excerpt import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
+from mlflow_monitoring_exporter.http.json_body import parsed
 
 _LONGEST_QUOTE = 300
-#: Of the longest integer in JSON that is read exactly.
-_DIGITS = 30
 WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
 #: MLflow's words for "not here", said with a 5xx status although asking again is vain.
 _NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
@@ -130,21 +126,10 @@ def _json(body: bytes) -> Any:
     Python's parser also takes the bare NaN that some servers write, halves of characters, and bytes that are
     no UTF-8, so that one of them costs one field (source/fields.py) and not the whole answer.
     """
-    for parse in (orjson.loads, _lenient):
-        try:
-            return parse(body)
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
-def _lenient(body: bytes) -> Any:
-    return json.loads(body.decode("utf-8", "surrogateescape"), parse_int=_integer)
-
-
-def _integer(digits: str) -> int | float:
-    """Python refuses to read integers of thousands of digits; no more than 19 are ever meant."""
-    return int(digits) if len(digits) <= _DIGITS else float(digits)
+    try:
+        return parsed(body)
+    except ValueError:
+        return None
 
 
 def _kind(response: HttpResponse) -> str:
