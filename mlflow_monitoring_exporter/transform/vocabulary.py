@@ -14,7 +14,7 @@ def _entries(text: str) -> frozenset[str]:
 
 #: What gets better as it falls.
 FALLING = _entries("""
-    loss, log loss, error, err, mse, rmse, rmsle, msle, mae, mape, smape, wape, wmape, mdape, mdae, medae, mase
+    loss, log loss, error, errors, err, mse, rmse, rmsle, msle, mae, mape, smape, wape, wmape, mdape, mdae, medae, mase
     rmsse, msis, owa, nrmse, rrmse, mphe, sse, sae, mad, absolute deviation, absolute difference, residual sum
     root mean squared log, nll, nloglik, negloglik, logloss, mlogloss, crossentropy, cross entropy, bce, ce, nce
     infonce, xent, xe, hinge, huber, logcosh, log cosh, pinball, expectile, deviance, crps, mql, wql, winkler
@@ -40,7 +40,9 @@ FALLING = _entries("""
     shrinkage, overstock, delinquency, burn rate, patch similarity, info lost, edit rate, fall out, timeouts
     timeout rate, timeout count, sale outstanding, carbon, emission, co2, footprint, energy consumed
     energy consumption, power consumption, fuel consumption, consumption, negative likelihood ratio, mean rank
-    average rank, avg rank, median rank
+    average rank, avg rank, median rank, inception distance, spectral angle, rae, rse, rrse, rmsd, aurc, eaurc
+    augrc, ause, detractor, breach, breached, energy kwh, energy wh, energy joule, model size kb, model size mb
+    model size gb, model size byte, null ratio, null rate, null fraction, null share, null percentage, null pct
 """)
 
 #: What gets better as it rises.
@@ -80,7 +82,9 @@ RISING = _entries("""
     signup, subscriber, active user, dau, mau, wau, gross margin, profit margin, operating margin, net margin
     contribution margin, profit factor, sharpe, sortino, calmar, information ratio, omega ratio, expectancy
     fill rate, service level, uplift, lift, improvement, saving, information gain, average gain, yield
-    completion rate, response rate, detection rate, adoption
+    completion rate, response rate, detection rate, adoption, skill score, crpss, rpss, attainment, compliance
+    slo met, sla met, prauc, cramer v, tschuprow t, contingency coefficient, bpref, llf, trustworthiness, uas
+    dep las, mauve, lddt, plddt, gdt, goal reached, icc
 """)
 
 #: What says nothing by itself, whatever stands before it: settings, amounts, positions, spreads.
@@ -104,20 +108,22 @@ SILENT = _entries("""
     clustering coefficient, precision mode, mixed precision, time series, explained, refusal, speed, position
     objective kl, policy kl, jailbreak success, injection success, fraud, difficulty, severity, complexity
     suspicion, threat, scaler, type, nan, inf, importance, saliency, sentiment, signed difference, bias error
-    percentage bias
+    percentage bias, standard errors, mean percentage error, mean forecast error, signed error, slo, sla
+    docking score, vina score, sa score, synthetic accessibility
 """)
 
 #: What counts as a fault even when it is only counted.
 FAULTS = _entries("""
-    error, failure, failed, fault, exception, violation, crash, collision, mistake, defect, bug, incident
-    hallucination, invalid, dropped, lost, id switch, misclassification, outage, complaint, refund, false
+    error, errors, failure, failed, fault, exception, violation, crash, collision, mistake, defect, bug, incident
+    hallucination, invalid, dropped, lost, id switch, misclassification, outage, complaint, refund, false, breach
 """)
 
 #: Of what falls or rises, what tells of time, money or speed, not of the quality of a model.
 RESOURCES = _entries("""
     latency, duration, runtime, time, elapsed, ttft, tpot, itl, tbt, e2el, rtf, real time factor, rtt, delay, wait
     waiting, overhead, jitter, slowdown, stall, lag, ping, cost, expense, spend, carbon, emission, co2, footprint
-    energy consumed, energy consumption, power consumption, consumption, fps, sps, qps, rps, tps, throughput
+    energy consumed, energy consumption, energy kwh, energy wh, energy joule, model size kb, model size mb
+    model size gb, model size byte, power consumption, consumption, fps, sps, qps, rps, tps, throughput
     goodput, speedup, bandwidth, training speed, inference speed, processing speed, uptime
 """)
 
@@ -125,12 +131,12 @@ RESOURCES = _entries("""
 SPREADS = _entries("std, stddev, stdev, stderr, sem, iqr, variance, var, skew, skewness, kurtosis")
 
 #: What says something only if nothing but neutral words stands beside it.
-ALONE_FALLING = _entries("l1, l2, poisson, tweedie, far, per")
-ALONE_RISING = _entries("is, ar, ic, sir, sar")
+ALONE_FALLING = _entries("l1, l2, poisson, tweedie, far, per, fair, multiclass, multiclassonevsall")
+ALONE_RISING = _entries("is, ar, ic, sir, sar, las")
 
 #: Words that change nothing: parts of the data, ways to average.
 NEUTRAL = _entries("""
-    train, training, val, valid, validation, test, testing, eval, evaluation, dev, holdout, oof, cv, metric, mean
+    learn, train, training, val, valid, validation, test, testing, eval, evaluation, dev, holdout, oof, cv, metric, mean
     avg, average, min, max, median, sum, last, best, final, macro, micro, weighted, total, overall, global, running
     ema, smoothed, epoch, batch, v, step, iteration, iter
 """)
@@ -157,6 +163,23 @@ MADE_LOSSES = _entries(
 NOT = _entries("no, non, not")
 #: What turns what stands before it.
 TURNED = _entries("reduction, reduced, saved, avoided, prevented, free, decrease, drop")
+#: What counts as done when it is gone, and the words for that: ``bugs_fixed``, ``gap_closed``.
+REMOVABLE = _entries("""
+    errors, failure, fault, exception, violation, crash, collision, mistake, defect, bug, incident, hallucination
+    misclassification, outage, complaint, gap, leak
+""")
+REMOVED = _entries("""
+    fixed, fix, corrected, correction, closed, resolved, solved, removed, removal, eliminated, repaired, recovered
+    mitigated
+""")
+#: A loss of these is a surrogate, or that of one of two adversaries: it tells nothing of how good either is.
+SURROGATES = _entries("""
+    policy, gradient, pg, pi, actor, entropy, surrogate, ppo, grpo, trpo, rloo, reinforce, alpha, coef, coeff, d, g
+    generator, gen, discriminator, disc, adversarial, adv, gan
+""")
+#: Measures of error of which a skill score is made.
+SKILLED = _entries("mse, rmse, mae, mape, nll, brier, crps, rps, error, forecast")
+TARGETS = _entries("slo, sla")
 PREPOSITIONS = _entries(
     "at, per, of, for, by, vs, versus, on, under, over, with, without, against, to, from, given, since"
 )

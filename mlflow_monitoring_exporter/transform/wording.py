@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from mlflow_monitoring_exporter.transform.surroundings import falls_by, folded, removed, says_nothing, spelled
 from mlflow_monitoring_exporter.transform.vocabulary import (
     ALONE_FALLING,
     ALONE_RISING,
@@ -36,6 +37,7 @@ from mlflow_monitoring_exporter.transform.vocabulary import (
     RISING,
     SILENT,
     SPREADS,
+    TARGETS,
     TURNED,
     UNITS,
 )
@@ -60,7 +62,7 @@ _KNOWN = frozenset(
     for words in (_PHRASES, FAULTS, SPREADS, ALONE_FALLING, ALONE_RISING, NEUTRAL, PER, MONEY, COUNTS, NEGATED)
     for entry in words | CLASSES | NOT | TURNED | PREPOSITIONS
     for word in entry.split()
-) | {"score"}
+) | {"score", "ci"}
 #: Phrases with a preposition inside are looked for before prepositions part a key.
 _WHOLE: dict[str, bool | None] = {
     entry: None if entry in SILENT else entry in RISING for entry in _PHRASES if set(entry.split()[1:]) & PREPOSITIONS
@@ -107,7 +109,7 @@ def sense_of(key: str) -> Sense:
     """Of any text."""
     if key.startswith(_SYSTEM):
         return Sense(None, "a metric of the system")
-    text = unicodedata.normalize("NFKC", key)
+    text = spelled(unicodedata.normalize("NFKC", key))
     complement = _COMPLEMENT.search(text)
     if complement is None:
         return _of_words(_words(text))
@@ -130,7 +132,9 @@ def _of_words(words: list[str]) -> Sense:
     if "per" in words[1:-1] and (sense := _of_quotient(words)) is not None:
         return sense
     for at, word in enumerate(words):
-        if at and word in PREPOSITIONS and (hit := _last_hit(words[:at])) is not None:
+        if not at or word not in PREPOSITIONS or TARGETS & set(words[at + 1 : at + 2]):
+            continue
+        if (hit := _last_hit(words[:at])) is not None:
             return _Hits(words).checked(hit)
     return _Hits(words).sense()
 
@@ -185,7 +189,9 @@ class _Hits:
             return Sense(None, f"{before[-1]} before {_quote(hit.entry)}")
         if "loss" in before and hit.entry in MADE_LOSSES:
             return Sense(rises=False, why=f"loss before {_quote(hit.entry)}")
-        if hit.turned:
+        if curve := falls_by(hit.entry, self._words):
+            sense = replace(sense, rises=False, why=curve)
+        if hit.turned or removed(hit.entry, self._words, hit.first, hit.last):
             sense = _turn(sense, "less of ")
         if negation := NEGATED & set(before):
             if hit.entry in OF_A_CLASS or CLASSES & set(before):
@@ -207,6 +213,8 @@ class _Hits:
             return Sense(None, "a count")
         if words[-1] in ("epoch", "step", "iteration", "iter", "round", "index", "idx") and "best" in words:
             return Sense(None, "a position")
+        if nothing := says_nothing(hit.entry, words, hit.first, hit.last):
+            return Sense(None, nothing)
         return sense
 
 
@@ -236,7 +244,7 @@ def _last_hit(words: Sequence[str]) -> _Hit | None:
 
 def _words(text: str) -> list[str]:
     text = _SECONDS_PER.sub(r"\1_per_\2", _PER_SECOND.sub(r"_per_\1", text))
-    return [word for chunk in _CHUNK.findall(text) for word in _of_chunk(chunk)]
+    return folded([word for chunk in _CHUNK.findall(text) for word in _of_chunk(chunk)])
 
 
 def _of_chunk(chunk: str) -> Iterator[str]:
@@ -279,7 +287,8 @@ def _base(word: str) -> str | None:
                 return one
     for split in _SPLITS:
         rest = bare.removeprefix(split)
-        if rest != bare and rest in _DIRECTED:
+        signed = rest == "error" and split in ("mean", "avg")  # both words matter
+        if rest != bare and rest in _DIRECTED and not signed:
             return rest
     if bare[:1] in _LETTERS and bare[1:] in _AFTER_LETTER:
         return bare[1:]
@@ -291,5 +300,5 @@ def _singulars(word: str) -> Iterator[str]:
         yield f"{word[:-3]}y"
     if word.endswith("es"):
         yield word[:-2]
-    if word.endswith("s") and word not in ("times", "ss"):
+    if word.endswith("s") and len(word) > 2 and word != "times":
         yield word[:-1]

@@ -36,16 +36,16 @@ LESS = {
         cumulative_regret forgetting generalization_gap train_val_gap sim2real_gap optimality_gap duality_gap
         mip_gap""",
     "reinforcement learning": """
-        train/value_loss train/policy_gradient_loss train/entropy_loss train/actor_loss train/critic_loss
-        train/ent_coef_loss train/loss losses/td_loss losses/qf1_loss losses/value_loss
-        info/learner/default_policy/vf_loss vf_loss total_loss policy_loss td_error mean_td_error
-        losses/policy_loss rollout/collision_rate crash_rate episode_cost constraint_violation
+        train/value_loss value_loss train/critic_loss critic_loss loss/critic
+        train/loss losses/td_loss losses/qf1_loss losses/value_loss
+        info/learner/default_policy/vf_loss vf_loss total_loss td_error mean_td_error
+        rollout/collision_rate crash_rate episode_cost constraint_violation
         sampler_perf/mean_env_wait_ms timers/learn_time_ms cost_violations kl_loss""",
     "vision": """
         fid FID val/fid kid clean_fid lpips LPIPS val/lpips niqe brisque frechet_inception_distance
         chamfer_distance hausdorff_distance hd95 train/box_loss val/dfl_loss val/cls_loss epe abs_rel sq_rel
-        mpjpe nme ade fde minADE id_switches wasserstein_distance mmd d_loss g_loss discriminator_loss
-        generator_loss gen/loss false_positives_per_image LearnedPerceptualImagePatchSimilarity loss_dice
+        mpjpe nme ade fde minADE id_switches wasserstein_distance mmd
+        false_positives_per_image LearnedPerceptualImagePatchSimilarity loss_dice
         loss/iou 1-ssim loss_bbox loss_rpn_cls edit_distance test_assd rmse_log""",
     "speech and language": """
         wer WER test_wer eval/wer cer val_cer eval_per der eer EER mcd min_dcf minDCF word_error_rate
@@ -80,6 +80,16 @@ LESS = {
         refund_rate chargeback_rate complaint_rate unsubscribe_rate cart_abandonment_rate downtime_minutes
         mttr stockout_rate emissions carbon_emissions energy_consumed cost_per_acquisition defect_rate
         incident_count operating_cost business/cost burn_rate waste_percentage""",
+    "what stands around a word": """
+        nps_detractors detractors deletion_auc risk_coverage_auc aurc AUSE mean_absolute_error
+        mean_error_rate mean_errors error_mean test-error-mean cross_entropy_loss loss/cross_entropy
+        relative_entropy_loss loss_3d val_loss_7d bbox_2d_loss gs_loss errors_not_fixed closed_lost
+        mse_corrected bias_corrected_mse corrected_error err@5 skill_score_loss missing_skills
+        intersection_over_union_loss lower_bound_gap slo_violations sla_breaches
+        latency_slo_violation_rate failures_after_correction upper_body_error""",
+    "of single fields": """
+        KernelInceptionDistance SpectralAngleMapper MultiClass learn:MultiClass MultiClassOneVsAll
+        valid_0-fair rae rse rmsd energy_kwh model_size_mb null_ratio""",
 }
 
 MORE = {
@@ -160,6 +170,17 @@ MORE = {
         latency_improvement time_saved sales business/revenue fill_rate service_level uptime availability mtbf
         mean_time_to_failure mean_time_between_failures success_rate hit_ratio cache_hit_rate
         requests_per_minute qps goodput signups""",
+    "what stands around a word": """
+        brier_skill_score rmse_skill_score mse_skill_score crpss SkillScoreRMSE skill_score/rmse
+        brier_skill latency_slo_attainment latency_slo_compliance sla_compliance latency_slo_met
+        errors_corrected errors_fixed bugs_fixed error_correction_rate gap_closed
+        optimality_gap_closed resolved_incidents incidents_resolved corrected_errors
+        errors_fixed_count errors_corrected_per_second mean_error_reduction ERR@20 val/ERR@10 nERR@5
+        ERR_at_20 insertion_auc credit_risk_auc evidence_lower_bound precision_conf_0.5""",
+    "of single fields": """
+        PRAUC IntersectionOverUnion val/intersection_over_union GeneralizedIntersectionOverUnion
+        CramersV cramers_v bpref f0.5 val_f0.5 F0.5 f0.5_score llf trustworthiness las uas dep_las
+        mauve lddt plddt gdt_ts goal_reached icc""",
 }
 
 NEITHER = {
@@ -189,4 +210,16 @@ NEITHER = {
         time_since_restore disparate_impact logps/chosen rewards/rejected losses/qf1_values best_value
         objective q_values gloss population 1-shot neg_f1 negative_precision attack_success_rate D_G_z1
         temperature_mean r p gamma""",
+    "surrogate and adversarial losses": """
+        train/policy_gradient_loss train/entropy_loss ppo/loss/policy train/actor_loss policy_loss
+        losses/policy_loss train/ent_coef_loss alpha_loss loss_entropy pg_loss LossPi loss_pi
+        actor/train/loss D_loss G_loss d_loss g_loss generator_loss discriminator_loss gen/loss
+        lossD Loss_G loss_D_real d_loss_real d_fake_loss D_A_loss loss_G_GAN netG_loss errD errG
+        gan_loss adv_loss""",
+    "errors with a sign, bounds of confidence, and what may mean either": """
+        mean_error val/mean_error MeanError avg_error mean_percentage_error signed_error error_fixed
+        standard_errors rmse_ci_lower accuracy_ci_upper accuracy_ci_low accuracy_lower
+        accuracy_upper_95 auc_lower_bound rmse_ucb lower_ci_auc auc_conf_low accuracy_ci95_hi test_score_ci_lower
+        sa_score docking_score brier_skill_score_std skill_score_threshold ks_statistic gini
+        latency_slo latency_under_slo latency_within_slo non_compliance""",
 }
