@@ -22,6 +22,8 @@ HEAD = 100
 _MAGIC = b"SQLite format 3\x00"
 #: Of those 16 bytes, so many in their places are no accident.
 _ALIKE = 8
+#: Three numbers that are the same in every database.
+_FRACTIONS = (64, 32, 32)
 _TABLE = re.compile(
     rb'table([A-Za-z_]\w{0,63})\1[\x00-\xff]{1,9}CREATE (?:VIRTUAL )?TABLE (?:IF NOT EXISTS )?["`\[]?\1\b'
 )
@@ -36,8 +38,9 @@ class Sign(Enum):
 
 
 def looks_like_sqlite(head: bytes) -> bool:
-    """Whether this begins as an SQLite database does, or nearly so."""
-    return sum(mine == its for mine, its in zip(_MAGIC, head, strict=False)) >= _ALIKE
+    """Whether this begins as an SQLite database does, or nearly so: by its first words, or by numbers behind them."""
+    alike = sum(mine == its for mine, its in zip(_MAGIC, head, strict=False))
+    return alike >= _ALIKE or tuple(head[21:24]) == _FRACTIONS
 
 
 def what_is_wrong(head: bytes) -> str | None:
@@ -55,7 +58,7 @@ def what_is_wrong(head: bytes) -> str | None:
     for what, found, known in (
         ("write version", head[18], (1, 2)),
         ("read version", head[19], (1, 2)),
-        ("payload fractions", tuple(head[21:24]), ((64, 32, 32),)),
+        ("payload fractions", tuple(head[21:24]), (_FRACTIONS,)),
         ("schema format", int.from_bytes(head[44:48], "big"), (0, 1, 2, 3, 4)),
         ("text encoding", int.from_bytes(head[56:60], "big"), (0, 1)),
     ):
