@@ -13,6 +13,7 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig, Expor
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin, ScrapedExporter
 from mlflow_monitoring_exporter.exporters.registry import Plugins
+from mlflow_monitoring_exporter.plain import shown_key
 from mlflow_monitoring_exporter.schedule.queueing import Queue
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.transform.view import View
@@ -63,7 +64,7 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
         made.append(Destination(name, block, plugin, exporter))
     scraped = [destination.name for destination in made if destination.scraped]
     if len(scraped) > 1:
-        reason = f"{scraped[0]} already serves /metrics, and each series may be there only once"
+        reason = f"{shown_key(scraped[0])} already serves /metrics, and each series may be there only once"
         raise ConfigError([ConfigProblem("", f"exporters.{name}", reason) for name in scraped[1:]])
     return tuple(made)
 

@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlflow_monitoring_exporter.plain import shown_path
+
 #: Problems of one configuration that are shown.
 SHOWN_PROBLEMS = 50
 #: Characters of a key that are.
@@ -42,12 +44,16 @@ class ConfigProblem:
     """One thing that is wrong with the configuration.
 
     ``where`` is ``config.yaml:12``, the name of an environment variable, or a command-line flag;
-    ``key`` is the dotted path (``exporters.prod.endpoint``), empty for a whole file.
+    ``key`` is the dotted path (``exporters.prod.endpoint``), empty for a whole file; what of it may be a secret is
+    not kept.
     """
 
     where: str
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", shown_path(self.key))
 
     def __str__(self) -> str:
         key = self.key if len(self.key) <= _LONGEST_KEY else f"{self.key[:_LONGEST_KEY]}..."

@@ -13,7 +13,7 @@ from mlflow_monitoring_exporter.backfill import backfill as write_everything
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import EXIT_FAILED, print_error, print_result, replaced
 from mlflow_monitoring_exporter.cli.progress import progress_bar
-from mlflow_monitoring_exporter.config.fields import check_label
+from mlflow_monitoring_exporter.config.fields import check_label, repeated
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.exporters.timeseries import JOB
 
@@ -44,7 +44,7 @@ def backfill(
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError([ConfigProblem("--label", "", f"{text!r} is not NAME=VALUE, as in cluster=gpu-1")])
+        raise ConfigError([ConfigProblem("--label", "", f"{repeated(text)}is not NAME=VALUE, as in cluster=gpu-1")])
     try:
         return check_label(name), value
     except ValueError as error:

@@ -10,6 +10,7 @@ from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls, TlsFiles, TlsFilesError
 from mlflow_monitoring_exporter.errors import ConfigProblem
+from mlflow_monitoring_exporter.plain import is_plain
 
 #: A variable of MLflow's clients.
 INSECURE = "MLFLOW_TRACKING_INSECURE_TLS"
@@ -24,7 +25,8 @@ def check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]
             for patterns in (metrics.include, metrics.exclude)
         )
         if not of_include or of_exclude:
-            text = f"{alert.metric} is not exported: export.metrics leaves it out, so this alert would never fire"
+            metric = alert.metric if is_plain(alert.metric) else "this metric"
+            text = f"{metric} is not exported: export.metrics leaves it out, so this alert would never fire"
             problems.append(problem(layer, ("alerts", name, "metric"), text))
 
 

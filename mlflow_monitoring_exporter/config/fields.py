@@ -29,6 +29,10 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**1
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 #: A century: what is longer is a mistake, and too long for the system's timers.
 _LONGEST = 100 * 365 * 86400.0
+#: Characters of a duration in units; longer ones take quadratic time.
+_LONGEST_TEXT = 100
+#: Characters of a pattern. No name in MLflow is longer, and longer patterns take quadratic time.
+_LONGEST_PATTERN = 500
 #: What an error may repeat of a value that is not as it should be: a number with a unit, or a word. Anything longer
 #: may be a secret that came to the wrong place.
 _REPEATABLE = re.compile(r"-?(\d{1,6}(\.\d{1,6})?)?\s?[A-Za-z]{0,8}(%|[/_]?\*)?")
@@ -51,7 +55,7 @@ def parse_duration(value: Any) -> Any:
     text = value.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
-    if not text or _DURATION.sub("", text):
+    if not text or len(text) > _LONGEST_TEXT or _DURATION.sub("", text):
         raise ValueError(f"{repeated(value)}is not a duration: write 60s, 5m or 1h30m")
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION.findall(text))
 
@@ -101,6 +105,13 @@ def split_commas(value: Any) -> Any:
     """Environment variables and flags carry lists as ``a,b,c``."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def check_words(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns that can be matched in little time."""
+    if any(len(word) > _LONGEST_PATTERN for word in value):
+        raise ValueError(f"holds a pattern that is too long: more than {_LONGEST_PATTERN} characters")
     return value
 
 
@@ -235,7 +246,7 @@ LabelName = Annotated[str, AfterValidator(check_label)]
 LabelOrigin = Annotated[str, AfterValidator(check_origin)]
 """Where a label's value comes from."""
 
-Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Words = Annotated[tuple[str, ...], BeforeValidator(split_commas), AfterValidator(check_words)]
 """A list of words; one comma-separated string is accepted too."""
 
 Since = Annotated[str, BeforeValidator(check_since), WithJsonSchema({"type": "string"})]

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, WithJsonSchema
 
-_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([\x20-\x7e\t]*)")
+_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([\x20-\x7e\t]*)")
+#: No server takes so many. Each is searched for in all that is printed.
+_MOST = 1000
 #: What the name of a header looks like, and a key does not.
 _PLAIN_NAME = re.compile(r"[A-Z][A-Za-z]*(-[A-Z][A-Za-z]{0,15}){1,4}")
 
@@ -27,6 +29,8 @@ def parse_headers(text: str) -> dict[str, str]:
         if match is None:
             raise ValueError(f"line {number} is not a header: write Name: value, in printable ASCII")
         found[match[1]] = match[2].strip()
+        if len(found) > _MOST:
+            raise ValueError(f"holds too many headers: more than {_MOST}")
     return found
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mlflow_monitoring_exporter.errors import ConfigProblem
+from mlflow_monitoring_exporter.plain import shown_key
 
 Path = tuple[str, ...]
 """A key in the tree: ``("export", "interval")``."""
@@ -19,21 +21,31 @@ Path = tuple[str, ...]
 
 #: What is below a key of such a name may hold a secret in its own keys: ``token: {s3cret}`` is a mapping.
 _SECRET = re.compile(r"(?i)(.*[_-])?(password|passwd|secret|token|api[_-]?key|headers|authorization)")
+#: Characters of a key that can have such a name; a longer one may be a secret itself.
+_LONGEST_NAME = 64
 #: Levels of a key; those of variables and flags are as deep as somebody writes them.
 DEEPEST = 20
 
 
 def has_secrets(path: Path) -> bool:
     """Whether what stands at ``path`` or below may be secret."""
-    return any(_SECRET.fullmatch(part) for part in path)
+    return any(map(_holds_secrets, path))
+
+
+@lru_cache(4096)
+def _holds_secrets(part: str) -> bool:
+    return len(part) > _LONGEST_NAME or _SECRET.fullmatch(part) is not None
 
 
 def spoken(path: Path) -> str:
     """A key for people, without what may be part of a secret."""
-    for end, part in enumerate(path, 1):
-        if _SECRET.fullmatch(part):
-            return ".".join(path[:end])
-    return ".".join(path)
+    said: list[str] = []
+    for part in path:
+        # Dots are no ends of keys in a file: one such key is one name.
+        said.append(shown_key(part))
+        if _holds_secrets(part):
+            break
+    return ".".join(said)
 
 
 @dataclass(frozen=True, slots=True)

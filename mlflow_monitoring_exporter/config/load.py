@@ -105,7 +105,7 @@ def _layers(
     for flag, key, value in flags:
         path = tuple(key.split("."))
         if len(path) > DEEPEST:
-            problems.append(ConfigProblem(flag, key, f"is nested too deeply: more than {DEEPEST} levels"))
+            problems.append(ConfigProblem(flag, spoken(path), f"is nested too deeply: more than {DEEPEST} levels"))
             continue
         upper.set(path, value, Place(flag, spoken(path) if flag == "--set" else ""))
     layer.lay_over(upper)
@@ -157,7 +157,9 @@ def _expand_shorthands(layer: Layer, problems: list[ConfigProblem]) -> None:
             if key in target:
                 problems.append(
                     ConfigProblem(
-                        layer.place((short, key)).where, f"{short}.{key}", f"is also given as exporters.{name}.{key}"
+                        layer.place((short, key)).where,
+                        spoken((short, key)),
+                        f"is also given as {spoken(('exporters', name, key))}",
                     )
                 )
                 continue
@@ -258,4 +260,5 @@ def _read_secrets(section: Section, path: Path, layer: Layer, problems: list[Con
         try:
             section.secret(name).get()
         except ConfigError as error:
-            problems.extend(problem(layer, (*path, f"{name}_file"), f"{p.where}: {p.message}") for p in error.problems)
+            said = (": ".join(filter(None, (p.where, p.message))) for p in error.problems)
+            problems.extend(problem(layer, (*path, f"{name}_file"), text) for text in said)

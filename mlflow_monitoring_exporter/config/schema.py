@@ -29,6 +29,7 @@ from mlflow_monitoring_exporter.config.fields import (
 )
 from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls
+from mlflow_monitoring_exporter.plain import is_plain
 
 
 class MlflowConfig(ClientTls):
@@ -62,7 +63,13 @@ class MlflowConfig(ClientTls):
         if scheme.partition("+")[0] in ("postgresql", "mysql"):
             return check_database_url(value)
         # What has no // behind its colon may be user:password.
-        said = scheme if f"{scheme}://" in value.lower() else "this" if ":" in value else "a plain path"
+        said = (
+            scheme
+            if f"{scheme}://" in value.lower() and is_plain(scheme)
+            else "this"
+            if ":" in value
+            else "a plain path"
+        )
         raise ValueError(f"{said} is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://")
 
     @model_validator(mode="after")

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from mlflow_monitoring_exporter.config.fields import Pattern, Words, check_rename
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.plain import is_shown_file
 
-USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?::[^/?#\s]*)?@")
+USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 """User and password of every URL in a text."""
 
 #: Bytes of a secret.
@@ -52,9 +53,7 @@ class Secret:
             except (OSError, ValueError) as error:
                 if self._value is None:
                     reason = getattr(error, "strerror", None) or str(error)
-                    raise ConfigError(
-                        [ConfigProblem(str(self._file), "", f"cannot read this secret file: {reason}")]
-                    ) from error
+                    raise ConfigError([_unreadable(self._file, reason)]) from error
             return self._value
 
     def __bool__(self) -> bool:
@@ -62,6 +61,14 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(**********)" if self else "Secret(None)"
+
+
+def _unreadable(file: Path, reason: str) -> ConfigProblem:
+    """A secret may have come to where the name of its file belongs."""
+    if is_shown_file(file):
+        return ConfigProblem(str(file), "", f"cannot read this secret file: {reason}")
+    text = f"cannot read the file that is named here: {reason}; if it is the secret itself, write it without _file"
+    return ConfigProblem("", "", text)
 
 
 def _read(file: Path) -> str:

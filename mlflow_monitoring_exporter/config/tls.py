@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from mlflow_monitoring_exporter.config.section import Section
+from mlflow_monitoring_exporter.plain import is_shown_file
 
 #: What names a bundle of authorities where no ``ca_file`` does, in this order; a directory of them, too.
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -101,7 +102,7 @@ class TlsFiles:
         except ssl.SSLError:
             raise TlsFilesError(key, f"{key} {path} holds no PEM certificate") from None
         except (OSError, ValueError) as error:
-            raise TlsFilesError(key, f"cannot read {key} {path}: {_reason(error)}") from None
+            raise TlsFilesError(key, _unreadable(key, path, error)) from None
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Authorities, certificate chain and key, for who has no use for a context. Raises TlsFilesError."""
@@ -162,10 +163,16 @@ def _read(key: str, path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise TlsFilesError(key, f"cannot read {key} {path}: {_reason(error)}") from None
+        raise TlsFilesError(key, _unreadable(key, path, error)) from None
     if len(data) > _LARGEST:
         raise TlsFilesError(key, f"{key} {path} is larger than {_LARGEST} bytes")
     return data
+
+
+def _unreadable(key: str, path: Path, error: Exception) -> str:
+    if is_shown_file(path):
+        return f"cannot read {key} {path}: {_reason(error)}"
+    return f"cannot read the file that {key} names: {_reason(error)}; write its path there, not what is in it"
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,10 @@ import yaml
 MAX_BYTES = 1 << 20
 MAX_NODES = 50_000
 MAX_DEPTH = 50
+#: Characters of all keys and values together, those that aliases, merges and variables bring included.
+MAX_TEXT = 1 << 22
+#: Characters of a key. Each is repeated in the path of whatever is below it.
+MAX_KEY = 1000
 #: Characters of a number; longer ones take quadratic time.
 _MAX_DIGITS = 100
 _INTEGERS = range(-(2**63), 2**63)

@@ -22,7 +22,9 @@ from mlflow_monitoring_exporter.config.layers import Layer, Path, Place, spoken
 from mlflow_monitoring_exporter.config.yaml_document import (
     MAPPING,
     MAX_DEPTH,
+    MAX_KEY,
     MAX_NODES,
+    MAX_TEXT,
     MERGE,
     SEQUENCE,
     WORDS,
@@ -32,10 +34,9 @@ from mlflow_monitoring_exporter.config.yaml_document import (
     read_text,
 )
 from mlflow_monitoring_exporter.errors import ConfigProblem
+from mlflow_monitoring_exporter.plain import is_plain
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:[^}])*))?\}")
-#: Characters that variables fill in, all together.
-_MAX_FILLED = 1 << 22
 _TAG = "has a tag (!) that means nothing here; text that begins with ! belongs in quotes"
 
 Pairs = dict[str, tuple[yaml.ScalarNode, yaml.Node]]
@@ -82,7 +83,7 @@ class _Walk:
         self._problems = problems
         self._layer = layer
         self._nodes = 0
-        self._filled = 0
+        self._text = 0
         #: Ids of the nodes that we are in, and of those that something was said about.
         self._open: set[int] = set()
         self._reported: set[int] = set()
@@ -110,6 +111,12 @@ class _Walk:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             text = f"aliases unfold into too many values: more than {MAX_NODES}, those that << takes over included"
+            raise TooMuchError(text, node.start_mark.line + 1 if node.start_mark else None)
+
+    def _count_text(self, length: int, node: yaml.Node) -> None:
+        self._text += length
+        if self._text > MAX_TEXT:
+            text = f"aliases, merges and variables fill in too much text: more than {MAX_TEXT} characters"
             raise TooMuchError(text, node.start_mark.line + 1 if node.start_mark else None)
 
     @contextmanager
@@ -157,6 +164,8 @@ class _Walk:
         merges = 0
         for key_node, value_node in node.value:
             self._count(key_node)
+            if isinstance(key_node, yaml.ScalarNode):
+                self._count_text(len(key_node.value), key_node)
             if key_node.tag == MERGE and isinstance(key_node, yaml.ScalarNode):
                 merges += 1
                 if merges > 1:
@@ -168,7 +177,9 @@ class _Walk:
                 self._report(key_node, path, "a key must be a word")
                 continue
             key = str(key_node.value)
-            if not _is_text(key):
+            if len(key) > MAX_KEY:
+                self._report(key_node, path, f"a key is too long: more than {MAX_KEY} characters")
+            elif not _is_text(key):
                 self._report(key_node, path, "a key must be text, and holds half a character (\\ud800 to \\udfff)")
             elif key in own:
                 self._report(key_node, (*path, key), "is given twice")
@@ -190,15 +201,12 @@ class _Walk:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         text, tag = str(node.value), node.tag
+        self._count_text(len(text), node)
         # What is behind the last brace can hold no variable, and would be searched again and again for its end.
         head, brace, tail = text.rpartition("}")
         filled = _VARIABLE.sub(lambda match: self._fill(match, node, path), head + brace) + tail.replace("$${", "${")
-        if filled != text:
-            self._filled += len(filled)
-            if self._filled > _MAX_FILLED:
-                raise TooMuchError("variables fill in too much text", node.start_mark.line + 1)
-            if node.style is None and id(node) not in self._loader.tagged:
-                tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]
+        if filled != text and node.style is None and id(node) not in self._loader.tagged:
+            tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]
         try:
             value = self._loader.typed(tag, filled)
             if isinstance(value, str) and not _is_text(value):
@@ -213,11 +221,13 @@ class _Walk:
             return "${"
         value = self._environ.get(match[2], "")
         if value or match[3] is not None:
-            return value or match[3]
+            filled = value or match[3]
+            self._count_text(len(filled), node)
+            return filled
         if match[2] not in self._environ:
-            self._refuse(
-                node, path, f"the variable {match[2]} is not set (${{{match[2]}:-default}} gives it a default)"
-            )
+            name = match[2] if is_plain(match[2]) else "NAME"
+            which = f"the variable {name}" if is_plain(match[2]) else "a variable"
+            self._refuse(node, path, f"{which} is not set (${{{name}:-default}} gives it a default)")
         return value
 
 

@@ -19,17 +19,20 @@ the same, and a part says 429 or 503   retry: that part is not at fault, the sin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from mlflow_monitoring_exporter.config.fields import repeated
 from mlflow_monitoring_exporter.config.section import Section
 from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import pause
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.http.json_body import parsed
+from mlflow_monitoring_exporter.plain import shown_path
 
 #: Words by which sinks say that they did not take something; what stands there must be nothing.
 REPORTS = ("error", "errors", "failed", "failures", "rejected")
@@ -48,7 +51,7 @@ def parse_statuses(value: Any) -> Any:
     if isinstance(value, str):
         words = [word.strip() for word in value.split(",")]
         if not all(word.isascii() and word.isdecimal() for word in words):
-            raise ValueError(f"{value!r} is no list of statuses: write [200, 202]")
+            raise ValueError(f"{repeated(value)}is no list of statuses: write [200, 202]")
         return words
     return [value] if isinstance(value, int) else value
 
@@ -68,12 +71,17 @@ def check_expectations(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Paths, and what stands there."""
     for path, expected in value.items():
         if not all(path.split(".")):
-            raise ValueError(f"{path!r} is no path: write names with dots between them, as errors or items.*.status")
+            raise ValueError(
+                f"{shown_path(path)!r} is no path: write names with dots between them, as errors or items.*.status"
+            )
         alternatives = expected if isinstance(expected, list | tuple) else [expected]
+        shown = shown_path(path)
         if not alternatives or not all(isinstance(one, bool | int | float | str) for one in alternatives):
             raise ValueError(
-                f"{path}: say what must stand there: a text, a number, true, a list of these, or false for nothing"
+                f"{shown}: say what must stand there: a text, a number, true, a list of these, or false for nothing"
             )
+        if any(isinstance(one, float) and not math.isfinite(one) for one in alternatives):
+            raise ValueError(f"{shown}: JSON has neither NaN nor infinities, so this can never stand there")
     return value
 
 

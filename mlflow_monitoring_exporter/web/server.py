@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from mlflow_monitoring_exporter.config.fields import split_listen
 from mlflow_monitoring_exporter.config.schema import WebConfig
 from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.plain import is_shown_file
 from mlflow_monitoring_exporter.web import connections
 from mlflow_monitoring_exporter.web.connections import Connection, Connections, most_connections
 
@@ -175,7 +176,8 @@ def _check_readable(key: str, path: Path) -> None:
     try:
         path.read_bytes()
     except OSError as error:
-        raise _problem(key, f"cannot read {path}: {error.strerror}") from error
+        said = str(path) if is_shown_file(path) else "the file that is named here"
+        raise _problem(key, f"cannot read {said}: {error.strerror}") from error
 
 
 def _problem(key: str, message: str) -> ConfigError:

@@ -145,7 +145,27 @@ def by_variables(levels: int) -> str:
     return "a: &a ${BIG}\nb: [" + "*a, " * 40_000 + "]\n"
 
 
-@pytest.mark.parametrize("bomb", [by_merges, by_lists, by_mappings, by_variables])
+def by_text(levels: int) -> str:
+    return 'export: {tags: [&x "' + "y" * 900_000 + '", ' + "*x, " * 20_000 + "]}\n"
+
+
+def by_text_elsewhere(levels: int) -> str:
+    return 'unknown: &x "' + "y" * 900_000 + '"\nexport: {tags: [' + "*x, " * 20_000 + "]}\n"
+
+
+def by_keys(levels: int) -> str:
+    keys = ", ".join(f"{'k' * 900}{n}: 1" for n in range(500))
+    return f"a: &a {{{keys}}}\nalerts:\n" + "".join(f"  x{n}: {{<<: *a}}\n" for n in range(90))
+
+
+def by_one_scalar(levels: int) -> str:
+    return "mlflow: {name: '" + "${BIG}" * 150_000 + "'}\n"
+
+
+BOMBS = [by_merges, by_lists, by_mappings, by_variables, by_text, by_text_elsewhere, by_keys, by_one_scalar]
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
 def test_a_small_file_that_unfolds_into_a_large_one_is_refused_in_little_memory(bomb: Any, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(bomb(10))
     program = (
@@ -167,7 +187,31 @@ def test_a_small_file_that_unfolds_into_a_large_one_is_refused_in_little_memory(
     )
     assert done.returncode == 78, done.stderr[-2000:]
     assert "aliases unfold into too many values" in done.stderr or "variables fill in too much text" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("export: {interval: '" + "1" * 900_000 + "x'}", "export.interval: is not a duration"),
+        ("export: {since: '" + "1" * 900_000 + "x'}", "export.since: is none of all, now"),
+        ("export: {tags: ['" + "[" * 900_000 + "']}", "export.tags: holds a pattern that is too long"),
+        ("'" + "k" * 900 + "': 1\n'" + "k" * 1001 + "': 1", "config.yaml:2: a key is too long: more than 1000"),
+        (
+            "exporters: {http_json: {endpoint: 'http://h', headers: 'a:b" + " " * 900_000 + "\u00e9'}}",
+            "line 1 is not a",
+        ),
+        (
+            "exporters: {http_json: {endpoint: 'http://h', headers: {"
+            + ",".join(f"h{n}: 1" for n in range(1001))
+            + "}}}",
+            "exporters.http_json.headers: holds too many headers: more than 1000",
+        ),
+    ],
+)
+def test_long_text_is_refused_without_being_searched_again_and_again(text: str, line: str, tmp_path: Path) -> None:
+    assert line in said(tmp_path, text)
 
 
 S = SECRET

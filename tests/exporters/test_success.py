@@ -310,6 +310,8 @@ def test_any_json_means_something(tree: Any, path: str, expected: Any) -> None:
         ("{json: {errors: {a: 1}}}", "success.json", "errors: say what must stand there"),
         ("{json: {errors: []}}", "success.json", "errors: say what must stand there"),
         ("{json: {errors: null}}", "success.json", "errors: say what must stand there"),
+        ("{json: {errors: .nan}}", "success.json", "errors: JSON has neither NaN nor infinities"),
+        ("{json: {errors: [1, -.inf]}}", "success.json", "errors: JSON has neither NaN nor infinities"),
         ("{json: [errors]}", "success.json", "must be a mapping"),
         ("{stauts: [200]}", "success.stauts", "did you mean status?"),
         ("200", "success", "must be a mapping"),
