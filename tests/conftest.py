@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 _TESTS = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One process runs all tests that share a server: those of a folder with a conftest; else those of a file."""
-    for item in items:
-        path = item.path.relative_to(_TESTS)
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0]).relative_to(_TESTS.name)
         shared = (_TESTS / path.parts[0] / "conftest.py").exists()
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if shared else str(path)))
+        return path.parts[0] if shared else str(path)
+
+
+# Not by marks and --dist loadgroup: xdist 3.8 writes them into a field that pytest 9.2 does not read any more.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _Together(config, log)
