@@ -42,7 +42,7 @@ grafana-schema:
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
 	$(BIN)/python -m compileall -q mlflow_monitoring_exporter
-	$(BIN)/pytest -n 2 --ignore tests/reliability
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest tests/reliability
 
 # The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
