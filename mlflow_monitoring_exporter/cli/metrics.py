@@ -6,14 +6,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column
 
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
-from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, redactor
+from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, print_table
 from mlflow_monitoring_exporter.cli.progress import progress_bar
-from mlflow_monitoring_exporter.verdicts import judge, judge_all
+from mlflow_monitoring_exporter.verdicts import Judged, judge, judge_all
 
 _WORDS = {"max": "more", "min": "less", None: "cannot be said"}
 
@@ -38,18 +36,10 @@ def metrics(
     if output is Output.json:
         print_json([asdict(one) for one in found])
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("metric", overflow="fold")
-    table.add_column("better", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for one in found:
-        where = f", in {', '.join(one.experiments)}" if one.experiments else ""
-        table.add_row(
-            *(escape(_plain(redactor.text(cell))) for cell in (one.metric, _WORDS[one.better], f"{one.why}{where}"))
-        )
-    Console().print(table)
+    columns = [Column("metric", overflow="fold"), Column("better", no_wrap=True), Column("why", overflow="fold")]
+    print_table(columns, map(_row, found))
 
 
-def _plain(text: str) -> str:
-    """On one line, whatever a name holds."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _row(one: Judged) -> tuple[str, str, str]:
+    where = f", in {', '.join(one.experiments)}" if one.experiments else ""
+    return one.metric, _WORDS[one.better], f"{one.why}{where}"

@@ -11,10 +11,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from mlflow_monitoring_exporter.errors import RetryableExportError, StateError
+from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT
 from mlflow_monitoring_exporter.state.pauses import Pause, Pauses
 
-#: Seconds: a platform may ask for patience, but not for a day of it.
-LONGEST = 3600.0
+#: Seconds that a pause may last, whoever asks.
+LONGEST = LONGEST_WAIT
 #: What is shorter than this is over before anybody else could ask.
 _WORTH_KEEPING = 1.0
 #: Of replicas another one may have been asked to wait: this often it is looked.

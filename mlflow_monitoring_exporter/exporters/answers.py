@@ -58,7 +58,7 @@ def to_error(answer: HttpResponse, text: str, *, keyed: bool = False) -> ExportE
         reason = "; the first request with this key is still in work"
     elif 400 <= status < 500 and status not in _LATER:
         return PermanentExportError(text, status=status)
-    return RetryableExportError(f"{text}{reason}", retry_after=pause(answer))
+    return RetryableExportError(f"{text}{reason}", retry_after=pause(answer), status=status)
 
 
 def pause(answer: HttpResponse) -> float | None:

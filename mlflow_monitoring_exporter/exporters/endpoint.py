@@ -126,10 +126,7 @@ class Endpoint:
         ``keyed`` says that the request carried an idempotency key, so that 409 means that the first one with it is
         still in work.
         """
-        error = to_error(answer, self.told(answer, what), keyed=keyed)
-        if isinstance(error, RetryableExportError):
-            error.status = answer.status
-        return error
+        return to_error(answer, self.told(answer, what), keyed=keyed)
 
     @staticmethod
     def reached(answer: HttpResponse) -> bool:

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 @dataclass
 class ForwardProxy:
-    port: int
+    port: int = 0
     #: Where clients wanted to go.
     asked: list[str] = field(default_factory=list)
 
@@ -49,18 +49,9 @@ def socks_proxy(user: bytes = b"", password: bytes = b"") -> Iterator[ForwardPro
                 _copy(self.connection, target)
                 back.join()
 
-    class Listener(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Listener(("127.0.0.1", 0), Handler) as listener:
-        proxy = ForwardProxy(listener.server_address[1])
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            listener.shutdown()
-            thread.join()
+    proxy = ForwardProxy()
+    with _listening(Handler, proxy):
+        yield proxy
 
 
 @contextmanager
@@ -81,11 +72,18 @@ def connect_proxy() -> Iterator[ForwardProxy]:
                 _copy(self.connection, there)
                 back.join()
 
+    proxy = ForwardProxy()
+    with _listening(Handler, proxy):
+        yield proxy
+
+
+@contextmanager
+def _listening(handler: type[socketserver.BaseRequestHandler], proxy: ForwardProxy) -> Iterator[ForwardProxy]:
     class Listener(socketserver.ThreadingTCPServer):
         daemon_threads = True
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
-        proxy = ForwardProxy(listener.server_address[1])
+    with Listener(("127.0.0.1", 0), handler) as listener:
+        proxy.port = listener.server_address[1]
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
