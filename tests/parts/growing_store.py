@@ -26,24 +26,25 @@ class Store:
             for number in range(experiments):
                 experiment = client.create_experiment(f"reliability {number}")
                 self.runs += [client.create_run(experiment).info.run_id for _ in range(runs)]
+        # Kept, because ``connected`` changes os.environ, which no thread may do while another one starts a process.
+        self._client = client
 
     def log(self, count: int, *, runs: int | None = None) -> None:
         """``count`` new points on each of two keys of each run, or of ``runs`` that are chosen by chance."""
         from mlflow.entities import Metric
 
-        with connected(MlflowConfig(tracking_uri=self.uri)) as client:
-            for run_id in self.runs if runs is None else random.sample(self.runs, runs):
-                points = []
-                for key in ("loss", "val/accuracy"):
-                    first = self._steps.get((run_id, key), 0)
-                    self._steps[run_id, key] = first + count
-                    for step in range(first, first + count):
-                        value = random.random()
-                        points.append(Metric(key, value, int(time.time() * 1000), step))
-                        with self._lock:
-                            self.truth.add((run_id, key, step, value))
-                for at in range(0, len(points), 1000):
-                    client.log_batch(run_id, metrics=points[at : at + 1000])
+        for run_id in self.runs if runs is None else random.sample(self.runs, runs):
+            points = []
+            for key in ("loss", "val/accuracy"):
+                first = self._steps.get((run_id, key), 0)
+                self._steps[run_id, key] = first + count
+                for step in range(first, first + count):
+                    value = random.random()
+                    points.append(Metric(key, value, int(time.time() * 1000), step))
+                    with self._lock:
+                        self.truth.add((run_id, key, step, value))
+            for at in range(0, len(points), 1000):
+                self._client.log_batch(run_id, metrics=points[at : at + 1000])
 
 
 def arrived(peer: StrictPeer) -> list[tuple[str, str, int, float]]:
