@@ -54,6 +54,11 @@ def folded(words: list[str]) -> list[str]:
     return words
 
 
+def is_split(word: str) -> bool:
+    """Whether a word only says of which data, or which of several values: ``val``, ``mean``, ``p99``, ``95``."""
+    return word in NEUTRAL or word.isdigit() or word == "p"
+
+
 def says_nothing(entry: str, words: Sequence[str], first: int, last: int) -> str | None:
     """Why the entry at ``first`` to ``last`` says nothing among these words; None where it does."""
     if entry in ("loss", "err") and _surrogate(words, first, last):
@@ -116,7 +121,7 @@ def _of_surrogate(words: Sequence[str], at: int) -> bool:
         return before in ("ent", "entropy")
     if word == "gradient":
         return before == "policy"
-    return word in SURROGATES and not (len(word) == 1 and before.isdigit())  # loss_3d is one of three dimensions
+    return word in SURROGATES
 
 
 def _bound(words: Sequence[str], first: int, last: int) -> bool:
@@ -134,6 +139,6 @@ def _bound(words: Sequence[str], first: int, last: int) -> bool:
             return True
         if at > last and word in ("lcb", "ucb"):
             return True
-        if at > last and word in ("lower", "upper") and all(w in NEUTRAL or w.isdigit() for w in following):
+        if at > last and word in ("lower", "upper") and all(map(is_split, following)):
             return True
     return False

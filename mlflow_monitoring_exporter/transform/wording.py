@@ -15,8 +15,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import dropwhile
 
-from mlflow_monitoring_exporter.transform.surroundings import falls_by, folded, removed, says_nothing, spelled
+from mlflow_monitoring_exporter.transform.surroundings import falls_by, folded, is_split, removed, says_nothing, spelled
 from mlflow_monitoring_exporter.transform.vocabulary import (
     ALONE_FALLING,
     ALONE_RISING,
@@ -53,10 +54,10 @@ _TIMED = frozenset(
 ) | {"response", "wait", "queue", "elapsed"}
 _ENDS = ("accuracy", "entropy", "latency", "loss", "error", "score", "rate", "ratio")
 _PHRASES = FALLING | RISING | SILENT
-_LENGTHS = {
-    last: sorted({len(p.split()) for p in _PHRASES if p.split()[-1] == last}, reverse=True)
-    for last in {p.split()[-1] for p in _PHRASES}
-}
+#: By their last word the lengths of phrases, the longest first.
+_LENGTHS: dict[str, list[int]] = {}
+for _last, _length in {(words[-1], len(words)) for words in map(str.split, _PHRASES)}:
+    _LENGTHS[_last] = sorted([*_LENGTHS.get(_last, []), _length], reverse=True)
 _KNOWN = frozenset(
     word
     for words in (_PHRASES, FAULTS, SPREADS, ALONE_FALLING, ALONE_RISING, NEUTRAL, PER, MONEY, COUNTS, NEGATED)
@@ -71,10 +72,12 @@ _WHOLE |= {f"rank {split}": False for split in _SPLITS}
 _BEGIN = {word: [e.split() for e in _WHOLE if e.split()[0] == word] for word in {e.split()[0] for e in _WHOLE}}
 _DIRECTED = FALLING | RISING
 _UNITS_ABOVE = UNITS | MONEY | {"s"}
+_POSITIONS = frozenset(("epoch", "step", "iteration", "iter", "round", "index", "idx"))
 _ALONE = ALONE_FALLING | ALONE_RISING
 
 _CHUNK = re.compile(r"[^\W_]+|@|\^|%")
-_CAMEL = re.compile(r"[A-Z]+(?![a-z])\d*|[^\W\d_][a-z]*\d*|\d+")
+#: ``3d`` is one word, of three dimensions; no loss of a discriminator.
+_CAMEL = re.compile(r"\d[dD](?![a-z])|[A-Z]+(?![a-z])\d*|[^\W\d_][a-z]*\d*|\d+")
 _COMPLEMENT = re.compile(r"(^|/)\s*(?:1\s*-\s*|1\s+minus\s+|1_minus_|one[_ -]?minus[_ -]?)(?=[A-Za-z])", re.IGNORECASE)
 _SECONDS_PER = re.compile(
     r"\b(m?s|m?secs?|seconds?)/(it|iter|step|epoch|batch|token|sample|call|request|frame)(?=\)?$)", re.IGNORECASE
@@ -124,7 +127,7 @@ def sense_of(key: str) -> Sense:
 def _of_words(words: list[str]) -> Sense:
     for at in range(len(words) - 1, -1, -1):
         for parts in _BEGIN.get(words[at], ()):
-            if words[at : at + len(parts)] == parts:
+            if words[at : at + len(parts)] == parts and words[max(at - 1, 0)] != "reciprocal":
                 entry = " ".join(parts)
                 return _Hits(words).checked(_Hit(entry, _WHOLE[entry], at, at + len(parts) - 1))
     if "d2" in words and "score" in words:  # of whatever loss, it is the share that is explained
@@ -204,14 +207,15 @@ class _Hits:
         if hit.rises is None:
             return sense
         around = [*words[: hit.first], *words[hit.last + 1 :]]
-        if SPREADS & set(around) or (around and words[-1] in ("se", "sd", "ci")):
+        tail = list(dropwhile(is_split, reversed(words[hit.last + 1 :])))
+        if SPREADS & set(around) or tail[:1] in (["se"], ["sd"], ["ci"]):
             return Sense(None, "a spread of values")
         counted = COUNTS & set(words) or any(
             word == "n" and (at == 0 or words[at - 1] in NEUTRAL) for at, word in enumerate(words)
         )
         if counted and hit.entry not in FAULTS and hit.entry not in RESOURCES:
             return Sense(None, "a count")
-        if words[-1] in ("epoch", "step", "iteration", "iter", "round", "index", "idx") and "best" in words:
+        if "best" in words and _POSITIONS & set(words[hit.last + 1 :]):
             return Sense(None, "a position")
         if nothing := says_nothing(hit.entry, words, hit.first, hit.last):
             return Sense(None, nothing)

@@ -37,17 +37,14 @@ def test_names_that_frameworks_log_are_understood() -> None:
 PLAIN = [(key, way) for key, way in labelled() if key.replace("_", "").isalnum() and key.islower()]
 
 
-@given(
-    st.sampled_from(PLAIN),
-    st.sampled_from(["", "val/", "test_", "eval/", "train-", "metrics.", "valid_0/", "final_", "mean_", "model a: "]),
-    st.sampled_from(["", "_mean", "/avg", "_p99", "_best", "-macro", ".min", "_max", " (val)", "/v1/mean"]),
-)
-def test_what_is_put_around_a_name_does_not_turn_it(
-    labelled: tuple[str, Direction | None], before: str, after: str
-) -> None:
-    key, way = labelled
-    found = by_words(f"{before}{key}{after}").direction
-    assert found in (way, None)
+BEFORE = ["", "val/", "test_", "eval/", "train-", "metrics.", "valid_0/", "final_", "mean_", "model a: "]
+AFTER = ["", "_mean", "/avg", "_p99", "_best", "-macro", ".min", "_max", " (val)", "/v1/mean"]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_what_is_put_around_a_name_does_not_turn_it(before: str) -> None:
+    names = ((f"{before}{key}{after}", way) for key, way in PLAIN for after in AFTER)
+    assert [name for name, way in names if by_words(name).direction not in (way, None)] == []
 
 
 @pytest.mark.parametrize("separator", ["/", ".", "-", " ", ":"])
