@@ -1,12 +1,15 @@
-"""How the tests are shared between processes (pytest-xdist), when there are several."""
+"""How the tests are shared between processes (pytest-xdist), when there are several; and what many of them need."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.parts.strict_peer import StrictPeer, strict_peer
 
 _TESTS = Path(__file__).parent
 
@@ -24,3 +27,16 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return _Together(config, log)
+
+
+@pytest.fixture
+def peer() -> Iterator[StrictPeer]:
+    """A JSON sink that refuses whatever the contract forbids."""
+    with strict_peer() as running:
+        yield running
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """An empty directory to run commands in."""
+    return tmp_path

@@ -16,7 +16,7 @@ from tests.parts import databases
 from tests.parts.command import Daemon, continuous
 from tests.parts.databases import PostgresServer
 from tests.parts.states import drop
-from tests.parts.strict_peer import StrictPeer, strict_peer
+from tests.parts.strict_peer import StrictPeer
 
 #: Seconds: the shortest lease that a busy machine keeps.
 LEASE = 3.0
@@ -33,12 +33,6 @@ def database(server: PostgresServer) -> str:
     """The URL of a database that nobody has used."""
     drop(server.url)
     return server.url
-
-
-@pytest.fixture
-def peer() -> Iterator[StrictPeer]:
-    with strict_peer() as running:
-        yield running
 
 
 @dataclass
@@ -70,7 +64,7 @@ class Replicas:
         assert len(owners) <= 1, [daemon.log for daemon in owners]
         return owners[0] if owners else None
 
-    def wait_for(self, question: Callable[[], bool], within: float = 60.0) -> None:
+    def wait_for(self, question: Callable[[], bool], within: float = 90.0) -> None:
         end = time.monotonic() + within
         while not question():
             assert time.monotonic() < end, "\n".join(f"{d.log}:\n{d.log.read_text()[-3000:]}" for d in self.running)

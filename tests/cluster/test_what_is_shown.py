@@ -105,7 +105,7 @@ def test_a_pushgateway_has_one_owner_at_a_time(replicas: Replicas, store: Store,
             replicas.start()
 
         def held() -> int:
-            return requests.get(f"{gateway.url}/metrics", timeout=5).text.count("\nmlflow_loss{")
+            return requests.get(f"{gateway.url}/metrics", timeout=30).text.count("\nmlflow_loss{")
 
         replicas.wait_for(lambda: held() == 6)
         frozen = replicas.owner()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.parts.mlflow_server import MlflowServer
 from tests.parts.prometheus_server import Prometheus, prometheus
 from tests.parts.pushgateway import Pushgateway, pushgateway
-from tests.parts.strict_peer import StrictPeer, strict_peer
 
 #: An experiment's name may be anything.
 ODD_NAME = 'quoted "name" \\ with\nnewline and 🚀'
@@ -116,15 +114,3 @@ def monitoring(gateway: Pushgateway, tmp_path_factory: pytest.TempPathFactory) -
     """A Prometheus that scrapes the Pushgateway."""
     with prometheus(tmp_path_factory.mktemp("e2e-prometheus"), {"pushgateway": gateway.address}) as running:
         yield running
-
-
-@pytest.fixture
-def peer() -> Iterator[StrictPeer]:
-    with strict_peer() as running:
-        yield running
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    """An empty directory to run commands in."""
-    return tmp_path

@@ -283,11 +283,11 @@ def test_a_first_load_that_is_killed_sends_everything_once_in_the_end(tmp_path: 
     assert run("generate-sample", "--runs", "60", "--seed", "3", cwd=tmp_path).code == 0
     state, sink = tmp_path / "exporter-state.db", tmp_path / "mlflow-metrics.jsonl"
     kills = 0
-    for patience in range(40):  # a little longer each time, from before anything was read
+    for patience in (0.05 * 1.4**number for number in range(30)):  # longer each time, from before anything was read
         with background("export-once", cwd=tmp_path) as started:
             started.wait_for(state.exists)
             try:
-                started.process.wait(patience / 12)
+                started.process.wait(patience)
                 break
             except subprocess.TimeoutExpired:
                 started.process.kill()

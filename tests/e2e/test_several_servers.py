@@ -59,12 +59,12 @@ def test_each_group_of_the_pushgateway_is_of_one_server(stores: dict[str, Store]
         assert done.code == 0, done.err
 
         def groups() -> set[tuple[str, str]]:
-            held = requests.get(f"{gateway.url}/api/v1/metrics", timeout=5).json()["data"]
+            held = requests.get(f"{gateway.url}/api/v1/metrics", timeout=30).json()["data"]
             return {(group["labels"].get("server"), group["labels"]["experiment_id"]) for group in held}
 
         ids = {("eu", "0"), ("eu", "1"), ("eu", "2"), ("us", "0"), ("us", "1"), ("us", "2")}
         assert groups() == ids
-        text = requests.get(f"{gateway.url}/metrics", timeout=5).text
+        text = requests.get(f"{gateway.url}/metrics", timeout=30).text
         assert text.count("\nmlflow_loss{") == 4
         with connected(MlflowConfig(tracking_uri=stores["us"].uri)) as client:
             client.delete_experiment("1")

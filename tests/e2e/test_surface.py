@@ -51,7 +51,7 @@ class Surface:
             known[labels["__name__"], rest] = value
         return by_way[True], by_way[False]
 
-    def wait_for(self, wrong: Callable[[Known], Any], within: float = 30.0) -> Known:
+    def wait_for(self, wrong: Callable[[Known], Any], within: float = 90.0) -> Known:
         """What both ways show, once they agree and nothing is ``wrong`` with it."""
         end = time.monotonic() + within
         while True:

@@ -120,9 +120,9 @@ def test_the_strict_peer_takes_nothing_else(wanted: bytes, instead: bytes) -> No
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Idempotency-Key": KEY}
     wrong = GOOD.replace(wanted, instead).replace(b"SAMPLE", SAMPLE.replace(wanted, instead))
     with strict_peer() as peer:
-        assert requests.post(peer.url, wrong, headers=headers, timeout=5).status_code == 400
+        assert requests.post(peer.url, wrong, headers=headers, timeout=30).status_code == 400
         assert (len(peer.violations), peer.samples) == (1, [])
-        assert requests.post(peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers=headers, timeout=5).ok
+        assert requests.post(peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers=headers, timeout=30).ok
         assert len(peer.samples) == 1
 
 
@@ -139,7 +139,7 @@ def test_the_strict_peer_wants_every_header(header: str, value: str, status: int
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Idempotency-Key": KEY}
     with strict_peer() as peer:
         answered = requests.post(
-            peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers={**headers, header: value}, timeout=5
+            peer.url, GOOD.replace(b"SAMPLE", SAMPLE), headers={**headers, header: value}, timeout=30
         )
         assert (answered.status_code, peer.samples) == (status, [])
 

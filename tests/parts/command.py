@@ -59,7 +59,7 @@ class Background:
     process: subprocess.Popen[str]
     log: Path
 
-    def wait_for(self, question: Callable[[], bool], within: float = 30.0) -> None:
+    def wait_for(self, question: Callable[[], bool], within: float = 90.0) -> None:
         end = time.monotonic() + within
         while True:
             assert self.process.poll() is None, f"it ended:\n{self.log.read_text()}"
@@ -74,7 +74,7 @@ class Background:
     def wait_for_log(self, text: str) -> None:
         self.wait_for(lambda: text in self.log.read_text())
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 60.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 90.0) -> int:
         """The exit code after ``number``."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -60,7 +60,7 @@ def running(
     *,
     log: Path,
     ready_url: str,
-    ready_within: float = 30.0,
+    ready_within: float = 90.0,
     certificate: tuple[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` until the block ends. It counts as ready once ``ready_url`` answers anything but 5xx.

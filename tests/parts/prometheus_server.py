@@ -45,7 +45,7 @@ class Prometheus:
             for series in response["data"]["result"]
         }
 
-    def wait_for(self, promql: str, satisfied: Callable[[Answer], bool], within: float = 30.0) -> Answer:
+    def wait_for(self, promql: str, satisfied: Callable[[Answer], bool], within: float = 90.0) -> Answer:
         """The first answer that satisfies; the first scrape comes about five seconds after the start."""
         end = time.monotonic() + within
         while True:

@@ -164,7 +164,7 @@ def stop(worker: Worker) -> None:
     wait_for(lambda: not any(thread.name == "worker" for thread in threading.enumerate()))
 
 
-def wait_for(condition: Any, within: float = 60.0) -> None:
+def wait_for(condition: Any, within: float = 90.0) -> None:
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end

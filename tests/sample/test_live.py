@@ -29,7 +29,7 @@ class Live:
     trouble: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 30) -> None:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 90) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, (self.logged[-5:], self.trouble[-5:])

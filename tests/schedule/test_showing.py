@@ -187,7 +187,7 @@ def told(snapshot: Snapshot) -> dict[str, list[Family]]:
 
 
 TestPollsAgainstAFreshLook = pytest.mark.timeout(600)(PollsAgainstAFreshLook.TestCase)  # each look makes a database
-TestPollsAgainstAFreshLook.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
+TestPollsAgainstAFreshLook.settings = settings(max_examples=8, stateful_step_count=15, deadline=None)
 
 
 def test_a_promotion_shows_with_the_next_poll(world: World) -> None:

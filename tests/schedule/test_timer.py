@@ -35,7 +35,7 @@ class Polls:
             self.skipped += 1
             self.changed.notify_all()
 
-    def wait_for(self, polls: int, skipped: int = 0, within: float = 10.0) -> None:
+    def wait_for(self, polls: int, skipped: int = 0, within: float = 90.0) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.starts) >= polls and self.skipped >= skipped, within)
 

@@ -72,7 +72,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 started = Stack(here / "mlflow.db", daemon, gateway, prometheus, mail)
                 for job in ("mlflow-exporter", "mlflow_metrics"):
                     often = f'count_over_time(mlflow_experiment_runs{{job="{job}",status="RUNNING"}}[1m]) > 4'
-                    prometheus.wait_for(often, bool, within=60)
+                    prometheus.wait_for(often, bool, within=90)
                 prometheus.wait_for('ALERTS{alertname="MlflowRunStalled"}', bool)
                 yield started
 

@@ -115,7 +115,7 @@ class Deliveries(RuleBasedStateMachine):
 
 def test_lanes_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
     Deliveries.kept = shared
-    run_state_machine_as_test(Deliveries, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Deliveries, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
 
 
 def test_a_long_lane_gives_others_their_turn(shared: States) -> None:

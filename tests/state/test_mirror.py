@@ -366,7 +366,7 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
 
 
 def test_every_point_is_queued_once_for_each_exporter(kept: States) -> None:
-    often = settings(max_examples=40, stateful_step_count=20, deadline=None)
+    often = settings(max_examples=15 if kept.shared else 40, stateful_step_count=20, deadline=None)
     EverySeenPointIsQueuedOnce.kept = kept
     run_state_machine_as_test(EverySeenPointIsQueuedOnce, settings=often)
 

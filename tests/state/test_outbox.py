@@ -203,7 +203,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def test_order_and_ledger_whatever_is_done(kept: States) -> None:
-    often = settings(max_examples=30, stateful_step_count=25, deadline=None)
+    often = settings(max_examples=12 if kept.shared else 30, stateful_step_count=25, deadline=None)
     QueueMachine.kept = kept
     run_state_machine_as_test(QueueMachine, settings=often)
 

@@ -201,7 +201,7 @@ def test_nobody_who_hangs_up_ends_the_daemon(here: Path) -> None:
 def polls(port: int) -> bool:
     """Whether a daemon says that it tried to read MLflow."""
     try:
-        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     except requests.ConnectionError:
         return False
     return 'mlflow_exporter_polls_total{result="failed"} 0.0' not in text
