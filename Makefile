@@ -38,12 +38,12 @@ grafana-schema:
 			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
 
 # Three processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
-# stay together. What is about instants and outages has the machine for itself.
+# stay together. What is about instants and outages has the machine for itself afterwards.
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
 	$(BIN)/python -m compileall -q mlflow_monitoring_exporter
 	$(BIN)/pytest -n 3 --no-loadscope-reorder --ignore tests/reliability
-	$(BIN)/pytest tests/reliability
+	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
 # The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
 test-reliability: .venv/dev

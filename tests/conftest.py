@@ -12,6 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.parts.strict_peer import StrictPeer, strict_peer
 
 _TESTS = Path(__file__).parent
+#: Folders whose tests share nothing that takes time to start.
+_NOTHING_SHARED = ("reliability",)
 
 
 class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -19,7 +21,7 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0]).relative_to(_TESTS.name)
-        shared = (_TESTS / path.parts[0] / "conftest.py").exists()
+        shared = (_TESTS / path.parts[0] / "conftest.py").exists() and path.parts[0] not in _NOTHING_SHARED
         return path.parts[0] if shared else str(path)
 
 
