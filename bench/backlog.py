@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import contest, report
-from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 

@@ -10,8 +10,8 @@ import orjson
 import requests
 from pydantic import SecretStr
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery.feed import QueueFeed
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create
 from mlflow_monitoring_exporter.exporters.record import iso_utc
@@ -64,7 +64,7 @@ def ours(full: str, url: str) -> int:
         outbox = Outbox(database)
         exporter = create(PramathusConfig(type="pramathus", endpoint=url, api_key=SecretStr("key")))
         readiness = Readiness()
-        feed = QueueFeed(outbox, outbox.register(["sink"])["sink"])
+        feed = QueueSource(outbox, outbox.register(["sink"])["sink"])
         worker = Worker("sink", exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
         drained = worker.drain(Deadline.after(600), attempts=1)
         assert drained.error is None, drained.error

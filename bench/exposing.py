@@ -20,10 +20,10 @@ from prometheus_client.registry import Collector
 
 from bench.contest import Timed
 from bench.polling import readdress
+from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig, MlflowConfig
-from mlflow_monitoring_exporter.exporters.exposition import Encoder
-from mlflow_monitoring_exporter.model import Family, Series, Snapshot
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
+from mlflow_monitoring_exporter.core.values import Family, Series, Snapshot
+from mlflow_monitoring_exporter.prometheus.exposition import Encoder
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.state.database import Database
 from tests.parts.command import continuous
@@ -160,7 +160,7 @@ def moved(store: str, state: str) -> Timed:
         readdress(copy, f"sqlite:///{live}")
         training, database = _Training(live), Database(f"sqlite:///{copy}")
         shown: list[Snapshot] = []
-        poller = Poller(
+        poller = build_poller(
             open_source(MlflowConfig(tracking_uri=f"sqlite:///{live}"), stop=threading.Event()),
             ExportConfig(max_experiments=0),
             gauges=GaugesConfig(),

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import Timed
+from mlflow_monitoring_exporter.app.export_once import export_once as export_everything_once
+from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
-from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
+from mlflow_monitoring_exporter.pipeline.enqueue import Queue
+from mlflow_monitoring_exporter.pipeline.poll import Poller
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.transform.view import View
+from mlflow_monitoring_exporter.transform.projection import SampleProjection
 
 _POLLS = 5
 
@@ -35,11 +36,11 @@ def polling(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
     database = Database(f"sqlite:///{state}")
     bits = Outbox(database).register(["sink"])
     source = open_source(MlflowConfig(tracking_uri=uri), stop=threading.Event(), concurrency=4)
-    yield Poller(
+    yield build_poller(
         source,
         ExportConfig(max_experiments=0),
         database=database,
-        queues=[Queue("sink", bits["sink"], 500, 10**12, View())] if queue else [],
+        queues=[Queue("sink", bits["sink"], 500, 10**12, SampleProjection())] if queue else [],
         events=PollEvents(),
         stop=threading.Event(),
     )

@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 from sqlalchemy import create_engine, text
 
-from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from tests.parts.command import Daemon, continuous

@@ -23,9 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.config.tls import BUNDLE_VARIABLES, TlsFiles, TlsFilesError
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError, ExportError, RetryableExportError, SourceUnavailableError
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
+    ConfigError,
+    ExportError,
+    RetryableExportError,
+    SourceUnavailableError,
+)
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.http import HttpClient, HttpFailedError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from tests.parts.forward_proxies import connect_proxy, socks_proxy

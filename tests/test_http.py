@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.section import Secret
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.excerpt import excerpt, one_line
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.foreign_text import excerpt, one_line
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
 
 AUTHORITY = trustme.CA()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.http import HttpClient, HttpFailedError, HttpResponse
 from tests.parts.bad_server import BadServer, Framing, answer, bad_server, drip, endless, html, raw
 

@@ -17,15 +17,15 @@ import structlog
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.cli import output
 from mlflow_monitoring_exporter.cli.exporters import list_exporters
 from mlflow_monitoring_exporter.cli.main import run
 from mlflow_monitoring_exporter.cli.queue import _print_letters, _print_queues
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
-from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
-from mlflow_monitoring_exporter.printable import in_line, in_text
-from mlflow_monitoring_exporter.schedule.poll import PollReport
+from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
+from mlflow_monitoring_exporter.pipeline.poll import PollReport
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetter
 from mlflow_monitoring_exporter.state.ledger import Ledger
 from mlflow_monitoring_exporter.telemetry.logs import configure_logging

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.times import EARLIEST_MS, plausible, recalled, remembered
+from mlflow_monitoring_exporter.core.plausible_times import EARLIEST_MS, plausible, recalled, remembered
 
 NOW = 1_790_000_000_000
 any_time = st.integers(-(2**63), 2**63 - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.http.watchdog import Watchdog
 
 

@@ -19,12 +19,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlflow_monitoring_exporter.config.fields import Duration
-from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import RetryableExportError
-from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.model import Batch, Sample
+from mlflow_monitoring_exporter.plugin import (
+    Batch,
+    BatchExporterConfig,
+    Deadline,
+    DeliveryMode,
+    Duration,
+    ExporterPlugin,
+    RetryableExportError,
+    Sample,
+)
 
 _ILLEGAL = re.compile(r"[^\w-]")
 

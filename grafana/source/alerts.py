@@ -1,4 +1,4 @@
-"""mlflow-alerts: what fires, and whether somebody hears of it."""
+"""mlflow-alerts: what fires, and whether notifications are sent."""
 
 from __future__ import annotations
 

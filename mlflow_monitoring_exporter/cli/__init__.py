@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from mlflow_monitoring_exporter import stopping
+from mlflow_monitoring_exporter.core import shutdown
 
 
 def main() -> None:
     """Run the command line. Signals are heeded before all that it needs is imported."""
-    stopping.heed()
+    shutdown.heed()
     try:
         from mlflow_monitoring_exporter.cli.main import run  # noqa: PLC0415 - takes half a second
 
         run()
-    except stopping.Interrupted as stop:
+    except shutdown.Interrupted as stop:
         sys.stderr.write(f"error: {stop}; what was queued stays queued\n")
         # A daemon that is told to stop has done nothing wrong, even if it is told before it began.
         code = 0 if sys.argv[1:2] == ["continuous"] else stop.code
-        stopping.leave(code)
+        shutdown.leave(code)
         sys.exit(code)
 
 

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from mlflow_monitoring_exporter.backfill import BackfillReport
-from mlflow_monitoring_exporter.backfill import backfill as write_everything
+from mlflow_monitoring_exporter.app.backfill import BackfillReport
+from mlflow_monitoring_exporter.app.backfill import backfill as write_everything
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import EXIT_FAILED, print_error, print_result, replaced
 from mlflow_monitoring_exporter.cli.progress import progress_bar
 from mlflow_monitoring_exporter.config.fields import check_label, repeated
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.exporters.timeseries import JOB
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.prometheus.timeseries import JOB
 
 
 def backfill(

@@ -6,11 +6,11 @@ import os
 
 import typer
 
+from mlflow_monitoring_exporter.app.destinations import create_destinations
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_json, print_result
 from mlflow_monitoring_exporter.config import describe
 from mlflow_monitoring_exporter.config.load import find_config_file
-from mlflow_monitoring_exporter.destinations import create_destinations
 
 config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 

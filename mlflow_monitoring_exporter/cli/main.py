@@ -12,7 +12,10 @@ from typing import Any
 
 import typer
 
-from mlflow_monitoring_exporter import __version__, stopping
+from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.app.check import check as check_everything
+from mlflow_monitoring_exporter.app.daemon import Daemon
+from mlflow_monitoring_exporter.app.export_once import export_once as export_everything_once
 from mlflow_monitoring_exporter.cli import sample
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
@@ -34,11 +37,9 @@ from mlflow_monitoring_exporter.cli.output import (
 from mlflow_monitoring_exporter.cli.progress import progress_bar
 from mlflow_monitoring_exporter.cli.prometheus import prometheus_commands
 from mlflow_monitoring_exporter.cli.queue import queue_commands
-from mlflow_monitoring_exporter.daemon import Daemon
-from mlflow_monitoring_exporter.errors import ConfigError, MonitoringExporterError
-from mlflow_monitoring_exporter.oneshot import check as check_everything
-from mlflow_monitoring_exporter.oneshot import export_once as export_everything_once
-from mlflow_monitoring_exporter.printable import in_text
+from mlflow_monitoring_exporter.core import shutdown
+from mlflow_monitoring_exporter.core.errors import ConfigError, MonitoringExporterError
+from mlflow_monitoring_exporter.core.foreign_text import in_text
 
 app = typer.Typer(
     help="Keeps Prometheus, OpenTelemetry and JSON sinks in step with an MLflow tracking server.",
@@ -79,7 +80,7 @@ def continuous(options: Options) -> None:
     plugins = plugins_of_this_run()
     Daemon(lambda: options.load_and_log(plugins), plugins).run()
     logging.shutdown()
-    stopping.leave()
+    shutdown.leave()
 
 
 @app.command("check")

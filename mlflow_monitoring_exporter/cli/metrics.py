@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Column
 
+from mlflow_monitoring_exporter.app.metric_directions import Judged, judge, judge_all
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, print_table
 from mlflow_monitoring_exporter.cli.progress import progress_bar
-from mlflow_monitoring_exporter.verdicts import Judged, judge, judge_all
 
 _WORDS = {"max": "more", "min": "less", None: "cannot be said"}
 

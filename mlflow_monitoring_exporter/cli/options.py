@@ -15,8 +15,8 @@ import typer
 from mlflow_monitoring_exporter.cli.output import redactor
 from mlflow_monitoring_exporter.config.load import find_config_file, load_config
 from mlflow_monitoring_exporter.config.schema import Config
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.exporters.registry import Plugins, load_plugins
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.exporters.plugins import Plugins, load_plugins
 from mlflow_monitoring_exporter.telemetry.logs import configure_logging
 
 _PANEL = "Configuration (flag > environment > config.yaml > default)"

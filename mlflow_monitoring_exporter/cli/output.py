@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.config.redaction import Redactor
-from mlflow_monitoring_exporter.errors import MonitoringExporterError
-from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
-from mlflow_monitoring_exporter.printable import in_line, in_text
+from mlflow_monitoring_exporter.core.errors import MonitoringExporterError
+from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
 
 #: Knows the secrets of every configuration that this process has loaded.
 redactor = Redactor()
@@ -166,7 +166,7 @@ def _row(destination: DestinationReport, *, planned: bool) -> Sequence[str | Tex
 
 def _directions(better: Mapping[str, str | None]) -> Iterable[str]:
     """Which values of which keys are better; what is wrong here is made right by export.metrics.direction."""
-    for word, text in (("max", "more is better"), ("min", "less is better"), (None, "nobody can say")):
+    for word, text in (("max", "more is better"), ("min", "less is better"), (None, "direction unknown")):
         if keys := [key for key, found in better.items() if found == word]:
             shown = ", ".join(keys[:_KEYS]) + (f" and {len(keys) - _KEYS} more" if len(keys) > _KEYS else "")
             yield f"{text}: {shown}"

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Display
 
-from mlflow_monitoring_exporter.process import Progress
+from mlflow_monitoring_exporter.app.self_monitoring import Progress
 
 
 class _Bar(Progress):
-    """Runs first, of which nobody knows how many there are; then the series whose points are read."""
+    """Runs first, whose number is unknown; then the series whose points are read."""
 
     def __init__(self, display: Display) -> None:
         self._display = display

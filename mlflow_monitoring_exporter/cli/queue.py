@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_result,
     print_table,
 )
-from mlflow_monitoring_exporter.errors import StateError
+from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
 from mlflow_monitoring_exporter.state.database import Database, where
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
@@ -92,7 +92,7 @@ def replay(
         chosen = _chosen(database, numbers, exporter, every=every)
         moved = DeadLetters(database).replay(chosen)
     audit("dead letters replayed", numbers=chosen, samples=moved)
-    print_result(f"{moved} samples of {len(chosen)} dead letters wait again")
+    print_result(f"{moved} samples of {len(chosen)} dead letters requeued")
 
 
 @queue_commands.command()
@@ -108,10 +108,10 @@ def purge(
     with _state(options) as database:
         chosen = _chosen(database, numbers, exporter, every=every)
         if chosen and not yes:
-            typer.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True)
+            typer.confirm(f"Permanently delete {len(chosen)} dead letters?", abort=True)
         lost = DeadLetters(database).purge(chosen)
     audit("dead letters purged", numbers=chosen, samples=lost)
-    print_result(f"{lost} samples of {len(chosen)} dead letters are deleted")
+    print_result(f"{lost} samples of {len(chosen)} dead letters deleted")
 
 
 def _chosen(database: Database, numbers: list[int] | None, exporter: str | None, *, every: bool) -> list[int]:

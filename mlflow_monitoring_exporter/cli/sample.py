@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mlflow_monitoring_exporter import stopping
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_result
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
+from mlflow_monitoring_exporter.core import shutdown
 from mlflow_monitoring_exporter.sample.generate import Generated, generate
 from mlflow_monitoring_exporter.sample.live import run_live
 
@@ -36,7 +36,7 @@ def generate_sample(
     )
     if live:
         stop = threading.Event()
-        stopping.handle(lambda _number: stop.set())
+        shutdown.handle(lambda _number: stop.set())
         run_live(
             config,
             seed=seed,

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
 from mlflow_monitoring_exporter.config.layers import Layer, Path, problem
 from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls, TlsFiles, TlsFilesError
-from mlflow_monitoring_exporter.errors import ConfigProblem
-from mlflow_monitoring_exporter.plain import is_plain
+from mlflow_monitoring_exporter.core.disclosure import is_plain
+from mlflow_monitoring_exporter.core.errors import ConfigProblem
+from mlflow_monitoring_exporter.core.patterns import Patterns
 
 #: A variable of MLflow's clients.
 INSECURE = "MLFLOW_TRACKING_INSECURE_TLS"
 
 
 def check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
-    """An alert on what is not exported would never fire, and nobody would know."""
+    """An alert on a metric that is not exported would silently never fire."""
     metrics = settings.export.metrics
     for name, alert in settings.alerts.items():
-        of_include, of_exclude = (
-            any(fnmatchcase(alert.metric, pattern) for pattern in patterns)
-            for patterns in (metrics.include, metrics.exclude)
-        )
-        if not of_include or of_exclude:
+        if alert.metric not in Patterns(metrics.include) or alert.metric in Patterns(metrics.exclude):
             metric = alert.metric if is_plain(alert.metric) else "this metric"
             text = f"{metric} is not exported: export.metrics leaves it out, so this alert would never fire"
             problems.append(problem(layer, ("alerts", name, "metric"), text))

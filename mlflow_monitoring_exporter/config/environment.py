@@ -4,7 +4,7 @@ The variables of :data:`PROMISES` are part of the product's interface and never 
 key is ``MLFLOW_EXPORTER_<SECTION>__<KEY>``; names without a double underscore are ignored, because
 Kubernetes itself sets ``MLFLOW_EXPORTER_PORT`` and its like beside a service of that name. One that would be a key
 with another underscore is refused: it sets nothing, and who wrote it believes that it does. An empty
-variable counts as not set, which is how Compose passes on what nobody set.
+variable counts as not set, because Compose passes unset variables on as empty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_monitoring_exporter.config.layers import DEEPEST, Layer, Path, Place
 from mlflow_monitoring_exporter.config.suggest import setting_keys
-from mlflow_monitoring_exporter.errors import ConfigProblem
+from mlflow_monitoring_exporter.core.errors import ConfigProblem
 
 PREFIX = "MLFLOW_EXPORTER_"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from mlflow_monitoring_exporter.errors import ConfigProblem
-from mlflow_monitoring_exporter.plain import shown_key
+from mlflow_monitoring_exporter.core.disclosure import shown_key
+from mlflow_monitoring_exporter.core.errors import ConfigProblem
 
 Path = tuple[str, ...]
 """A key in the tree: ``("export", "interval")``."""
@@ -23,7 +23,7 @@ Path = tuple[str, ...]
 _SECRET = re.compile(r"(?i)(.*[_-])?(password|passwd|secret|token|api[_-]?key|headers|authorization)")
 #: Characters of a key that can have such a name; a longer one may be a secret itself.
 _LONGEST_NAME = 64
-#: Levels of a key; those of variables and flags are as deep as somebody writes them.
+#: Levels of a key; variables and flags may be nested arbitrarily deep.
 DEEPEST = 20
 
 

@@ -22,7 +22,7 @@ from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, Setti
 from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
 from mlflow_monitoring_exporter.config.wording import Wording, wrong_type
 from mlflow_monitoring_exporter.config.yaml_layer import read_yaml
-from mlflow_monitoring_exporter.errors import SHOWN_PROBLEMS, ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.core.errors import SHOWN_PROBLEMS, ConfigError, ConfigProblem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from mlflow_monitoring_exporter.config.headers import parse_headers
 from mlflow_monitoring_exporter.config.section import USERINFO, Section
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 
 MASK = "[redacted]"
 _IN_QUERY = re.compile(r"(?i)[?&]((?:ssl_?)?passw(?:or)?d|passphrase)=([^&\s]+)")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from mlflow_monitoring_exporter.config.alerts import AlertConfig
+from mlflow_monitoring_exporter.config.auth import BasicAuth, BasicOrTokenAuth
 from mlflow_monitoring_exporter.config.fields import (
     AlertName,
     Duration,
@@ -29,10 +30,10 @@ from mlflow_monitoring_exporter.config.fields import (
 )
 from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls
-from mlflow_monitoring_exporter.plain import is_plain
+from mlflow_monitoring_exporter.core.disclosure import is_plain
 
 
-class MlflowConfig(ClientTls):
+class MlflowConfig(ClientTls, BasicOrTokenAuth):
     """Which MLflow is read, and how. Of several, each has a name, which tells apart what comes from them."""
 
     name: str | None = Field(
@@ -42,11 +43,6 @@ class MlflowConfig(ClientTls):
         "sqlite:///mlflow.db",
         description="http(s):// tracking server, or its store: sqlite:///, postgresql:// or mysql://",
     )
-    username: str | None = Field(None, description="basic authentication")
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    token: SecretStr | None = Field(None, description="bearer token, instead of username and password")
-    token_file: Path | None = None
     timeout: Duration = Field(30.0, description="total time for one request, retries not included")
     workspace: str | None = Field(None, description="sent as X-MLFLOW-WORKSPACE")
 
@@ -71,14 +67,6 @@ class MlflowConfig(ClientTls):
             else "a plain path"
         )
         raise ValueError(f"{said} is not supported: use http://, https://, sqlite:///, postgresql:// or mysql://")
-
-    @model_validator(mode="after")
-    def _one_way_to_authenticate(self) -> Self:
-        if self.secret("token") and (self.username or self.secret("password")):
-            raise ValueError("give either token or username and password, not both")
-        if bool(self.username) != bool(self.secret("password")):
-            raise ValueError("username and password (or password_file) go together")
-        return self
 
 
 class MetricsConfig(PatternFilter):
@@ -194,22 +182,18 @@ class StateConfig(Section):
         return value
 
 
-class WebConfig(Section):
+class WebConfig(BasicAuth):
     """The daemon's own HTTP endpoint: /metrics, /livez, /readyz."""
 
     listen: Listen = "127.0.0.1:9797"
     tls_cert_file: Path | None = Field(None, description="PEM certificate chain; with tls_key_file, serves HTTPS")
     tls_key_file: Path | None = None
     username: str | None = Field(None, description="basic authentication for every page")
-    password: SecretStr | None = None
-    password_file: Path | None = None
 
     @model_validator(mode="after")
-    def _pairs(self) -> Self:
+    def _certificate(self) -> Self:
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             raise ValueError("tls_cert_file and tls_key_file go together")
-        if bool(self.username) != bool(self.secret("password")):
-            raise ValueError("username and password (or password_file) go together")
         return self
 
 

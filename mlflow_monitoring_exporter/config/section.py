@@ -11,8 +11,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from mlflow_monitoring_exporter.config.fields import Pattern, Words, check_rename
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.plain import is_shown_file
+from mlflow_monitoring_exporter.core.disclosure import is_shown_file
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 
 USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 """User and password of every URL in a text."""

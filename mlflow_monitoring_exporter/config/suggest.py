@@ -1,4 +1,4 @@
-"""What somebody who wrote an unknown word may have meant."""
+"""Suggestions for unknown keys and values."""
 
 from __future__ import annotations
 

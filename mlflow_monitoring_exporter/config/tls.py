@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from mlflow_monitoring_exporter.config.section import Section
-from mlflow_monitoring_exporter.plain import is_shown_file
+from mlflow_monitoring_exporter.core.disclosure import is_shown_file
 
 #: What names a bundle of authorities where no ``ca_file`` does, in this order; a directory of them, too.
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

@@ -1,4 +1,4 @@
-"""What is wrong, in the words of somebody who writes YAML.
+"""Validation problems in the terms of YAML, not of Python.
 
 Nothing that was written is repeated, but for a word that is nearly one of ours: a value that came to the wrong place
 may be a secret.

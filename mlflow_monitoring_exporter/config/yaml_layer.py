@@ -33,8 +33,8 @@ from mlflow_monitoring_exporter.config.yaml_document import (
     explain,
     read_text,
 )
-from mlflow_monitoring_exporter.errors import ConfigProblem
-from mlflow_monitoring_exporter.plain import is_plain
+from mlflow_monitoring_exporter.core.disclosure import is_plain
+from mlflow_monitoring_exporter.core.errors import ConfigProblem
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:[^}])*))?\}")
 _TAG = "has a tag (!) that means nothing here; text that begins with ! belongs in quotes"

@@ -7,7 +7,7 @@ import random
 from tenacity import RetryCallState
 from tenacity.wait import wait_base, wait_random_exponential
 
-from mlflow_monitoring_exporter.errors import ConfigError, RetryableExportError, UnauthorizedExportError
+from mlflow_monitoring_exporter.core.errors import ConfigError, RetryableExportError, UnauthorizedExportError
 
 #: Seconds: the longest pause of the first attempts doubles from FIRST to LONGEST.
 FIRST = 1.0

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import MonitoringExporterError, PartialExportError, PermanentExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import MonitoringExporterError, PartialExportError, PermanentExportError
+from mlflow_monitoring_exporter.core.foreign_text import one_line
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
-from mlflow_monitoring_exporter.model import Batch
-from mlflow_monitoring_exporter.state.codec import part
+from mlflow_monitoring_exporter.state.batch_codec import part
 from mlflow_monitoring_exporter.state.outbox import Refusal
 
 Refusals = Mapping[Refusal, Sequence[int]]
@@ -32,7 +33,7 @@ EXPORT_TIMEOUT = 60.0
 
 def say(error: BaseException) -> str:
     """An error on one line; a foreign one with its type."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
     return text if isinstance(error, MonitoringExporterError) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
@@ -47,7 +48,7 @@ class Bisection:
         self._refused = 0
 
     def run(self) -> Refusals:
-        """What is refused for good; the platform has everything else. Raises every other ExportError."""
+        """The samples that are permanently rejected; all others were delivered. Raises every other ExportError."""
         found: dict[Refusal, list[int]] = {}
         waiting = [range(len(self._batch.samples))]
         while waiting:

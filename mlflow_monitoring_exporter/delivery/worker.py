@@ -15,7 +15,7 @@
 A worker is ``closed`` while it delivers, ``backing_off`` after five failures in a row (or when the
 platform asks for a long pause), and ``parked`` while its credentials are refused; the first success,
 or a check that succeeds while nothing waits, closes it. It never ends because of what its exporter
-does, and nobody waits for it but its own queue.
+does, and only its own queue waits for it.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from tenacity import (
     stop_when_event_set,
 )
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery.backoff import Backoff
-from mlflow_monitoring_exporter.delivery.bisection import Refusals, say
-from mlflow_monitoring_exporter.delivery.feed import Feed, Item
-from mlflow_monitoring_exporter.delivery.rest import LaterError, Rest
-from mlflow_monitoring_exporter.delivery.sending import UNLIMITED, Sending
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ConfigError,
     MonitoringExporterError,
     RetryableExportError,
     StateError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.delivery.attempts import UNLIMITED, Attempts
+from mlflow_monitoring_exporter.delivery.backoff import Backoff
+from mlflow_monitoring_exporter.delivery.bisection import Refusals, say
+from mlflow_monitoring_exporter.delivery.payload_source import Item, PayloadSource
+from mlflow_monitoring_exporter.delivery.retry_after import LaterError, RetryAfter
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
 from mlflow_monitoring_exporter.telemetry.audit import audit
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
@@ -91,11 +91,11 @@ class Worker:
         self,
         name: str,
         exporter: AnyExporter,
-        feed: Feed,
+        feed: PayloadSource,
         *,
         readiness: Readiness,
         metrics: SelfMetrics,
-        rest: Rest | None = None,
+        rest: RetryAfter | None = None,
     ) -> None:
         """``rest`` remembers that the platform asked to wait, for whoever comes next; without it nothing does."""
         self.name = name
@@ -111,8 +111,8 @@ class Worker:
         self.state = State.closed
         self._failures = 0
         self._probe_at = 0.0
-        self._rest = rest or Rest(name, "", None)
-        self._sending = Sending(
+        self._rest = rest or RetryAfter(name, "", None)
+        self._sending = Attempts(
             name, exporter, feed, stopping=self._stop.is_set, settled=self._keep_account, metrics=metrics
         )
         self._settled: tuple[Item, Refusals] | None = None
@@ -121,7 +121,7 @@ class Worker:
         self._delivered = self._set_aside = 0
         self._proven = False
         self._settled_at = 0.0
-        readiness.expect(self.component, "has not been tried yet")
+        readiness.expect(self.component, "no delivery attempted yet")
         metrics.introduce(name, queued=feed.durable)
 
     def wake(self) -> None:
@@ -159,7 +159,7 @@ class Worker:
             except Exception:  # noqa: BLE001, S112 - stopped while backing off; reported by _failed
                 continue
             self._wake.wait(None if self.state is State.closed else _PROBE_EVERY)
-            # A replica is woken all the time: somebody else may have queued something, or nobody.
+            # A replica is woken often, whether or not another one enqueued something.
             if self.state is not State.closed and time.monotonic() >= self._probe_at:
                 self._probe()
         if not self._drain_until.expired:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery.feed import LatestFeed
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Snapshot
+from mlflow_monitoring_exporter.delivery.payload_source import SnapshotSource
 from mlflow_monitoring_exporter.delivery.worker import Drained, Worker
-from mlflow_monitoring_exporter.model import Snapshot
 
 _log = structlog.get_logger(__name__)
 
@@ -29,10 +29,15 @@ class Workers:
         self._workers = tuple(workers)
         self._threads: list[tuple[Worker, threading.Thread]] = []
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """What readiness calls each."""
+        return tuple(worker.component for worker in self._workers)
+
     def publish(self, snapshot: Snapshot) -> None:
         """Hand the newest snapshot to every exporter that wants it."""
         for worker in self._workers:
-            if isinstance(worker.feed, LatestFeed):
+            if isinstance(worker.feed, SnapshotSource):
                 worker.feed.put(snapshot)
                 worker.wake()
 
@@ -65,7 +70,7 @@ class Workers:
                 if worker.hopes(3 * _LOOK):
                     hopeless = Deadline.after(hopeless_after)
             if thread.is_alive():
-                _log.warning("still busy: what it was sending stays queued", exporter=worker.name)
+                _log.warning("worker did not stop in time; its batch stays queued", exporter=worker.name)
         self._threads.clear()
 
     def drain(self, deadline: Deadline, *, attempts: int) -> Mapping[str, Drained]:

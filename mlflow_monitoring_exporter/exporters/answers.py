@@ -1,7 +1,7 @@
 """What does an HTTP answer mean for the payload that was sent?
 
 =====================================  ==============================================================================
-none, or one that is cut short         retry: nobody knows what the platform has
+none, or one that is cut short         retry: it is unknown what the platform has
 2xx                                    delivered
 2xx with an HTML page                  retry: a login page, or another server; whoever it was for has seen nothing
 207                                    dead letter: a part was refused, and halves find out which
@@ -19,7 +19,7 @@ Every retry is of the same bytes under the same key, and not before ``Retry-Afte
 
 from __future__ import annotations
 
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.errors import (
     ExportError,
     PermanentExportError,
     RetryableExportError,

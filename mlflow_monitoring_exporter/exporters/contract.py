@@ -7,7 +7,7 @@
     exporter:                  encode, send
 
 Returning from ``export`` means delivered; raising says the consequence (see
-:mod:`mlflow_monitoring_exporter.errors`). The core owns queues, timeouts between attempts and
+:mod:`mlflow_monitoring_exporter.core.errors`). The core owns queues, timeouts between attempts and
 retries, so an exporter only encodes and sends. Each exporter runs on a thread of its own;
 ``check`` may come from another one.
 """
@@ -20,9 +20,9 @@ from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.exporters.exposition import Page
-from mlflow_monitoring_exporter.model import Batch, Snapshot
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Batch, Snapshot
+from mlflow_monitoring_exporter.prometheus.exposition import Page
 
 #: The version of this contract. It changes when an exporter that keeps the old one would not work any more.
 CONTRACT = 1

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field
 
+from mlflow_monitoring_exporter.config.auth import BasicOrTokenAuth
 from mlflow_monitoring_exporter.config.fields import Duration
 from mlflow_monitoring_exporter.config.headers import Headers
-from mlflow_monitoring_exporter.config.section import Section
 from mlflow_monitoring_exporter.config.tls import ClientTls
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import REACHED, to_error
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, HttpResponse, display_url
 
@@ -37,33 +36,11 @@ class HttpSettings(ClientTls):
     timeout: Duration = Field(10.0, description="total time for one request")
 
 
-class BasicAuth(Section):
-    """User and password, which go together."""
-
-    username: str | None = Field(None, description="basic authentication")
-    password: SecretStr | None = None
-    password_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.username) != bool(self.secret("password")):
-            raise ValueError("username and password (or password_file) go together")
-        return self
-
-
-class AuthenticatedHttp(HttpSettings, BasicAuth):
+class AuthenticatedHttp(HttpSettings, BasicOrTokenAuth):
     """How a platform is reached that may want to know by whom, in one of the usual ways."""
 
-    token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
-    token_file: Path | None = None
     headers: Headers | None = Field(None, description="sent with every request; a mapping, or Name: value lines")
     headers_file: Path | None = Field(None, description="the same, in a file: one Name: value in each line")
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.username is not None and self.secret("token"):
-            raise ValueError("give either token or username and password, not both")
-        return self
 
     def credentials_for(self, url: str, *, scheme: str = "Bearer") -> Credentials:
         """All of it, for requests; a user and a password of ``url`` count where none is given.
@@ -130,7 +107,7 @@ class Endpoint:
 
     @staticmethod
     def reached(answer: HttpResponse) -> bool:
-        """Whether the answer to a check shows that somebody is there: with success, or without what was asked for."""
+        """Whether the answer shows that the platform is reachable, even where it lacks what was asked for."""
         return answer.ok or answer.status in REACHED
 
     def told(self, answer: HttpResponse, what: str = "") -> str:

@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, REACHED
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
 from mlflow_monitoring_exporter.exporters.record import BODY, BODY_FIELDS, RECORD, SAMPLE_FIELDS, Records
 from mlflow_monitoring_exporter.exporters.success import Success, SuccessTest
 from mlflow_monitoring_exporter.exporters.template import Template
-from mlflow_monitoring_exporter.model import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlflow_monitoring_exporter.exporters.timeseries import BY_TIME, Dated, Labels
-from mlflow_monitoring_exporter.model import Sample
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.values import Sample
+from mlflow_monitoring_exporter.prometheus.timeseries import BY_TIME, Dated, Labels
 
 #: Milliseconds: a receiver without any window takes new series that are this old (half of a block in Prometheus).
 _HEAD = 3_600_000
@@ -50,7 +50,7 @@ class Lateness:
         """
         if self._window is None:
             return Judged(list(dated), [])
-        series, now = hash(labels), _now_ms()
+        series, now = hash(labels), now_ms()
         newest = self._newest.get(series, -1)
         in_time: list[Dated] = []
         late: list[Dated] = []
@@ -83,10 +83,6 @@ class Lateness:
         while len(self._recent) > _RECENT:
             del self._recent[next(iter(self._recent))]
         if len(self._newest) > self._prune_at:
-            oldest = _now_ms() - _HEAD  # what is older than the receiver's head tells nothing
+            oldest = now_ms() - _HEAD  # what is older than the receiver's head tells nothing
             self._newest = {series: at for series, at in self._newest.items() if at >= oldest}
             self._prune_at = max(_MANY, 2 * len(self._newest))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

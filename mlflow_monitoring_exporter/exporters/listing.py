@@ -1,7 +1,7 @@
 """What a Pushgateway holds, by its own listing (https://github.com/prometheus/pushgateway#query-api).
 
 A family has one type in all of a gateway. A push with another one is refused whole, and so is one with a family
-that is called like a series of somebody's histogram or summary.
+that is called like a series of another histogram or summary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from mlflow_monitoring_exporter.model import Family, group_of
+from mlflow_monitoring_exporter.core.values import Family, group_of
 
 #: What the series of these types are called, besides the family's own name.
 _SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("_count", "_sum")}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mlflow_monitoring_exporter.core.values import Batch, Sample, nonfinite_name
 from mlflow_monitoring_exporter.exporters.template import ABSENT, Field, Template
-from mlflow_monitoring_exporter.model import Batch, Sample, nonfinite_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

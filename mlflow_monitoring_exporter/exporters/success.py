@@ -11,7 +11,7 @@ An answer counts when its status is one of ``status``, it is no page for people,
 ``json`` what it should. What becomes of a batch whose answer does not count depends on which of the three it was:
 
 =====================================  ==============================================================================
-another 2xx, a page, no JSON           retry: somebody else has answered, or the test is wrong; no sample is at fault
+another 2xx, a page, no JSON           retry: another server has answered, or the test is wrong; no sample is at fault
 207, or not what ``json`` says         dead letter: parts are refused, and halves find out which
 the same, and a part says 429 or 503   retry: that part is not at fault, the sink is busy
 =====================================  ==============================================================================
@@ -27,12 +27,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mlflow_monitoring_exporter.config.fields import repeated
 from mlflow_monitoring_exporter.config.section import Section
-from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.disclosure import shown_path
+from mlflow_monitoring_exporter.core.errors import PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import pause
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.http.json_body import parsed
-from mlflow_monitoring_exporter.plain import shown_path
 
 #: Words by which sinks say that they did not take something; what stands there must be nothing.
 REPORTS = ("error", "errors", "failed", "failures", "rejected")
@@ -115,7 +115,7 @@ class SuccessTest:
         self._expected = success.expect or dict.fromkeys(REPORTS, False)
 
     def is_foreign(self, answer: HttpResponse) -> bool:
-        """Whether somebody else has answered: a proxy, with a page that asks for a login."""
+        """Whether another server has answered: a proxy, with a login page."""
         return answer.is_page and not self._success.html
 
     def judge(self, answer: HttpResponse, *, keyed: bool) -> None:

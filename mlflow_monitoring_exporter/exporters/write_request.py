@@ -12,7 +12,7 @@ from typing import Any
 import cramjam
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from mlflow_monitoring_exporter.exporters.timeseries import Dated, Labels
+from mlflow_monitoring_exporter.prometheus.timeseries import Dated, Labels
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _GAUGE = 2

@@ -1,6 +1,6 @@
 """One way to speak HTTP, for the source and for exporters.
 
-``requests`` leaves five things to its user, and each has lost somebody's data: half an answer counts as one
+``requests`` leaves five things to its user, and each has lost data in the field: half an answer counts as one
 (:mod:`~mlflow_monitoring_exporter.http.framing`); its timeouts are
 per read, so a server that drips one byte a second is waited for without end; a redirected POST
 becomes a GET that answers 200; credentials in ``~/.netrc`` silently replace ours; and its error

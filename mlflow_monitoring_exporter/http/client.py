@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.tls import TlsFiles
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.http.credentials import Credentials, display_url
 from mlflow_monitoring_exporter.http.framing import FramedResponse, says_its_length
 from mlflow_monitoring_exporter.http.response import HttpFailedError, HttpResponse

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import responses as status_phrases
 
-from mlflow_monitoring_exporter.excerpt import excerpt
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 
 #: Bytes of a foreign body that are looked at, at its start and at its end.
 _LOOK = 64 * 1024

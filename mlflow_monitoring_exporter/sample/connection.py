@@ -20,7 +20,7 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.errors import (
     SourceError,
     SourceRefusedError,
     SourceResponseError,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError, SourceResponseError
 from mlflow_monitoring_exporter.sample.connection import connected
 from mlflow_monitoring_exporter.sample.scenario import plan
 from mlflow_monitoring_exporter.sample.writer import Progress, write
@@ -28,7 +28,7 @@ def generate(config: MlflowConfig, *, runs: int, seed: int, progress: Progress) 
     Raises SourceUnavailableError or SourceRefusedError with one line that says what to do, and
     ValueError for less than one run.
     """
-    scenario = plan(runs, seed, time.time_ns() // 1_000_000)
+    scenario = plan(runs, seed, now_ms())
     try:
         with connected(config) as client:
             write(client, scenario, progress)

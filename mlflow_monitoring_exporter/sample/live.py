@@ -10,8 +10,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
-from mlflow_monitoring_exporter.model import Point, RunStatus
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import Point, RunStatus
 from mlflow_monitoring_exporter.sample.connection import connected, translated
 from mlflow_monitoring_exporter.sample.recipes import CHURN, IMAGE, PRICE, RECOMMENDER, Recipe
 from mlflow_monitoring_exporter.sample.scenario import tags_of
@@ -109,7 +110,7 @@ class _Training:
         self.run_id = str(run.info.run_id)
 
     def _points(self) -> Sequence[Point]:
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         values = {key: curve[self._done] for key, curve in self._draft.curves.items()}
         if self._done == self._steps - 1 and self._status is RunStatus.FINISHED:
             values |= self._draft.finals

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from mlflow_monitoring_exporter.model import Point, RunStatus
+from mlflow_monitoring_exporter.core.values import Point, RunStatus
 from mlflow_monitoring_exporter.sample.recipes import (
     CHURN,
     IMAGE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.errors import SourceRefusedError
-from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError
+from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.sample.scenario import PlannedRun, PlannedVersion, Scenario
 
 if TYPE_CHECKING:

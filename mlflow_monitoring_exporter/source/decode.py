@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from mlflow_monitoring_exporter.model import (
+from mlflow_monitoring_exporter.core.values import (
     MLFLOW_INFINITY,
     Experiment,
     ModelVersion,

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlflow_monitoring_exporter.errors import SourceResponseError
-from mlflow_monitoring_exporter.model import decode_value
+from mlflow_monitoring_exporter.core.errors import SourceResponseError
+from mlflow_monitoring_exporter.core.foreign_text import escaped
+from mlflow_monitoring_exporter.core.values import decode_value
 
 #: Told of everything that was skipped: which item, and why.
 OnSkipped = Callable[[str, str], None]
@@ -108,5 +109,5 @@ def shown(value: Any) -> str:
     """A foreign name for a message: printable, of bounded length; ``?`` when it is not even text."""
     if not isinstance(value, str):
         return "?"
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value[:_LONGEST_NAME])
+    line = escaped(value[:_LONGEST_NAME])
     return f"{line}..." if len(value) > _LONGEST_NAME else line

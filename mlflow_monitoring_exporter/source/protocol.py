@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Point, Run
+from mlflow_monitoring_exporter.core.values import Experiment, ModelVersion, Point, Run
 
 #: How late another machine's clock may be without anything being missed until the sweep, in ms.
 _OVERLAP_MS = 120_000
@@ -98,7 +98,7 @@ class Source(Protocol):
     """A reader of one MLflow tracking server.
 
     Every method raises SourceUnavailableError when MLflow does not answer now, and
-    SourceRefusedError when it will not answer until somebody changes something (credentials,
+    SourceRefusedError when it will not answer until an operator changes something (credentials,
     permission, address). One bad record raises SourceResponseError.
     """
 

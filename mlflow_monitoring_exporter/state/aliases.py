@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, select
 
-from mlflow_monitoring_exporter.state.bulk import insert
 from mlflow_monitoring_exporter.state.schema import alias
+from mlflow_monitoring_exporter.state.statements import insert
 
 
 class Aliases:

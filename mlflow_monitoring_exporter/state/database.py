@@ -2,11 +2,11 @@
 
 ::
 
-    sqlite:///exporter-state.db          state/store_file.py
-    postgresql://host/database           state/store_server.py
+    sqlite:///exporter-state.db          state/sqlite_engine.py
+    postgresql://host/database           state/postgresql_engine.py
 
 A transaction of a replica holds on to the replica's own row: one that was given up by the others while it
-was frozen has none any more, and can write nothing (state/replicas.py).
+was frozen has none any more, and can write nothing (state/membership.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_monitoring_exporter.errors import ConfigError, StateError, StateExpelledError
+from mlflow_monitoring_exporter.core.errors import ConfigError, StateError, StateExpelledError
+from mlflow_monitoring_exporter.state.postgresql_engine import Password, StoreServer
 from mlflow_monitoring_exporter.state.schema import replica
-from mlflow_monitoring_exporter.state.store_file import StoreFile
-from mlflow_monitoring_exporter.state.store_server import Password, StoreServer
+from mlflow_monitoring_exporter.state.sqlite_engine import StoreFile
 from mlflow_monitoring_exporter.state.written_by import Upgrade
 
 
@@ -109,7 +109,7 @@ class Database:
                     select(replica.c.id).where(replica.c.id == self._replica).with_for_update(read=True, key_share=True)
                 )
                 if connection.execute(fence).first() is None:
-                    raise StateExpelledError("the other replicas have given this one up: it joins again as a new one")
+                    raise StateExpelledError("lease expired; rejoining")
             yield connection
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Samples that a platform refused for good: look at them, try them again, or delete them."""
+"""Samples that a platform permanently rejected: inspect, replay or delete them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from mlflow_monitoring_exporter.model import Sample
-from mlflow_monitoring_exporter.state import lanes
-from mlflow_monitoring_exporter.state.codec import decode
+from mlflow_monitoring_exporter.core.values import Sample
+from mlflow_monitoring_exporter.state import partitions as lanes
+from mlflow_monitoring_exporter.state.batch_codec import decode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import move
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox

@@ -27,7 +27,7 @@ class Ledger:
     delivered: int
     dead_lettered: int
     purged: int
-    """Dead letters that somebody deleted."""
+    """Dead letters that an operator deleted."""
     overflowed: int
     """Dropped because the queue was full, where the operator chose that."""
     queued: int

@@ -1,7 +1,7 @@
 """What MLflow holds, as far as it was read: every run, and the latest point of each of its series.
 
 ``record`` moves a series to its new latest point and makes it pending in the same transaction, so
-a kill before its history was queued costs nothing: the next poll reads it again (state/pending.py).
+a kill before its history was queued costs nothing: the next poll reads it again (state/backlog.py).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 
-from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.model import OPEN_STATUSES, Point, Run
-from mlflow_monitoring_exporter.state.bulk import BINDS, execute_many, insert
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.plausible_times import remembered
+from mlflow_monitoring_exporter.core.values import OPEN_STATUSES, Point, Run
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.last_logged import last_logged
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
-from mlflow_monitoring_exporter.state.silence import last_logged
-from mlflow_monitoring_exporter.state.tails import NEW, UNREAD, tail_from
-from mlflow_monitoring_exporter.times import remembered
+from mlflow_monitoring_exporter.state.statements import BINDS, execute_many, insert
+from mlflow_monitoring_exporter.state.unread_columns import NEW, UNREAD, tail_from
 
 #: How much of the usual gap between two metrics the newest one makes.
 _NEWEST_GAP = 0.3
@@ -170,6 +170,10 @@ class Mirror:
         with self._database.read() as tx:
             return [run_id for run_id, experiment_id in tx.execute(query) if experiment_id in experiment_ids]
 
+    def check(self) -> None:
+        """Raise StateCorruptError when what is recorded now would be lost, as in a file that was removed."""
+        self._database.check()
+
     def counts(self) -> tuple[int, int]:
         """How many runs are there, and how many series have a value."""
         query = select(func.count()).select_from(run.join(experiment, of_run)).where(self._mine, run.c.present)
@@ -194,7 +198,7 @@ class Mirror:
         return {row.run_id: row.id for row in tx.execute(run.insert().returning(run.c.run_id, run.c.id), rows)}
 
     def _experiments(self, tx: Connection, experiment_ids: Collection[str]) -> Mapping[str, int]:
-        """The numbers of these experiments; one that nobody has heard of yet gets one."""
+        """The numbers of these experiments; an unknown one gets a new number."""
         mine = experiment.c.server == self.server
         query = select(experiment.c.experiment_id, experiment.c.id).where(mine)
         query = query.where(experiment.c.experiment_id.in_(experiment_ids))

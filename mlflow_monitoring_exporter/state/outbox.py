@@ -13,21 +13,21 @@ batch id.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, update
 
-from mlflow_monitoring_exporter.errors import StateError
-from mlflow_monitoring_exporter.model import Batch, Sample
-from mlflow_monitoring_exporter.state import lanes
-from mlflow_monitoring_exporter.state.bulk import alone
-from mlflow_monitoring_exporter.state.codec import encode, freeze, part, thaw
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.errors import StateError
+from mlflow_monitoring_exporter.core.values import Batch, Sample
+from mlflow_monitoring_exporter.state import partitions as lanes
+from mlflow_monitoring_exporter.state.batch_codec import encode, freeze, part, thaw
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.lanes import NO_LANE
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
+from mlflow_monitoring_exporter.state.partitions import NO_LANE
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, meta, outbox, series
+from mlflow_monitoring_exporter.state.statements import alone
 
 #: Bits of a signed 64-bit mask.
 _MOST_EXPORTERS = 62
@@ -124,7 +124,7 @@ class Outbox:
     @staticmethod
     def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, lane: int = NO_LANE) -> None:
         """Queue ``samples`` for one exporter as part of the caller's transaction."""
-        created_ms = _now_ms()
+        created_ms = now_ms()
         frozen = list(freeze(samples, batch_size=batch_size, created_ms=created_ms))
         if not frozen:
             return
@@ -194,7 +194,7 @@ class Outbox:
         while freed < size:
             query = select(outbox.c.id, outbox.c.samples, outbox.c.lane, func.length(outbox.c.payload))
             oldest = query.where(outbox.c.exporter == bit).order_by(outbox.c.id).limit(1)
-            # In a cluster somebody else may be about to take it.
+            # In a cluster another replica may be about to take it.
             row = tx.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 break
@@ -234,14 +234,10 @@ class Outbox:
                 batch_id=dead.batch_id,
                 created_ms=batch.created_ms,
                 first_ms=refusal.first_ms,
-                last_ms=_now_ms(),
+                last_ms=now_ms(),
                 status=refusal.status,
                 reason=refusal.reason,
                 samples=len(dead.samples),
                 payload=encode(dead.samples),
             )
         )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

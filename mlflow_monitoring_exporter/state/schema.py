@@ -15,7 +15,7 @@ its tail is read. Runs that are deleted or no longer selected keep their rows, o
 should they come back, what was sent of them is not sent again. Experiments do the same.
 
 One SQLite file is one daemon's, and has neither replicas nor lanes. A PostgreSQL database is shared by
-any number of them (state/replicas.py, state/lanes.py).
+any number of them (state/membership.py, state/partitions.py).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ replica = Table(
 
 
 def _owner() -> Column[int]:
-    """Whose it is: nobody's as soon as that replica is gone."""
+    """The owner; none as soon as that replica is gone."""
     return Column("owner", ForeignKey("replica.id", ondelete="SET NULL"), nullable=True)
 
 

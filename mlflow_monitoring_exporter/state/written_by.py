@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.errors import StateError
-from mlflow_monitoring_exporter.state.bulk import insert
+from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, meta
+from mlflow_monitoring_exporter.state.statements import insert
 
 _KEY = "release"
 #: The release that did not say so.

@@ -22,8 +22,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.model import Demand
-from mlflow_monitoring_exporter.surface.lengths import shortened
+from mlflow_monitoring_exporter.core.values import Demand
+from mlflow_monitoring_exporter.prometheus.label_lengths import shortened
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 #: Why series are missing in a snapshot.
@@ -55,7 +55,7 @@ class SelfMetrics:
     """The metrics ``mlflow_exporter_*`` and the usual ``process_*``; one object, so that a reload keeps counting."""
 
     def __init__(self, readiness: Readiness) -> None:
-        # Or every counter is two series, of which nobody graphs the second.
+        # Otherwise every counter is two series, and the second is never graphed.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._lock = threading.Lock()  # each tracking server is polled on a thread of its own

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -38,7 +38,7 @@ class Readiness:
         self._conditions: dict[str, Condition] = {}
 
     def expect(self, component: str, reason: str) -> None:
-        """Not ready yet, and nobody's fault."""
+        """Not ready yet, and no fault to report."""
         with self._lock:
             self._conditions[component] = Condition(False, reason, time.time())
 
@@ -51,10 +51,10 @@ class Readiness:
         """``component`` does not work, because of ``reason``."""
         self._change(component, Condition(False, reason, time.time(), None, state))
 
-    def forget(self, component: str) -> None:
-        """``component`` is no longer part of the daemon."""
+    def keep_only(self, components: Collection[str]) -> None:
+        """No other components are part of the daemon any more."""
         with self._lock:
-            self._conditions.pop(component, None)
+            self._conditions = {name: kept for name, kept in self._conditions.items() if name in components}
 
     def report(self) -> Mapping[str, Condition]:
         """Every component's condition as it stands now."""
@@ -82,5 +82,5 @@ class Readiness:
 
 def _aged(condition: Condition, now: float) -> Condition:
     if condition.ready and condition.expires is not None and now > condition.expires:
-        return Condition(False, "has not been heard of lately", condition.since)
+        return Condition(False, "no recent success", condition.since)
     return condition

@@ -14,16 +14,16 @@ import pytest
 from pydantic import ValidationError
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ExportError,
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.core.values import Batch, Snapshot
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, AnyExporter, DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.model import Batch, Snapshot
 from mlflow_monitoring_exporter.testing.http_platform import HttpPlatform, Reply
 from mlflow_monitoring_exporter.testing.payloads import make_batch, make_odd_batches, make_snapshot
 from mlflow_monitoring_exporter.testing.platform import Fault, Platform
@@ -191,7 +191,7 @@ class ExporterContract(DeliveryContract):
         with self.started(platform) as exporter:
             platform.suffer(fault)
             begin = time.monotonic()
-            if fault is Fault.REFUSING:  # nobody knows before there is a payload
+            if fault is Fault.REFUSING:  # unknown before there is a payload
                 with suppress(PermanentExportError):
                     exporter.check()
             else:

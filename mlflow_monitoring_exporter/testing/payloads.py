@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
-from mlflow_monitoring_exporter.model import Batch, Family, RunContext, Sample, Series, Snapshot
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sample, Series, Snapshot
 
 _RUN = RunContext(
     server="http://mlflow:5000",
@@ -30,29 +30,29 @@ _ODD_RUN = RunContext(
 
 def make_batch(count: int = 3, *, key: str = "val/loss", batch_id: str = "5f0c9a2e7b1d4c3f8e6a0b9d2c4e6f81") -> Batch:
     """``count`` points of one run that were logged just now, a second apart."""
-    now_ms = time.time_ns() // 1_000_000
-    samples = [Sample(_RUN, key, step, now_ms - 1000 * (count - step), step / 4) for step in range(count)]
-    return Batch(batch_id, now_ms, samples)
+    now = now_ms()
+    samples = [Sample(_RUN, key, step, now - 1000 * (count - step), step / 4) for step in range(count)]
+    return Batch(batch_id, now, samples)
 
 
 def make_odd_batches() -> Sequence[Batch]:
     """Everything that MLflow may hold and that is hard to carry, each in a batch of its own."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     odd = [
-        Sample(_ODD_RUN, "val acc:top-5", 0, now_ms, 0.5),
-        Sample(_RUN, "nan", 1, now_ms, math.nan),
-        Sample(_RUN, "up", 1, now_ms, math.inf),
-        Sample(_RUN, "down", 1, now_ms, -math.inf),
-        Sample(_RUN, "small", 1, now_ms, 5e-324),
-        Sample(_RUN, "step", -(2**63), now_ms, -0.0),
-        Sample(_RUN, "step", 2**63 - 1, now_ms, 1e308),
+        Sample(_ODD_RUN, "val acc:top-5", 0, now, 0.5),
+        Sample(_RUN, "nan", 1, now, math.nan),
+        Sample(_RUN, "up", 1, now, math.inf),
+        Sample(_RUN, "down", 1, now, -math.inf),
+        Sample(_RUN, "small", 1, now, 5e-324),
+        Sample(_RUN, "step", -(2**63), now, -0.0),
+        Sample(_RUN, "step", 2**63 - 1, now, 1e308),
         Sample(_RUN, "past", 1, 0, 1.0),
         Sample(_RUN, "before", 1, -1, 1.0),
-        Sample(_RUN, "future", 1, now_ms + 10**10, 1.0),
+        Sample(_RUN, "future", 1, now + 10**10, 1.0),
         Sample(_RUN, "end", 1, 2**53, 1.0),
-        Sample(_RUN, "größe/日本", 1, now_ms, 1.0),
+        Sample(_RUN, "größe/日本", 1, now, 1.0),
     ]
-    return [Batch(f"{number:032x}", now_ms, [sample]) for number, sample in enumerate(odd)]
+    return [Batch(f"{number:032x}", now, [sample]) for number, sample in enumerate(odd)]
 
 
 def make_snapshot(*, loss: float = 0.25, accuracy: float = 0.75) -> Snapshot:

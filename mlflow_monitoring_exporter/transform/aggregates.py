@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlflow_monitoring_exporter.transform.columns import Columns
-from mlflow_monitoring_exporter.transform.direction import Direction, Directions
+from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions
+from mlflow_monitoring_exporter.transform.experiment_table import ExperimentTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Aggregate:
 
     ``latest`` is the value of the run that started last and ``finished`` that of the run that finished
     last, whatever they are; ``delta`` by how much the latter is better than the one that finished before
-    it. For these three a search is one run (transform/events.py). The others are of the finite values of all
+    it. For these three a search is one run (transform/search_events.py). The others are of the finite values of all
     runs, or a single NaN would hide all the rest.
     """
 
@@ -32,7 +32,7 @@ class Aggregate:
 class Aggregates:
     """The aggregates of one experiment, computed again for keys that changed."""
 
-    def __init__(self, columns: Columns, directions: Directions) -> None:
+    def __init__(self, columns: ExperimentTable, directions: Directions) -> None:
         self._columns = columns
         self._directions = directions
         self._known: dict[str, Aggregate] = {}
@@ -55,7 +55,7 @@ class Aggregates:
         return iter(self._known.items())
 
 
-def _aggregate(columns: Columns, key: str, directions: Directions) -> Aggregate:
+def _aggregate(columns: ExperimentTable, key: str, directions: Directions) -> Aggregate:
     direction = directions.of(key)
     ended = columns.last_finished(key, direction)
     latest = columns.newest(key, direction)

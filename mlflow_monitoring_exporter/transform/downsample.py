@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.core.values import Point
 
 
 def every(points: Sequence[Point], multiple: int) -> list[Point]:

@@ -7,7 +7,7 @@
     3  aggregates, values under aliases, and metrics of runs
 
 Each experiment, and the registry, has a fair share of ``gauges.max_series``, of which it shows these in their order
-(transform/book.py).
+(transform/series_budget.py).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
-from mlflow_monitoring_exporter.model import NO_EXPERIMENT, ModelVersion, RunGauges, RunStatus, Snapshot
-from mlflow_monitoring_exporter.surface import families
-from mlflow_monitoring_exporter.surface.families import Spec
-from mlflow_monitoring_exporter.surface.lengths import Lengths
-from mlflow_monitoring_exporter.surface.names import FamilyNames, short_run_ids
-from mlflow_monitoring_exporter.transform import registry
+from mlflow_monitoring_exporter.core.directions.direction import Directions
+from mlflow_monitoring_exporter.core.values import NO_EXPERIMENT, ModelVersion, RunGauges, RunStatus, Snapshot
+from mlflow_monitoring_exporter.prometheus import families
+from mlflow_monitoring_exporter.prometheus.families import Spec
+from mlflow_monitoring_exporter.prometheus.label_lengths import Lengths
+from mlflow_monitoring_exporter.prometheus.names import FamilyNames, short_run_ids
+from mlflow_monitoring_exporter.transform import model_versions as registry
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
-from mlflow_monitoring_exporter.transform.book import Book, Shelf
-from mlflow_monitoring_exporter.transform.direction import Directions
 from mlflow_monitoring_exporter.transform.labels import bounded
 from mlflow_monitoring_exporter.transform.lifecycle import duration_ms
+from mlflow_monitoring_exporter.transform.series_budget import GroupSeries, SeriesBudget
 
 #: The labels of a run's own series, before the operator's wishes.
 RUN_LABELS = ("experiment_name", "run_id", "model_stage", "metric")
@@ -97,7 +97,7 @@ class Gauges:
         Equal facts give equal snapshots. Whatever is equal to its part of ``before`` is that part.
         """
         self._shown.tidy()
-        book = Book([*facts.experiments, NO_EXPERIMENT], room=self._room)
+        book = SeriesBudget([*facts.experiments, NO_EXPERIMENT], room=self._room)
         of_registry = {version.run_id for version in registry.noteworthy(facts.registry.versions) if version.run_id}
         short = short_run_ids({run.run_id for run in facts.runs} | of_registry)
         for experiment_id in sorted(facts.experiments):
@@ -131,7 +131,7 @@ class Gauges:
             shown.originals,
         )
 
-    def _enter_registry(self, book: Book, facts: RegistryFacts, short: Mapping[str, str]) -> None:
+    def _enter_registry(self, book: SeriesBudget, facts: RegistryFacts, short: Mapping[str, str]) -> None:
         shelf, shown = book.shelf(NO_EXPERIMENT), self._shown
         newest = registry.newest(facts.versions)
         for version in registry.noteworthy(facts.versions):
@@ -153,7 +153,7 @@ class Gauges:
                     delta = directions.improvement(key, values[key], others[key])
                     book.enter(part, families.MODEL_ALIAS_DELTA, labels, delta)
 
-    def _enter_experiment(self, book: Book, experiment_id: str, facts: ExperimentFacts) -> None:
+    def _enter_experiment(self, book: SeriesBudget, experiment_id: str, facts: ExperimentFacts) -> None:
         shelf, name = book.shelf(experiment_id), self._shown[facts.name]
         shelf.runs_with = facts.runs_with
         for status in RunStatus:
@@ -168,7 +168,7 @@ class Gauges:
                     book.enter(shelf.summary, spec, labels, value, key)
 
 
-def _enter_life(book: Book, shelf: Shelf, of_run: tuple[str, str], run: RunGauges, facts: Facts) -> None:
+def _enter_life(book: SeriesBudget, shelf: GroupSeries, of_run: tuple[str, str], run: RunGauges, facts: Facts) -> None:
     if not run.status.terminal:
         book.enter(shelf.basics, families.RUN_STALLED, of_run, float(run.run_id in facts.stalled))
         book.enter(shelf.basics, families.RUN_ORPHANED, of_run, float(run.run_id in facts.orphaned))

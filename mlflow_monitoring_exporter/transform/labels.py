@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mlflow_monitoring_exporter.model import RunGauges
-from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
+from mlflow_monitoring_exporter.core.values import RunGauges
+from mlflow_monitoring_exporter.prometheus.label_lengths import OF_SAMPLES, shortened
 
 #: What a value becomes once there are too many different ones.
 OTHER = "other"

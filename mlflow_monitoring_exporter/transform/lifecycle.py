@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig
-from mlflow_monitoring_exporter.model import RunGauges, RunStatus
+from mlflow_monitoring_exporter.core.values import RunGauges, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def stalled(run: RunGauges, now_ms: int, patience: Patience) -> bool:
 
 
 def orphaned(run: RunGauges, now_ms: int, patience: Patience, *, parent_ended: bool) -> bool:
-    """A run is RUNNING, and surely nobody will end it: it is stalled and its parent has ended, or long silent."""
+    """A run is RUNNING, and will surely never be ended: it is stalled and its parent has ended, or long silent."""
     if not stalled(run, now_ms, patience):
         return False
     silent = _silence(run, run.alive_ms, now_ms)

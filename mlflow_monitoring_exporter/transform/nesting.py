@@ -3,7 +3,7 @@
 A search is one event with as many candidates as it has nested runs. Its root is the outermost run around them; where
 that one is not in the experiment (deleted, or of another experiment), the place that it would have is.
 
-Runs are places here (transform/columns.py), so this costs eight bytes for each.
+Runs are places here (transform/experiment_table.py), so this costs eight bytes for each.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.schema import WebConfig
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.web.metrics_page import MetricsPage
@@ -106,7 +106,7 @@ def _verify(config: WebConfig) -> Verify:
 
 
 class BasicAuth:
-    """Lets nobody past without the right user and password (RFC 7617)."""
+    """Requires the right user and password (RFC 7617)."""
 
     def __init__(self, app: ASGIApp, verify: Verify) -> None:
         self._app = app

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
-from mlflow_monitoring_exporter.exporters.exposition import Page
+from mlflow_monitoring_exporter.prometheus.exposition import Page
 from mlflow_monitoring_exporter.web.negotiation import Format, best, takes_gzip
 
 #: Bytes that are handed to a connection at a time: one that takes nothing holds little more of a large page.

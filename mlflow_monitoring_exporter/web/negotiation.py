@@ -18,7 +18,7 @@ _PARAMETERS = re.compile(rf"(?:{_PIECE}|[^\";])+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 #: Three digits at most, says the RFC; more do no harm.
 _QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?", re.ASCII)
-#: What is behind this many elements is not looked at: nobody has so many wishes.
+#: What is behind this many elements is ignored; no real client sends as many.
 _MOST = 100
 
 

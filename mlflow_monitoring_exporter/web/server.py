@@ -1,7 +1,7 @@
 """Serves the pages on a thread of its own.
 
 The socket is bound before anything else starts, so that a port in use is one clear line instead of
-a daemon that nobody can scrape. Connections are accepted here and not by asyncio, which has no limit
+a daemon that cannot be scraped. Connections are accepted here and not by asyncio, which has no limit
 of them, and writes thousands of tracebacks when file descriptors are short.
 """
 
@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 
 from mlflow_monitoring_exporter.config.fields import split_listen
 from mlflow_monitoring_exporter.config.schema import WebConfig
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.plain import is_shown_file
+from mlflow_monitoring_exporter.core.disclosure import is_shown_file
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.web import connections
 from mlflow_monitoring_exporter.web.connections import Connection, Connections, most_connections
 

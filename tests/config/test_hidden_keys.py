@@ -17,9 +17,9 @@ from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.tls import TlsFiles, TlsFilesError
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.plain import HIDDEN_KEY, is_plain
+from mlflow_monitoring_exporter.core.disclosure import HIDDEN_KEY, is_plain
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 TYPES = load_plugins().config_types
 

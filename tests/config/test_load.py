@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig
 
 

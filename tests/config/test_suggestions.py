@@ -9,8 +9,8 @@ import pytest
 from mlflow_monitoring_exporter.config.load import SHORTHANDS, load_config
 from mlflow_monitoring_exporter.config.schema import Settings
 from mlflow_monitoring_exporter.config.suggest import OLD_NAMES, setting_keys
-from mlflow_monitoring_exporter.errors import ConfigError
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 PLUGINS = load_plugins()
 

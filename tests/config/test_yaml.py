@@ -12,8 +12,8 @@ import pytest
 
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.schema import Config
-from mlflow_monitoring_exporter.errors import ConfigError
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 TYPES = load_plugins().config_types
 SECRET = "pl4nted-s3cret-v4lue"
@@ -171,7 +171,7 @@ def test_a_small_file_that_unfolds_into_a_large_one_is_refused_in_little_memory(
     program = (
         "import resource, sys\n"
         "from mlflow_monitoring_exporter.cli import main\n"
-        "from mlflow_monitoring_exporter.exporters.registry import load_plugins\n"
+        "from mlflow_monitoring_exporter.exporters.plugins import load_plugins\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)\n"
         "sys.argv = ['mlflow-monitoring-exporter', 'config', 'validate']\n"

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.delivery import backoff
-from mlflow_monitoring_exporter.delivery.feed import QueueFeed
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig, create
-from mlflow_monitoring_exporter.model import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
@@ -77,7 +77,7 @@ def delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Delive
         bit = outbox.register(["sink"])["sink"]
         readiness = Readiness()
         exporter = create(HttpJsonConfig(type="http_json", endpoint=server.url))
-        worker = Worker("sink", exporter, QueueFeed(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
+        worker = Worker("sink", exporter, QueueSource(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
         samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in range(COUNT)]
         with database.write() as tx:
             outbox.enqueue(tx, bit, samples, batch_size=10)

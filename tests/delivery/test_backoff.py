@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import Future, RetryCallState, Retrying
 
+from mlflow_monitoring_exporter.core.errors import RetryableExportError, UnauthorizedExportError
 from mlflow_monitoring_exporter.delivery.backoff import LONGEST, PARKED, Backoff
-from mlflow_monitoring_exporter.errors import RetryableExportError, UnauthorizedExportError
 
 
 def pause(error: Exception, attempt: int) -> float:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery import rest
-from mlflow_monitoring_exporter.delivery.feed import LatestFeed, QueueFeed
-from mlflow_monitoring_exporter.delivery.rest import LaterError, Rest
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PermanentExportError, RetryableExportError, StateFullError
+from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sample, Series, Snapshot
+from mlflow_monitoring_exporter.delivery import retry_after as rest
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource, SnapshotSource
+from mlflow_monitoring_exporter.delivery.retry_after import LaterError, RetryAfter
 from mlflow_monitoring_exporter.delivery.worker import State, Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
-from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError, StateFullError
-from mlflow_monitoring_exporter.model import Batch, Family, RunContext, Sample, Series, Snapshot
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.state.pauses import Pauses
+from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -55,7 +55,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def worker(database: Database, platform: Platform, target: str = "http://sink", *, queue: bool = True) -> Worker:
     """What a process makes of the state when it starts, or reads its configuration again."""
     outbox = Outbox(database)
-    feed = QueueFeed(outbox, outbox.register(["sink"])["sink"]) if queue else LatestFeed()
+    feed = QueueSource(outbox, outbox.register(["sink"])["sink"]) if queue else SnapshotSource()
     readiness = Readiness()
     return Worker(
         "sink",
@@ -63,7 +63,7 @@ def worker(database: Database, platform: Platform, target: str = "http://sink", 
         feed,
         readiness=readiness,
         metrics=SelfMetrics(readiness),
-        rest=Rest("sink", target, Pauses(database)),
+        rest=RetryAfter("sink", target, RetryTimes(database)),
     )
 
 
@@ -85,12 +85,12 @@ def test_whoever_comes_next_waits_for_what_is_left(database: Database, queue: bo
     before = worker(database, platform, queue=queue)
     after = worker(database, platform, queue=queue)
     for each in (before, after):
-        if isinstance(each.feed, LatestFeed):
+        if isinstance(each.feed, SnapshotSource):
             each.feed.put(Snapshot({"1": ()}))
     assert before.drain(Deadline.after(30), attempts=1).error == "HTTP 503"
     started = time.monotonic()
     error = after.drain(Deadline.after(30), attempts=3).error or ""
-    assert "asked to be left alone until" in error
+    assert "asked to retry after" in error
     assert "HTTP 503" in error
     assert time.monotonic() - started < 20, "it does not wait in vain"
     assert platform.asked == ["export"]
@@ -119,7 +119,7 @@ def test_when_the_pause_is_over_everything_is_delivered(database: Database) -> N
     drained = worker(database, platform).drain(Deadline.after(60), attempts=3)
     assert (drained.delivered, drained.error) == (1, None)
     assert time.monotonic() - asked >= 1.5
-    assert Pauses(database).get("sink", "http://sink") is None
+    assert RetryTimes(database).get("sink", "http://sink") is None
 
 
 def test_another_platform_has_asked_for_nothing(database: Database) -> None:
@@ -130,9 +130,9 @@ def test_another_platform_has_asked_for_nothing(database: Database) -> None:
 
 
 def test_no_pause_is_longer_than_an_hour_whatever_is_asked_for(database: Database) -> None:
-    resting = Rest("sink", "http://sink", Pauses(database))
+    resting = RetryAfter("sink", "http://sink", RetryTimes(database))
     resting.asked(86_400.0, "HTTP 503")
-    kept = Pauses(database).get("sink", "http://sink")
+    kept = RetryTimes(database).get("sink", "http://sink")
     assert kept is not None
     assert 3590 < kept.seconds <= rest.LONGEST
     with pytest.raises(LaterError) as caught:
@@ -145,12 +145,12 @@ def test_no_pause_is_longer_than_an_hour_whatever_is_asked_for(database: Databas
 def test_a_clock_that_is_set_makes_no_pause_longer(
     database: Database, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    Rest("sink", "t", Pauses(database)).asked(100.0, "HTTP 503")
+    RetryAfter("sink", "t", RetryTimes(database)).asked(100.0, "HTTP 503")
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + int(jump * 1e9))
-    kept = Pauses(database).get("sink", "t")
+    kept = RetryTimes(database).get("sink", "t")
     assert kept is None or kept.seconds <= 100.0
-    later = Rest("sink", "t", Pauses(database))
+    later = RetryAfter("sink", "t", RetryTimes(database))
     if jump < 0:
         with pytest.raises(LaterError):
             later.check()
@@ -165,9 +165,9 @@ def test_a_state_that_cannot_be_written_makes_no_difference_to_this_process(
     def full(*_: object) -> int:
         raise StateFullError("the disk is full")
 
-    made = Pauses(database)
+    made = RetryTimes(database)
     monkeypatch.setattr(made, "put", full)
-    resting = Rest("sink", "t", made)
+    resting = RetryAfter("sink", "t", made)
     resting.asked(100.0, "HTTP 503")
     with pytest.raises(LaterError):
         resting.check()
@@ -191,7 +191,7 @@ def test_series_that_are_refused_are_counted_as_series_and_no_check_hides_them()
     platform = Platform([PermanentExportError("mlflow_loss collides", status=400, rejected=[0, 2])])
     readiness = Readiness()
     metrics = SelfMetrics(readiness)
-    feed = LatestFeed()
+    feed = SnapshotSource()
     made = Worker("gateway", platform, feed, readiness=readiness, metrics=metrics)
     feed.put(_three_series())
     drained = made.drain(Deadline.after(30), attempts=1)

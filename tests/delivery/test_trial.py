@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery import trial
-from mlflow_monitoring_exporter.delivery.feed import QueueFeed
-from mlflow_monitoring_exporter.delivery.worker import Drained, Worker
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
+from mlflow_monitoring_exporter.delivery import poison as trial
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource
+from mlflow_monitoring_exporter.delivery.worker import Drained, Worker
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -117,7 +117,7 @@ def sink_with(platform: Platform) -> Iterator[Sink]:
         outbox = Outbox(database)
         bit = outbox.register(["sink"])["sink"]
         readiness = Readiness()
-        made = Worker("sink", platform, QueueFeed(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
+        made = Worker("sink", platform, QueueSource(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
         yield Sink(platform, made, outbox, bit, database, readiness)
         database.close()
 
@@ -305,7 +305,7 @@ def test_a_restart_in_the_middle_begins_again_with_the_same_ids(sink: Sink) -> N
     again = Worker(
         "sink",
         sink.platform,
-        QueueFeed(sink.outbox, sink.bit),
+        QueueSource(sink.outbox, sink.bit),
         readiness=sink.readiness,
         metrics=SelfMetrics(Readiness()),
     )

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 import structlog
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery import backoff, worker
-from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT
-from mlflow_monitoring_exporter.delivery.feed import LatestFeed, QueueFeed
-from mlflow_monitoring_exporter.delivery.worker import State, Worker
-from mlflow_monitoring_exporter.delivery.workers import Workers
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
     StateFullError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample, Snapshot
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample, Snapshot
+from mlflow_monitoring_exporter.delivery import backoff, worker
+from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource, SnapshotSource
+from mlflow_monitoring_exporter.delivery.worker import State, Worker
+from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
@@ -111,7 +111,7 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     bit = outbox.register(["sink"])["sink"]
     readiness, platform = Readiness(), Platform()
     metrics = SelfMetrics(readiness)
-    made = Worker("sink", platform, QueueFeed(outbox, bit), readiness=readiness, metrics=metrics)
+    made = Worker("sink", platform, QueueSource(outbox, bit), readiness=readiness, metrics=metrics)
     yield Sink(platform, made, outbox, bit, database, readiness, metrics)
     database.close()
 
@@ -327,7 +327,7 @@ def test_one_exporters_outage_does_not_delay_another(sink: Sink) -> None:
         def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
             hung.wait(30)
 
-    feed = LatestFeed()
+    feed = SnapshotSource()
     other = Worker("other", Hanging(), feed, readiness=sink.readiness, metrics=sink.metrics)
     workers = Workers([other, sink.worker])
     workers.start()
@@ -339,7 +339,7 @@ def test_one_exporters_outage_does_not_delay_another(sink: Sink) -> None:
 
 
 def test_a_newer_snapshot_supersedes_one_that_waits(sink: Sink) -> None:
-    feed, platform = LatestFeed(), Platform(trouble=[RetryableExportError("down", retry_after=0)])
+    feed, platform = SnapshotSource(), Platform(trouble=[RetryableExportError("down", retry_after=0)])
     latest = Worker("latest", platform, feed, readiness=sink.readiness, metrics=sink.metrics)
     old, new = Snapshot({"1": ()}), Snapshot({"2": ()})
     feed.put(old)
@@ -351,7 +351,7 @@ def test_a_newer_snapshot_supersedes_one_that_waits(sink: Sink) -> None:
 
 
 def test_series_that_are_refused_again_and_again_are_told_of_once(sink: Sink) -> None:
-    feed, platform = LatestFeed(), Platform()
+    feed, platform = SnapshotSource(), Platform()
     latest = Worker("latest", platform, feed, readiness=sink.readiness, metrics=sink.metrics)
 
     def told(reason: str | None) -> list[str]:
@@ -365,7 +365,7 @@ def test_series_that_are_refused_again_and_again_are_told_of_once(sink: Sink) ->
 
 
 def test_a_snapshot_that_arrives_during_an_export_is_not_lost() -> None:
-    feed = LatestFeed()
+    feed = SnapshotSource()
     feed.put(Snapshot({"1": ()}))
     sending = feed.head()
     assert sending is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.schema import Config
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"

@@ -15,24 +15,24 @@ import typer.main
 import yaml
 from jsonschema import Draft202012Validator
 
+from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.cli.main import app
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, to_tree
 from mlflow_monitoring_exporter.config.schema import WebConfig
-from mlflow_monitoring_exporter.delivery.ledger import LedgerCollector
+from mlflow_monitoring_exporter.core.directions.direction import by_words
+from mlflow_monitoring_exporter.core.directions.vocabulary import FALLING, RESOURCES, RISING, SILENT
+from mlflow_monitoring_exporter.core.values import Demand
+from mlflow_monitoring_exporter.delivery.ledger_metrics import LedgerMetrics
 from mlflow_monitoring_exporter.exporters.answers import to_error
 from mlflow_monitoring_exporter.exporters.record import BODY_FIELDS, SAMPLE_FIELDS
 from mlflow_monitoring_exporter.http import HttpResponse
-from mlflow_monitoring_exporter.model import Demand
-from mlflow_monitoring_exporter.oneshot import DestinationReport, OnceReport, ServerReport
-from mlflow_monitoring_exporter.schedule.poll import PollReport
+from mlflow_monitoring_exporter.pipeline.poll import PollReport
+from mlflow_monitoring_exporter.prometheus.families import OURS
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.surface.families import OURS
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
-from mlflow_monitoring_exporter.transform.direction import by_words
-from mlflow_monitoring_exporter.transform.vocabulary import FALLING, RESOURCES, RISING, SILENT
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
@@ -102,7 +102,7 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     bit = outbox.register(["sink"])["sink"]
     with database.write() as tx:
         outbox.enqueue(tx, bit, batch(1).samples, batch_size=1)
-    metrics.registry.register(LedgerCollector(database, ["sink"]))
+    metrics.registry.register(LedgerMetrics(database, ["sink"]))
     yield metrics
     database.close()
 

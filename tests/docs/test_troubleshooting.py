@@ -107,7 +107,7 @@ def given_up(here: Path) -> str:
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM mlflow_exporter.replica"))
         engine.dispose()
-        daemon.wait_for_log("joins again")
+        daemon.wait_for_log("lease expired; rejoining")
         daemon.wait_for(lambda: daemon.components()["replica"]["ready"])
         return daemon.log.read_text()
 
@@ -196,7 +196,7 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
     "is not a state file of this program": partial(other_file, name="notes.txt"),
     "is another program's database": partial(other_file, name="other.db"),
     "the state database ... is in use by": database_in_use,
-    "the other replicas have given this one up": given_up,
+    "lease expired; rejoining": given_up,
 }
 
 

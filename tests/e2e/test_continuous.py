@@ -103,7 +103,7 @@ def test_sighup_reloads_and_refuses_what_is_broken(tracking: Tracking, peer: Str
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for(lambda: "config_last_reload_successful 0.0" in daemon.get("metrics").text)
         assert "mlflow_loss" in daemon.get("metrics").text, "the old configuration stays"
-        refused = next(line for line in daemon.log.read_text().splitlines() if "refused" in line)
+        refused = next(line for line in daemon.log.read_text().splitlines() if "configuration rejected" in line)
         (problem,) = json.loads(refused)["problems"]
         assert problem.endswith("config.yaml:4: exportrs: unknown key; did you mean exporters?")
 
@@ -135,7 +135,7 @@ def test_a_second_ctrl_c_does_not_wait(tracking: Tracking, peer: StrictPeer, her
     with continuous(*watching(tracking, "impatient"), cwd=here, env=env) as daemon:
         daemon.wait_for(lambda: any(request.method == "POST" for request in peer.requests))
         daemon.process.send_signal(signal.SIGINT)
-        daemon.wait_for_log("stopping: delivering what waits")
+        daemon.wait_for_log("stopping; draining the backlog")
         assert daemon.stop(signal.SIGINT, within=10) == 130
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.surface.families import OURS
+from mlflow_monitoring_exporter.prometheus.families import OURS
 from tests.e2e.conftest import Tracking
 from tests.parts.command import Daemon, continuous
 from tests.parts.programs import need

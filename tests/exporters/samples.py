@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.model import Batch, Family, RunContext, Sample, Series, Snapshot
-from mlflow_monitoring_exporter.surface.names import family_name
+from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sample, Series, Snapshot
+from mlflow_monitoring_exporter.prometheus.names import family_name
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.errors import (
     ExportError,
     PermanentExportError,
     RetryableExportError,

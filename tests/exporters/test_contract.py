@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from mlflow_monitoring_exporter.core.values import Batch, Snapshot
 from mlflow_monitoring_exporter.exporters.builtin import (
     file,
     http_json,
@@ -20,8 +21,7 @@ from mlflow_monitoring_exporter.exporters.builtin import (
     remote_write,
     statsd,
 )
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.model import Batch, Snapshot
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.testing import DeliveryContract, ExporterContract, Fault, HttpExporterContract
 from tests.exporters import platforms
 

@@ -12,12 +12,12 @@ import orjson
 import pytest
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ExportError, PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ExportError, PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint, HttpSettings
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError
-from mlflow_monitoring_exporter.model import Batch
 from mlflow_monitoring_exporter.testing import Fault, HttpExporterContract, contract
 from tests.exporters.platforms import SECRET, JsonPlatform
 

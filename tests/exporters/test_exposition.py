@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlflow_monitoring_exporter.exporters import exposition as module
-from mlflow_monitoring_exporter.exporters.exposition import Encoder
-from mlflow_monitoring_exporter.model import Family, Series, Snapshot
+from mlflow_monitoring_exporter.core.values import Family, Series, Snapshot
+from mlflow_monitoring_exporter.prometheus import exposition as module
+from mlflow_monitoring_exporter.prometheus.exposition import Encoder
 from tests.exporters.samples import any_snapshot
 from tests.parts.programs import need
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError, ExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ConfigError, ExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.builtin.file import FileConfig, FileExporter
 from mlflow_monitoring_exporter.exporters.record import to_record
-from mlflow_monitoring_exporter.model import Batch
 from tests.exporters.samples import batch
 
 

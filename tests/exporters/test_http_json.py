@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
 from mlflow_monitoring_exporter.exporters.builtin import pramathus
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig, create
 from mlflow_monitoring_exporter.exporters.record import SAMPLE_FIELDS, to_record
 from mlflow_monitoring_exporter.exporters.template import Template
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import BadServer, Received, answer, bad_server
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
 from mlflow_monitoring_exporter.exporters.builtin.influx import InfluxConfig, InfluxExporter
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer, bad_server
 from tests.parts.receivers import Influx, influxdb

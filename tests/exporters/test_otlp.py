@@ -24,10 +24,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
+from mlflow_monitoring_exporter.app.destinations import create_destinations
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.destinations import create_destinations
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ConfigError,
     ExportError,
     PartialExportError,
@@ -35,10 +35,10 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
 from mlflow_monitoring_exporter.exporters.builtin.otlp import OtlpConfig, create
 from mlflow_monitoring_exporter.exporters.builtin.otlp.messages import Encoder, metric_name
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
 from tests.parts.otlp_receiver import PROTOBUF, Receiver, over_grpc, over_http, points_of

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from pydantic import SecretStr
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ExportError,
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.core.values import Batch, Sample
 from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create, plugin
 from mlflow_monitoring_exporter.exporters.record import iso_utc
-from mlflow_monitoring_exporter.model import Batch, Sample
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import Behaviour, answer, bad_server, close, cut_short, drip, hang, redirect
 from tests.parts.strict_peer import CONTRACT, TOKEN, StrictPeer, strict_peer
@@ -205,7 +205,7 @@ def test_every_failure_says_where_and_why(behaviour: Behaviour, error: type[Expo
     assert "\n" not in str(caught.value)
 
 
-def test_nobody_listening_is_retried() -> None:
+def test_ignore_listening_is_retried() -> None:
     with pytest.raises(RetryableExportError, match="connection refused"):
         send("http://127.0.0.1:1/metrics")
 

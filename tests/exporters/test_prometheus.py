@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.exporters.builtin.prometheus import PrometheusConfig, PrometheusExporter
 from tests.exporters.samples import Shown, of_runs, snapshot
 from tests.parts.programs import need

@@ -13,15 +13,15 @@ import requests
 import trustme
 from hypothesis import HealthCheck, given, settings
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ExportError,
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.core.values import NO_EXPERIMENT, Family, Series, Snapshot, group_of
 from mlflow_monitoring_exporter.exporters.builtin.pushgateway import PushgatewayConfig, PushgatewayExporter
-from mlflow_monitoring_exporter.model import NO_EXPERIMENT, Family, Series, Snapshot, group_of
 from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
 from tests.parts.bad_server import Behaviour, Received, answer, bad_server, hang, redirect
 from tests.parts.pushgateway import PASSWORD, USER, Pushgateway, guarded_pushgateway, pushgateway

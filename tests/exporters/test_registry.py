@@ -8,16 +8,16 @@ import pytest
 
 from mlflow_monitoring_exporter.config.describe import json_schema
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.exporters import builtin
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode
-from mlflow_monitoring_exporter.exporters.registry import Listed, load_plugins
+from mlflow_monitoring_exporter.exporters.plugins import Listed, load_plugins
 
 THIRD_PARTY = """
 from typing import Literal
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, ExporterPlugin
 
 class Config(BatchExporterConfig):
@@ -79,7 +79,7 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     """So that nobody waits for, or needs, what another platform's exporter is made of."""
     code = """
 import sys
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 plugins = load_plugins()
 assert "otlp" in plugins
 plugins["file"]
@@ -97,7 +97,7 @@ def test_an_exporter_of_somebody_else_is_found_by_its_entry_point(site: Path) ->
     assert Listed("thirdparty", "thirdparty 1.0", "every", CONTRACT) in plugins.listing()
 
 
-def test_a_broken_one_is_listed_with_its_reason_and_harms_nobody(site: Path) -> None:
+def test_a_broken_one_is_listed_with_its_reason_and_harms_ignore(site: Path) -> None:
     install(site, "broken", "import nothing_like_this", "broken = broken:plugin")
     install(
         site,

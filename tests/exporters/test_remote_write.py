@@ -20,19 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
+from mlflow_monitoring_exporter.core.plausible_times import EARLIEST_MS
+from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
 from mlflow_monitoring_exporter.exporters import lateness
 from mlflow_monitoring_exporter.exporters.builtin.remote_write import RemoteWriteConfig, RemoteWriteExporter
-from mlflow_monitoring_exporter.exporters.timeseries import AHEAD, Dated, spread
 from mlflow_monitoring_exporter.exporters.write_request import WriteRequest, encode_v1
-from mlflow_monitoring_exporter.model import Batch, RunContext, Sample
-from mlflow_monitoring_exporter.times import EARLIEST_MS
+from mlflow_monitoring_exporter.prometheus.timeseries import AHEAD, Dated, spread
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
 from tests.parts.prometheus_server import Prometheus, prometheus
@@ -178,7 +178,7 @@ def test_what_must_not_be_tried_again_is_not(old: WriteReceiver, status: int) ->
     assert len(old.requests) == 1
 
 
-def test_credentials_that_are_refused_are_nobodys_fault_but_theirs(new: WriteReceiver) -> None:
+def test_credentials_that_are_refused_are_ignores_fault_but_theirs(new: WriteReceiver) -> None:
     new.trouble = [answer(401)]
     with pytest.raises(UnauthorizedExportError):
         send(exporter(new.url), batch())
@@ -256,7 +256,7 @@ def test_without_a_window_everything_is_sent_and_the_receiver_decides(new: Write
 
 
 def test_what_comes_too_late_is_named_and_the_rest_is_sent(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "now_ms", lambda: NOW)
     made = exporter(new.url, **late())
     send(made, points(NOW - 10_000, NOW - 5_000))
     with pytest.raises(PartialExportError, match="later than the 0 s that out_of_order_window allows") as raised:
@@ -271,7 +271,7 @@ def test_what_comes_too_late_is_named_and_the_rest_is_sent(new: WriteReceiver, m
 def test_what_comes_too_late_may_be_recorded_when_it_was_read(
     new: WriteReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "now_ms", lambda: NOW)
     made = exporter(new.url, **late(late="shift"))
     send(made, points(NOW - 10_000, NOW - 5_000))
     send(made, points(NOW - 7_000, NOW - 8_000, NOW + 1000, read_ms=NOW + 500))
@@ -284,7 +284,7 @@ def test_a_batch_that_begins_again_after_a_part_of_it_was_delivered_is_not_late(
     new: WriteReceiver, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused batch goes out in halves; when the second half fails for now, all of it begins again."""
-    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "now_ms", lambda: NOW)
     made = exporter(new.url, **late(late=policy))
     send(made, points(NOW - 4000, NOW - 500))
     whole = points(*([NOW - 2000] if policy == "shift" else []), NOW - 300, NOW - 200, NOW - 100)
@@ -305,7 +305,7 @@ def test_of_what_was_sent_only_the_latest_is_remembered(new: WriteReceiver, monk
 
 
 def test_a_window_lets_in_what_is_not_older(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lateness, "_now_ms", lambda: NOW)
+    monkeypatch.setattr(lateness, "now_ms", lambda: NOW)
     made = exporter(new.url, out_of_order_window="2d")
     send(made, points(NOW))
     with pytest.raises(PartialExportError) as raised:
@@ -315,7 +315,7 @@ def test_a_window_lets_in_what_is_not_older(new: WriteReceiver, monkeypatch: pyt
 
 def test_series_that_are_over_are_forgotten(new: WriteReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = NOW
-    monkeypatch.setattr(lateness, "_now_ms", lambda: clock)
+    monkeypatch.setattr(lateness, "now_ms", lambda: clock)
     monkeypatch.setattr(lateness, "_MANY", 10)
     made = exporter(new.url, **late())
     for number in range(100):

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.values import Family, Series, Snapshot
 from mlflow_monitoring_exporter.exporters.builtin.statsd import StatsdConfig, StatsdExporter
-from mlflow_monitoring_exporter.model import Family, Series, Snapshot
 from tests.exporters.samples import any_snapshot, snapshot
 
 
@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:
     made.close()
 
 
-def test_a_port_that_nobody_listens_on_is_noticed_and_tried_again() -> None:
+def test_a_port_that_ignore_listens_on_is_noticed_and_tried_again() -> None:
     with listener() as to:
         address = to.getsockname()
     made = StatsdExporter(StatsdConfig(type="statsd", host="127.0.0.1", port=address[1]))

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from mlflow_monitoring_exporter.config.describe import json_schema, show
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ConfigError,
     ExportError,
     PermanentExportError,
@@ -26,7 +26,7 @@ from mlflow_monitoring_exporter.errors import (
 )
 from mlflow_monitoring_exporter.exporters.builtin import http_json, pramathus
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint, HttpSettings
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.exporters.success import MOST_JSON, Success, SuccessTest
 from mlflow_monitoring_exporter.http import HttpResponse
 from tests.exporters.samples import batch

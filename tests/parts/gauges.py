@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.core.values import Snapshot
 
 
 def all_series(snapshot: Snapshot) -> Iterator[tuple[str, dict[str, str], float]]:

@@ -13,7 +13,7 @@ import requests
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlflow_monitoring_exporter.surface.families import OURS
+from mlflow_monitoring_exporter.prometheus.families import OURS
 from tests.parts.programs import free_port, need, running
 
 _OURS = {spec.name for spec in OURS}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_monitoring_exporter.errors import SourceUnavailableError
-from mlflow_monitoring_exporter.model import Experiment, ModelVersion, Point, Run, RunStatus
+from mlflow_monitoring_exporter.core.errors import SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import Experiment, ModelVersion, Point, Run, RunStatus
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 
 #: A time that can be believed, in ms; when runs start unless a test says otherwise.

@@ -9,8 +9,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.postgresql_engine import SCHEMA
 from mlflow_monitoring_exporter.state.schema import metadata
-from mlflow_monitoring_exporter.state.store_server import SCHEMA
 from tests.parts.databases import driver_url
 
 

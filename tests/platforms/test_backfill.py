@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.backfill import _seconds
+from mlflow_monitoring_exporter.app.backfill import _seconds
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.sample.connection import connected
 from tests.parts.command import run

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from mlflow_monitoring_exporter.app.destinations import create_destinations
 from mlflow_monitoring_exporter.config.describe import fingerprint, show
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import Settings
-from mlflow_monitoring_exporter.destinations import create_destinations
-from mlflow_monitoring_exporter.errors import ConfigError
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
+from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from tests.reliability.conftest import scaled
 
 PLUGINS = load_plugins()

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.delivery import backoff
-from mlflow_monitoring_exporter.delivery.feed import QueueFeed
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create
-from mlflow_monitoring_exporter.model import RunContext, Sample
 from mlflow_monitoring_exporter.state import outbox as outbox_module
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import Ledger
@@ -60,7 +60,7 @@ class Sink:
         )
         readiness = Readiness()
         self.exporter = create(config)
-        feed = QueueFeed(self.outbox, self.bit)
+        feed = QueueSource(self.outbox, self.bit)
         self.worker = Worker("sink", self.exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
 
     def queue(self, steps: range, *, batch_size: int = 500) -> None:
@@ -190,7 +190,7 @@ def test_an_hour_without_the_sink_is_caught_up_with_in_minutes(
 ) -> None:
     minutes = scaled(12, 60)
     clock = 1_790_000_000_000
-    monkeypatch.setattr(outbox_module, "_now_ms", lambda: clock)
+    monkeypatch.setattr(outbox_module, "now_ms", lambda: clock)
     with strict_peer() as peer:
         peer.trouble = answer(503)
         sink = start(peer.url)

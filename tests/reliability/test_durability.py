@@ -11,7 +11,7 @@ from tests.parts.programs import need
 
 PROGRAM = """
 import sys
-from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.delivery import backoff
-from mlflow_monitoring_exporter.delivery.feed import LatestFeed, QueueFeed
+from mlflow_monitoring_exporter.delivery.payload_source import QueueSource, SnapshotSource
 from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
@@ -95,7 +95,7 @@ def test_every_sample_arrives_whatever_happens(name: str, tmp_path: Path) -> Non
     samples = [Sample(CONTEXT, "loss", step, now_ms - count + step, step / 4) for step in range(count)]
     with make_platform() as platform, cutting_proxy(url_of(platform), seed=count) as proxy:
         exporter = create(kind, through(proxy, dict(platform.settings()), url_of(platform)))
-        worker = start(exporter, QueueFeed(outbox, bit))
+        worker = start(exporter, QueueSource(outbox, bit))
         with trouble(platform, proxy, seed=count):
             for at in range(0, count, 4):  # logged while all of it goes on
                 with database.write() as tx:
@@ -117,7 +117,7 @@ def test_every_sample_arrives_whatever_happens(name: str, tmp_path: Path) -> Non
 def test_a_pushgateway_ends_up_with_the_newest_whatever_happens() -> None:
     with platforms.PushgatewayPlatform() as platform, cutting_proxy(platform.url, seed=1) as proxy:
         exporter = create("pushgateway", through(proxy, dict(platform.settings()), platform.url))
-        feed = LatestFeed()
+        feed = SnapshotSource()
         worker = start(exporter, feed)
         with trouble(platform, proxy, seed=1):
             for number in range(scaled(40, 1000)):
@@ -152,7 +152,7 @@ def create(kind: str, settings: dict[str, Any]) -> AnyExporter:
     return exporter
 
 
-def start(exporter: AnyExporter, feed: QueueFeed | LatestFeed) -> Worker:
+def start(exporter: AnyExporter, feed: QueueSource | SnapshotSource) -> Worker:
     readiness = Readiness()
     worker = Worker("sink", exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
     threading.Thread(target=worker.run, daemon=True, name="worker").start()

@@ -127,7 +127,7 @@ def test_a_platform_that_asks_for_a_pause_has_it_whatever_becomes_of_the_daemon(
     env = sending(store, peer)
     store.log(5)
     peer.trouble_with_batches = answer(503, {"Retry-After": "600"})
-    waits = "asked to be left alone until"
+    waits = "asked to retry after"
 
     def reason(daemon: Daemon) -> str:
         return str(daemon.get("readyz").json()["components"]["exporters.pramathus"].get("reason"))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.sample.generate import Generated, generate
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
-from mlflow_monitoring_exporter.transform.registry import stages_by_run
+from mlflow_monitoring_exporter.transform.model_versions import stages_by_run
 from tests.parts.mlflow_server import MlflowServer
 
 

@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceUnavailableError
-from mlflow_monitoring_exporter.model import RunStatus
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import RunStatus
 from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.bad_server import answer, bad_server, hang, html

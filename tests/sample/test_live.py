@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceUnavailableError
-from mlflow_monitoring_exporter.model import RunStatus
+from mlflow_monitoring_exporter.core.errors import SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import RunStatus
 from mlflow_monitoring_exporter.sample.live import run_live
 from tests.parts.mlflow_server import MlflowServer
 from tests.parts.programs import free_port

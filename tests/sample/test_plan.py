@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.model import RunStatus
+from mlflow_monitoring_exporter.core.values import RunStatus
 from mlflow_monitoring_exporter.sample.curves import diverged, falling, rising, wobbling
 from mlflow_monitoring_exporter.sample.recipes import RECIPES
 from mlflow_monitoring_exporter.sample.scenario import PlannedRun, Scenario, plan

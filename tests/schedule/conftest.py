@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
-from mlflow_monitoring_exporter.model import Sample, Snapshot
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents
-from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.core.values import Sample, Snapshot
+from mlflow_monitoring_exporter.pipeline.enqueue import Queue
+from mlflow_monitoring_exporter.pipeline.poll import Poller
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.transform.view import View
+from mlflow_monitoring_exporter.transform.projection import SampleProjection
 from tests.parts.gauges import metrics
 from tests.parts.scripted_mlflow import Mlflow
 
@@ -34,16 +35,16 @@ class World:
     max_bytes: int = 10**9
     drop_oldest: bool = False
     gauges: GaugesConfig = field(default_factory=GaugesConfig)
-    views: dict[str, View] = field(default_factory=dict)
+    views: dict[str, SampleProjection] = field(default_factory=dict)
     """Of those that do not get everything."""
 
     def wake(self) -> None:
         self.wakes += 1
 
     def poller(self, *names: str, **config: object) -> Poller:
-        views = {name: self.views.get(name, View()) for name in names}
+        views = {name: self.views.get(name, SampleProjection()) for name in names}
         bits = self.outbox.register(names, selections={name: view.selection for name, view in views.items()})
-        return Poller(
+        return build_poller(
             self.mlflow,
             ExportConfig.model_validate(config),
             gauges=self.gauges,
@@ -65,7 +66,7 @@ class World:
 
     def samples(self, name: str) -> list[Sample]:
         """Everything that waits for ``name``; takes it out of the queue."""
-        selection = self.views.get(name, View()).selection
+        selection = self.views.get(name, SampleProjection()).selection
         bit = self.outbox.register([name], selections={name: selection})[name]
         found: list[Sample] = []
         while (head := self.outbox.head(bit)) is not None:

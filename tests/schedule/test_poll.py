@@ -10,12 +10,12 @@ import structlog
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig
 from mlflow_monitoring_exporter.config.section import PatternFilter
-from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
-from mlflow_monitoring_exporter.model import RunStatus
-from mlflow_monitoring_exporter.schedule import queueing as module
-from mlflow_monitoring_exporter.schedule.job import PollJob
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollReport
-from mlflow_monitoring_exporter.schedule.reading import PollInterruptedError
+from mlflow_monitoring_exporter.core.errors import SourceUnavailableError, StateFullError
+from mlflow_monitoring_exporter.core.values import RunStatus
+from mlflow_monitoring_exporter.pipeline import enqueue as module
+from mlflow_monitoring_exporter.pipeline.poll import Poller, PollReport
+from mlflow_monitoring_exporter.pipeline.sync import PollInterruptedError
+from mlflow_monitoring_exporter.schedule.poll_job import PollJob
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -405,7 +405,7 @@ def test_what_takes_long_to_count_is_counted_now_and_then(world: World, monkeypa
 
 def step(poller: Poller) -> PollReport:
     """A poll that takes a step of the sweep, too."""
-    poller._reading._swept = float("-inf")
+    poller._sync._swept = float("-inf")
     return poller.run(complete=False)
 
 
@@ -555,7 +555,7 @@ class TestPollJob:
         assert readiness.ready
         world.mlflow.log("a", "loss", 2)
         job()
-        assert readiness.report()["state"].reason.startswith("the queue of sink is full (state.max_size)")
+        assert readiness.report()["state"].reason.startswith("queue full (state.max_size) for sink")
         world.steps("sink")
         job()
         assert readiness.ready
@@ -565,7 +565,7 @@ class TestPollJob:
         world.mlflow.log("a", "loss", 1)
         world.stop.set()
         self.job(world, readiness, metrics)()
-        assert readiness.report()["mlflow"].reason == "has not been read yet"
+        assert readiness.report()["mlflow"].reason == "not read yet"
 
 
 def _raising(error: Exception) -> object:

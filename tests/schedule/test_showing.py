@@ -14,13 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
-from mlflow_monitoring_exporter.errors import SourceUnavailableError, StateFullError
-from mlflow_monitoring_exporter.model import Family, ModelVersion, RunStatus, Snapshot
-from mlflow_monitoring_exporter.schedule import registry
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
+from mlflow_monitoring_exporter.core.errors import SourceUnavailableError, StateFullError
+from mlflow_monitoring_exporter.core.values import Family, ModelVersion, RunStatus, Snapshot
+from mlflow_monitoring_exporter.pipeline import model_registry as registry
+from mlflow_monitoring_exporter.pipeline.poll import Poller, PollReport
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.latest import Latest
+from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.transform.gauges import Gauges
 from tests.parts.gauges import all_series, metrics, of_family
 from tests.parts.scripted_mlflow import BEGAN, Mlflow
@@ -43,7 +44,7 @@ class World:
     def poller(self, name: str = "state", **config: object) -> Poller:
         database = Database(f"sqlite:///{self.directory}/{name}.db")
         self.opened.append(database)
-        return Poller(
+        return build_poller(
             self.mlflow,
             ExportConfig.model_validate({"sweep": {"every": "1d"}, **config}),
             gauges=self.gauges,
@@ -338,7 +339,7 @@ def test_what_could_not_be_read_back_is_read_again(world: World, monkeypatch: py
     world.poll(poller)
     world.mlflow.put(RUNS[0], "loss", 0.25, experiment="1")
     with monkeypatch.context() as patch:
-        patch.setattr(Latest, "named", _full)
+        patch.setattr(LatestValues, "named", _full)
         with pytest.raises(StateFullError):
             world.poll(poller)
     assert [value for _, value in metrics(world.poll(poller))] == [0.25]

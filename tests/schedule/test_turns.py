@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from mlflow_monitoring_exporter.errors import SourceResponseError, SourceUnavailableError
-from mlflow_monitoring_exporter.model import ModelVersion
-from mlflow_monitoring_exporter.schedule import poll, queueing, registry
+from mlflow_monitoring_exporter.core.errors import SourceResponseError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import ModelVersion
+from mlflow_monitoring_exporter.pipeline import enqueue as queueing
+from mlflow_monitoring_exporter.pipeline import model_registry as registry
+from mlflow_monitoring_exporter.pipeline import poll
 from tests.schedule.conftest import World
 
 KEYS = [f"k{number}" for number in range(6)]
@@ -89,8 +91,8 @@ def test_a_broken_registry_stops_neither_runs_nor_histories_and_is_told_of_once(
     assert [line["reason"] for line in logs if "registry" in line["event"]] == [str(error)]
     world.mlflow.registry = answers  # type: ignore[method-assign]
     poller.run(complete=False)
-    assert poller._reading._registry.registry.versions == world.mlflow.versions
-    changes = poller._reading._registry.registry.alias_changes
+    assert poller._sync._registry.registry.versions == world.mlflow.versions
+    changes = poller._sync._registry.registry.alias_changes
     assert set(changes.values()) == {0}, "what it says first is no change"
 
 

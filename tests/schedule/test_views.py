@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.transform.view import View
+from mlflow_monitoring_exporter.transform.projection import SampleProjection
 from tests.schedule.conftest import World
 
 
-def view(**keys: object) -> View:
-    return View(BatchExporterConfig.model_validate({"type": "any", **keys}))
+def view(**keys: object) -> SampleProjection:
+    return SampleProjection(BatchExporterConfig.model_validate({"type": "any", **keys}))
 
 
 def keys(world: World, name: str) -> list[tuple[str, int]]:
     return sorted((sample.key, sample.step) for sample in world.samples(name))
 
 
-def test_each_gets_what_it_selects_and_nobody_reads_what_nobody_wants(world: World) -> None:
+def test_each_gets_what_it_selects_and_ignore_reads_what_ignore_wants(world: World) -> None:
     world.mlflow.log("a", "loss", 1, 2)
     world.mlflow.log("a", "val/loss", 1)
     world.mlflow.log("b", "loss", 5, experiment="2")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.errors import SourceError
+from mlflow_monitoring_exporter.core.errors import SourceError
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.source.rest.answer import quote, read_answer
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.model import ModelVersion, Point, Run, RunStatus
+from mlflow_monitoring_exporter.core.values import ModelVersion, Point, Run, RunStatus
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wanted
 from mlflow_monitoring_exporter.source.rest.reader import RestSource

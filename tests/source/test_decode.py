@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.decode import MalformedError
 

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceError
-from mlflow_monitoring_exporter.model import Snapshot
-from mlflow_monitoring_exporter.schedule.poll import Poller, PollEvents, PollReport
-from mlflow_monitoring_exporter.schedule.queueing import Queue
+from mlflow_monitoring_exporter.core.errors import SourceError
+from mlflow_monitoring_exporter.core.values import Snapshot
+from mlflow_monitoring_exporter.pipeline.enqueue import Queue
+from mlflow_monitoring_exporter.pipeline.poll import PollReport
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.source.sql.runs import SqlRuns
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.transform.view import View
+from mlflow_monitoring_exporter.transform.projection import SampleProjection
 from tests.parts.databases import driver_url
 from tests.parts.faulty_proxy import FAULTS, FaultyProxy
 from tests.parts.gauges import all_series, metrics
@@ -93,11 +94,11 @@ class World:
 
     def restart(self) -> None:
         config = {"experiments": {"include": ["changes *"], "exclude": self._others()}, "tags": ["owner"]}
-        self.poller = Poller(
+        self.poller = build_poller(
             self.source,
             ExportConfig.model_validate({**config, "max_experiments": 0, "sweep": {"page": 3, "every": 3600}}),
             database=self.database,
-            queues=[Queue("sink", self.bit, 500, 10**12, View())],
+            queues=[Queue("sink", self.bit, 500, 10**12, SampleProjection())],
             events=PollEvents(self.snapshots.append),
             stop=threading.Event(),
         )
@@ -118,7 +119,7 @@ class World:
 
     def sweep(self) -> None:
         """A poll that takes a step of the sweep, too: three runs."""
-        self.poller._reading._swept = float("-inf")
+        self.poller._sync._swept = float("-inf")
         self.poll()
 
     def sweep_until(self, true: Callable[[], bool], *, within: int = 12) -> None:
@@ -427,7 +428,7 @@ class TestRowNumbersOfSqlite:
         world.poll()
         assert world.steps(old) == [1, 2, 5]
 
-    def test_nothing_is_read_of_a_store_that_nobody_wrote_to(
+    def test_nothing_is_read_of_a_store_that_ignore_wrote_to(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         finished(world.mlflow, 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError
 from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from tests.parts.bad_server import Behaviour, Received, answer, bad_server
 from tests.parts.mlflow_server import MlflowServer

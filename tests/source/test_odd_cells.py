@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceError
+from mlflow_monitoring_exporter.core.errors import SourceError
 from mlflow_monitoring_exporter.http import HttpClient, HttpResponse
 from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.rest.reader import RestSource
@@ -428,6 +428,6 @@ def test_a_whole_export_of_such_a_store_ends_well(plain_store: Path, tmp_path: P
     lines = (tmp_path / "mlflow-metrics.jsonl").read_text().splitlines()
     assert len(lines) == 3 * len(KEYS) * len(HOMES) - spoiled
     assert bool(report["mlflow"]["skipped"]) == spoiled
-    said = [line for line in done.err.splitlines() if "record of MLflow skipped" in line]
+    said = [line for line in done.err.splitlines() if "MLflow record skipped" in line]
     assert len(said) == (len(SPOILED) + 1 if spoiled else 0), said
     assert len(said) <= report["mlflow"]["skipped"]

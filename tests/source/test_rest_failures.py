@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from tenacity import wait_none
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.errors import (
     SourceError,
     SourceRefusedError,
     SourceResponseError,

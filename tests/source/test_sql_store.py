@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from tests.parts.mlflow_server import MlflowServer
@@ -132,7 +132,7 @@ def test_a_writer_that_locks_for_too_long_makes_the_store_unavailable(database: 
     source.check()
 
 
-def test_a_reader_between_two_pages_keeps_nobody_from_writing(database: Path, furnished: Furnished) -> None:
+def test_a_reader_between_two_pages_keeps_ignore_from_writing(database: Path, furnished: Furnished) -> None:
     source = SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{database}"), history_chunk=2)
     pages = source.runs([furnished.bulk], limit=2)
     chunks = source.histories([Wanted(furnished.runs["FINISHED"], "loss", None, 4)])
@@ -287,7 +287,7 @@ def test_malformed_rows_are_skipped_and_told_of(spoiled: Path, furnished: Furnis
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
+def as_ignore() -> Iterator[None]:
     """Root may read everything, so for a while we are not root."""
     if os.geteuid() != 0:
         yield
@@ -304,7 +304,7 @@ def test_a_store_that_may_not_be_read_is_refused(database: Path) -> None:
         Path(place).chmod(0o755)
         store = Path(shutil.copy(database, place))
         store.chmod(0)
-        with as_nobody():
+        with as_ignore():
             assert "its permissions forbid it" in failure(open_sql(store), SourceRefusedError)
 
 
@@ -340,7 +340,7 @@ def names(source: SqlSource) -> set[str]:
 
 def test_a_wal_store_in_a_read_only_directory_is_read_and_left_alone(closed_place: Path) -> None:
     source = open_sql(closed_place)
-    with as_nobody():
+    with as_ignore():
         before = source.mark()
         assert "main" in names(source)
     assert before
@@ -349,23 +349,23 @@ def test_a_wal_store_in_a_read_only_directory_is_read_and_left_alone(closed_plac
 
 def test_what_is_written_to_a_wal_store_at_rest_is_read_once_its_writer_is_gone(closed_place: Path) -> None:
     source = open_sql(closed_place)
-    with as_nobody():
+    with as_ignore():
         assert "later" not in names(source)
     log_one(closed_place, "later").close()
-    with as_nobody():
+    with as_ignore():
         assert "later" in names(source)
 
 
 def test_a_log_that_appears_is_read_while_its_writer_is_there(closed_place: Path) -> None:
     source = open_sql(closed_place)
-    with as_nobody():
+    with as_ignore():
         assert "in the log" not in names(source)
     writer = log_one(closed_place, "in the log")
     assert closed_place.with_name("mlflow.db-wal").stat().st_size > 0
-    with as_nobody():
+    with as_ignore():
         assert "in the log" in names(source)
     writer.close()
-    with as_nobody():
+    with as_ignore():
         assert "in the log" in names(source)
 
 
@@ -377,7 +377,7 @@ def test_a_log_that_its_writer_left_is_named_with_its_directory(closed_place: Pa
     closed_place.with_name("mlflow.db-wal").write_bytes(log)
     closed_place.parent.chmod(0o555)
     source = open_sql(closed_place)
-    with as_nobody():
+    with as_ignore():
         message = failure(source, SourceRefusedError)
     assert f"is in WAL mode, in which reading mlflow.db-wal takes writing to {closed_place.parent}" in message
     assert "half-written" not in message
@@ -388,13 +388,13 @@ def test_a_log_that_its_writer_left_is_named_with_its_directory(closed_place: Pa
 def test_a_read_only_wal_file_in_a_writable_directory_is_read(closed_place: Path) -> None:
     closed_place.chmod(0o444)
     closed_place.parent.chmod(0o777)
-    with as_nobody():
+    with as_ignore():
         assert "main" in names(open_sql(closed_place))
 
 
 def test_a_store_at_rest_that_is_written_to_while_it_is_read_is_read_again(closed_place: Path) -> None:
     source = open_sql(closed_place)
-    with as_nobody():
+    with as_ignore():
         names(source)
 
     def read_and_write() -> None:
@@ -403,5 +403,5 @@ def test_a_store_at_rest_that_is_written_to_while_it_is_read_is_read_again(close
 
     with pytest.raises(SourceUnavailableError, match="was written to while it was read"):
         read_and_write()
-    with as_nobody():
+    with as_ignore():
         assert "meanwhile" in names(source)

@@ -10,8 +10,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.core.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
 from mlflow_monitoring_exporter.source.sql.tables import tags
 from tests.parts.databases import PASSWORD, driver_url
@@ -100,7 +100,7 @@ def test_a_connection_that_was_cut_is_made_again(url: str) -> None:
     source.close()
 
 
-def test_a_reader_keeps_nobody_from_writing(url: str) -> None:
+def test_a_reader_keeps_ignore_from_writing(url: str) -> None:
     source = SqlSource(MlflowConfig(tracking_uri=url))
     pages = source.runs([e.experiment_id for e in source.experiments()], limit=2)
     next(pages)

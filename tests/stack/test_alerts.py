@@ -81,7 +81,7 @@ def test_inhibitions_name_alerts_that_exist() -> None:
         ("severity=critical", "critical"),
         ("severity=critical action=slack", "critical"),
         ("severity=warning", "slack"),
-        ("severity=info", "nobody"),
+        ("severity=info", "none"),
         ("severity=info action=webhook", "webhook"),
         ("severity=warning action=email", "email,slack"),
         ("severity=warning action=slack", "slack"),

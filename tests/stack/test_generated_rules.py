@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.config.alerts import AlertConfig
 from mlflow_monitoring_exporter.config.schema import Config
-from mlflow_monitoring_exporter.errors import ConfigError
-from mlflow_monitoring_exporter.rules import to_regex, to_yaml
+from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.core.patterns import to_re2
+from mlflow_monitoring_exporter.prometheus.alert_rules import to_yaml
 from tests.docs.pages import loaded
 from tests.parts.command import run
 from tests.parts.promtool import check_rules, promtool
@@ -148,7 +149,7 @@ patterns = st.text(
 @given(st.lists(patterns, min_size=1, max_size=3), patterns)
 def test_patterns_match_what_they_match_everywhere_else(wanted: list[str], named: str) -> None:
     expected = any(fnmatchcase(named, pattern) for pattern in wanted)
-    assert bool(re.fullmatch(to_regex(wanted), named, re.DOTALL)) == expected
+    assert bool(re.fullmatch(to_re2(wanted), named, re.DOTALL)) == expected
 
 
 def test_prometheus_accepts_any_pattern_and_any_legal_alert(tmp_path: Path) -> None:

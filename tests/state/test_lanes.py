@@ -12,30 +12,30 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.delivery import trial
-from mlflow_monitoring_exporter.delivery.feed import Item, LaneFeed
-from mlflow_monitoring_exporter.delivery.rest import LaterError, Rest
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch
+from mlflow_monitoring_exporter.delivery import poison as trial
+from mlflow_monitoring_exporter.delivery.payload_source import Item, PartitionSource
+from mlflow_monitoring_exporter.delivery.retry_after import LaterError, RetryAfter
 from mlflow_monitoring_exporter.delivery.worker import Worker
-from mlflow_monitoring_exporter.errors import RetryableExportError
-from mlflow_monitoring_exporter.model import Batch
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
-from mlflow_monitoring_exporter.state.lanes import Lanes
+from mlflow_monitoring_exporter.state.membership import ReplicaTable
 from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
-from mlflow_monitoring_exporter.state.pauses import Pauses
-from mlflow_monitoring_exporter.state.replicas import Replicas
+from mlflow_monitoring_exporter.state.partitions import Partitions
+from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from tests.parts.states import States
 from tests.state.test_outbox import samples
 
 
-def feed_of(name: str, database: Database, bit: int, owned: Callable[[], bool] = lambda: True) -> LaneFeed:
+def feed_of(name: str, database: Database, bit: int, owned: Callable[[], bool] = lambda: True) -> PartitionSource:
     """What a new replica delivers."""
-    replicas = Replicas(database, lease=60.0)
+    replicas = ReplicaTable(database, lease=60.0)
     replicas.join(name)
-    return LaneFeed(Outbox(database), bit, Lanes(database, replicas.me), owned)
+    return PartitionSource(Outbox(database), bit, Partitions(database, replicas.me), owned)
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -51,15 +51,15 @@ class Deliveries(RuleBasedStateMachine):
         self.waiting: dict[int, list[int]] = {}
         self.dead: list[tuple[int, int]] = []
         self.number = 0
-        self.replicas: list[tuple[Replicas, LaneFeed]] = []
+        self.replicas: list[tuple[ReplicaTable, PartitionSource]] = []
         for name in ("one", "two"):
             self.join(name)
 
     def join(self, name: str) -> None:
-        replicas = Replicas(self.kept.again(), lease=60.0)
+        replicas = ReplicaTable(self.kept.again(), lease=60.0)
         replicas.join(name)
-        lanes = Lanes(replicas._database, replicas.me)
-        self.replicas.append((replicas, LaneFeed(Outbox(replicas._database), self.bit, lanes, lambda: True)))
+        lanes = Partitions(replicas._database, replicas.me)
+        self.replicas.append((replicas, PartitionSource(Outbox(replicas._database), self.bit, lanes, lambda: True)))
 
     @rule(lane=st.integers(1, 3), count=st.integers(1, 30))
     def enqueue(self, lane: int, count: int) -> None:
@@ -213,7 +213,7 @@ def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
 
 
 def test_a_pause_that_one_replica_was_asked_for_is_kept_by_all(shared: States, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, other = (Rest("sink", "http://sink", Pauses(shared.again())) for _ in range(2))
+    asked, other = (RetryAfter("sink", "http://sink", RetryTimes(shared.again())) for _ in range(2))
     other.check()
     asked.asked(600.0, "HTTP 503")
     now = time.monotonic()

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mlflow_monitoring_exporter.errors import StateError, StateExpelledError
+from mlflow_monitoring_exporter.core.errors import StateError, StateExpelledError
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.replicas import Replicas
+from mlflow_monitoring_exporter.state.membership import ReplicaTable
 from tests.parts.states import States
 
 LEASE = 2.0
 
 
-def replica(shared: States, name: str, *, lease: float = LEASE) -> tuple[Database, Replicas]:
+def replica(shared: States, name: str, *, lease: float = LEASE) -> tuple[Database, ReplicaTable]:
     database = shared.again()
-    found = Replicas(database, lease=lease)
+    found = ReplicaTable(database, lease=lease)
     found.join(name)
     return database, found
 
@@ -27,7 +27,7 @@ def replica(shared: States, name: str, *, lease: float = LEASE) -> tuple[Databas
 @pytest.fixture(autouse=True)
 def old_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that has just come back would give everybody a lease's time; this one came back long ago."""
-    monkeypatch.setattr("mlflow_monitoring_exporter.state.replicas._UP_FOR", text("interval '1 year'"))
+    monkeypatch.setattr("mlflow_monitoring_exporter.state.membership._UP_FOR", text("interval '1 year'"))
 
 
 def test_a_silent_replica_is_given_up_with_all_that_it_has(shared: States) -> None:
@@ -44,7 +44,7 @@ def test_a_silent_replica_is_given_up_with_all_that_it_has(shared: States) -> No
     assert (beat.alive, beat.given_up) == (["two"], ["one"])
     two.claim(["a", "b", "c"], 2)
     assert {name: found.owner for name, found in two.watched().items()} == {"a": "two", "b": "two", "c": None}
-    with pytest.raises(StateExpelledError, match="joins again"):
+    with pytest.raises(StateExpelledError, match="lease expired; rejoining"):
         one.beat()
     with database.write() as tx:
         assert tx.execute(text("SELECT count(*) FROM replica")).scalar() == 1
@@ -92,7 +92,7 @@ def test_a_server_that_has_just_come_back_gives_everybody_time(shared: States, m
     _, two = replica(shared, "two")
     time.sleep(LEASE + 0.2)
     with monkeypatch.context() as patched:
-        patched.setattr("mlflow_monitoring_exporter.state.replicas._UP_FOR", text("interval '0.5 seconds'"))
+        patched.setattr("mlflow_monitoring_exporter.state.membership._UP_FOR", text("interval '0.5 seconds'"))
         assert two.beat().alive == ["one", "two"]
     assert two.beat().alive == ["two"]
 
@@ -112,13 +112,13 @@ def test_leaving_gives_everything_back(shared: States) -> None:
 def test_one_that_is_to_be_alone_is_refused_beside_another(shared: States) -> None:
     replica(shared, "one")
     with pytest.raises(StateError, match="is in use by one: stop that one"):
-        Replicas(shared.again(), lease=LEASE).join("export", alone=True)
+        ReplicaTable(shared.again(), lease=LEASE).join("export", alone=True)
     time.sleep(LEASE + 0.2)
-    Replicas(shared.again(), lease=LEASE).join("export", alone=True)
+    ReplicaTable(shared.again(), lease=LEASE).join("export", alone=True)
 
 
 def test_a_file_has_no_replicas(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/state.db")
     with pytest.raises(TypeError, match="the state file"):
-        Replicas(database, lease=LEASE)
+        ReplicaTable(database, lease=LEASE)
     database.close()

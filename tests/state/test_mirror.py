@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from mlflow_monitoring_exporter.model import Point, Run, RunContext, RunGauges, RunStatus
-from mlflow_monitoring_exporter.state import standing
+from mlflow_monitoring_exporter.core.values import Point, Run, RunContext, RunGauges, RunStatus
+from mlflow_monitoring_exporter.state import read_progress
+from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.latest import Latest
+from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
-from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
-from mlflow_monitoring_exporter.state.standing import KnownExperiment, Standing
+from mlflow_monitoring_exporter.state.read_progress import KnownExperiment, ReadProgress
 from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
@@ -36,13 +36,13 @@ class State:
     def __init__(self, database: Database, identity: str = "server") -> None:
         self.database = database
         self.mirror = Mirror(database, identity)
-        self.latest = Latest(database, self.mirror.server)
-        self.pending = Pending(database, self.mirror)
-        self.standing = Standing(database, self.mirror.server)
+        self.latest = LatestValues(database, self.mirror.server)
+        self.pending = Backlog(database, self.mirror)
+        self.standing = ReadProgress(database, self.mirror.server)
         with database.write() as tx:
             old = self.standing.stood()
             known = {"1": KnownExperiment("experiment", watched=True)}
-            self.standing.advance(tx, old, standing.Stood(1, "mark", "selection", known))
+            self.standing.advance(tx, old, read_progress.Checkpoint(1, "mark", "selection", known))
 
     def load(self, *page: Selected, key: str = "all", reread: bool = False, cut_short: bool = False) -> int:
         """A load that finds ``page``; the number of runs that are gone by it."""
@@ -167,7 +167,7 @@ def test_a_load_that_reads_again_finds_points_that_were_logged_late(state: State
 
 def test_pending_series_come_in_pages(state: State) -> None:
     state.load(selected(*(Point(f"key{n}", 0, 0, 0.0) for n in range(5))))
-    found: list[PendingSeries] = []
+    found: list[UnqueuedSeries] = []
     while page := state.pending.next(1, after=found[-1].series_id if found else 0, limit=2):
         assert len(page) <= 2
         found += page

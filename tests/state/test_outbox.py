@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mlflow_monitoring_exporter.model import RunContext, Sample
-from mlflow_monitoring_exporter.state.codec import decode, encode
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
+from mlflow_monitoring_exporter.state.batch_codec import decode, encode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from mlflow_monitoring_exporter.errors import StateRefusedError
+from mlflow_monitoring_exporter.core.errors import StateRefusedError
 from mlflow_monitoring_exporter.state.database import Database, copy_state
-from mlflow_monitoring_exporter.state.replicas import Replicas
-from mlflow_monitoring_exporter.state.store_server import SCHEMA
+from mlflow_monitoring_exporter.state.membership import ReplicaTable
+from mlflow_monitoring_exporter.state.postgresql_engine import SCHEMA
 from tests.parts.databases import driver_url
 from tests.parts.pgbouncer import pgbouncer
 from tests.parts.states import States
@@ -38,7 +38,7 @@ def test_a_pool_of_sessions_is_as_good_as_the_database_itself(shared: States) ->
                 assert tx.scalar(text("SHOW search_path")) == SCHEMA
                 assert tx.scalar(text("SHOW statement_timeout")) == "2min"
                 assert tx.scalar(text("SHOW idle_in_transaction_session_timeout")) == "5s"
-        mine, theirs = Replicas(database, lease=30), Replicas(other, lease=30)
+        mine, theirs = ReplicaTable(database, lease=30), ReplicaTable(other, lease=30)
         mine.join("mine")
         theirs.join("theirs")
         assert list(mine.beat().alive) == ["mine", "theirs"]

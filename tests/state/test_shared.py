@@ -12,11 +12,11 @@ from alembic.script import ScriptDirectory
 from procrastinate.schema import SchemaManager
 from sqlalchemy import create_engine, text
 
-from mlflow_monitoring_exporter.errors import StateError, StateRefusedError
+from mlflow_monitoring_exporter.core.errors import StateError, StateRefusedError
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.migrations import configuration
+from mlflow_monitoring_exporter.state.postgresql_engine import REVISION, SCHEMA
 from mlflow_monitoring_exporter.state.schema import metadata
-from mlflow_monitoring_exporter.state.store_server import REVISION, SCHEMA
 from tests.parts.databases import driver_url
 from tests.parts.states import States, drop
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.errors import StateCorruptError, StateError
-from mlflow_monitoring_exporter.model import RunContext, Sample
+from mlflow_monitoring_exporter.core.errors import StateCorruptError, StateError
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.file import StateLock, set_aside
 from mlflow_monitoring_exporter.state.ledger import ledgers
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.state_file import StateLock, set_aside
 
 
 def filled(path: Path) -> None:
@@ -207,7 +207,7 @@ def test_only_one_may_hold_the_state_and_the_other_is_told_who_does(tmp_path: Pa
     path = tmp_path / "state.db"
     code = f"""
 from pathlib import Path
-from mlflow_monitoring_exporter.state.file import StateLock
+from mlflow_monitoring_exporter.state.state_file import StateLock
 lock = StateLock(Path({str(path)!r}))
 print("held", flush=True)
 input()

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.core.values import Point
+from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.state.pending import Pending, PendingSeries
 from tests.parts.states import States
 from tests.state.test_mirror import A, State, selected
 
@@ -26,7 +26,7 @@ def test_two_that_queue_the_same_points_at_the_same_time_queue_each_once(shared:
     together = threading.Barrier(2)
 
     def collect(database: Database) -> None:
-        pending = Pending(database, Mirror(database, "server"))
+        pending = Backlog(database, Mirror(database, "server"))
         (item,) = pending.next(0b1)
         together.wait()
         for start in range(0, 2000, 100):
@@ -68,7 +68,7 @@ def test_a_series_that_became_unread_while_it_was_read_is_not_complete(kept: Sta
     assert state.pending.next(0b1) == []
 
 
-def complete(state: State, item: PendingSeries) -> None:
+def complete(state: State, item: UnqueuedSeries) -> None:
     with state.database.write() as tx:
         state.pending.complete(tx, [item], 0b1, 0b1)
 

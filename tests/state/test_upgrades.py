@@ -22,17 +22,17 @@ from sqlalchemy import Connection, create_engine, event, text
 from structlog.testing import capture_logs
 
 from mlflow_monitoring_exporter import __version__
+from mlflow_monitoring_exporter.app.export_once import export_once
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.errors import StateError, StateFullError
-from mlflow_monitoring_exporter.exporters.registry import load_plugins
-from mlflow_monitoring_exporter.oneshot import export_once
-from mlflow_monitoring_exporter.state import store_file
+from mlflow_monitoring_exporter.core.errors import StateError, StateFullError
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
+from mlflow_monitoring_exporter.state import sqlite_engine as store_file
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.ledger import ledgers
 from mlflow_monitoring_exporter.state.migrations import configuration, upgrade_file
+from mlflow_monitoring_exporter.state.postgresql_engine import SCHEMA
 from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, metadata
-from mlflow_monitoring_exporter.state.store_server import SCHEMA
 from tests.parts.command import run
 from tests.parts.databases import driver_url
 from tests.parts.states import drop

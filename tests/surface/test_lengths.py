@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.surface.lengths import Lengths, shortened
+from mlflow_monitoring_exporter.prometheus.label_lengths import Lengths, shortened
 
 texts = st.text(st.characters(codec="utf-8"), max_size=80)
 

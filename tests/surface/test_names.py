@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.surface.families import OURS
-from mlflow_monitoring_exporter.surface.names import GENERIC, RESERVED, FamilyNames, family_name, short_run_ids
+from mlflow_monitoring_exporter.prometheus.families import OURS
+from mlflow_monitoring_exporter.prometheus.names import GENERIC, RESERVED, FamilyNames, family_name, short_run_ids
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 run_ids = st.text("0123456789abcdef", min_size=32, max_size=32)

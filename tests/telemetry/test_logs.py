@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig, MlflowConfig
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.telemetry.logs import configure_logging
 
 PASSWORD = "correct horse battery"
@@ -42,11 +42,11 @@ def restored() -> Iterator[None]:
 def test_on_a_pipe_each_event_is_one_json_object(redactor: Redactor) -> None:
     stream = io.StringIO()
     configure_logging(LoggingConfig(), redactor, stream=stream)
-    structlog.get_logger("mlflow_monitoring_exporter.daemon").info("delivered", exporter="prod", size=5)
+    structlog.get_logger("mlflow_monitoring_exporter.app.daemon").info("delivered", exporter="prod", size=5)
     event = json.loads(stream.getvalue())
     timestamp = event.pop("timestamp")
     assert timestamp.endswith("Z")
-    assert event == {"event": "delivered", "exporter": "prod", "size": 5, "level": "info", "logger": "daemon"}
+    assert event == {"event": "delivered", "exporter": "prod", "size": 5, "level": "info", "logger": "app.daemon"}
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

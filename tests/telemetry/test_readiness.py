@@ -10,7 +10,7 @@ from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 def test_nothing_is_ready_before_anything_is_known() -> None:
     readiness = Readiness()
     assert not readiness.ready
-    readiness.expect("mlflow", "has not been read yet")
+    readiness.expect("mlflow", "not read yet")
     assert not readiness.ready
     readiness.good("mlflow")
     assert readiness.ready
@@ -38,7 +38,7 @@ def test_good_news_grows_old() -> None:
     readiness.good("mlflow", valid_for=0.02)
     assert readiness.ready
     time.sleep(0.03)
-    assert readiness.report()["mlflow"].reason == "has not been heard of lately"
+    assert readiness.report()["mlflow"].reason == "no recent success"
     readiness.good("mlflow", valid_for=60)
     assert readiness.ready
 
@@ -55,5 +55,5 @@ def test_a_component_that_is_gone_is_no_longer_waited_for() -> None:
     readiness = Readiness()
     readiness.good("mlflow")
     readiness.bad("exporters.old", "down")
-    readiness.forget("exporters.old")
+    readiness.keep_only({"mlflow"})
     assert readiness.ready

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
-from mlflow_monitoring_exporter.model import ModelVersion, RunGauges, RunStatus, Snapshot
+from mlflow_monitoring_exporter.core.values import ModelVersion, RunGauges, RunStatus, Snapshot
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges, RegistryFacts
 from tests.parts.gauges import all_series, of_family

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mlflow_monitoring_exporter.model import RunGauges, RunStatus
+from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions
+from mlflow_monitoring_exporter.core.values import RunGauges, RunStatus
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate, Aggregates
-from mlflow_monitoring_exporter.transform.columns import Columns, spread_of
-from mlflow_monitoring_exporter.transform.direction import Direction, Directions
+from mlflow_monitoring_exporter.transform.experiment_table import ExperimentTable, spread_of
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 KEYS = ("accuracy", "loss", "epoch")
@@ -130,7 +130,7 @@ class AnythingHappensToRuns(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.columns = Columns()
+        self.columns = ExperimentTable()
         self.directions = Directions({})
         self.aggregates = Aggregates(self.columns, self.directions)
         self.runs: dict[str, RunGauges] = {}
@@ -198,7 +198,7 @@ TestAnythingHappensToRuns = AnythingHappensToRuns.TestCase
 
 
 def test_the_place_of_a_run_that_is_gone_is_taken_by_another() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     for n in range(1000):
         columns.put(run(f"{n}", {"loss": 1.0}))
         columns.drop(f"{n}")
@@ -206,26 +206,26 @@ def test_the_place_of_a_run_that_is_gone_is_taken_by_another() -> None:
 
 
 def test_no_place_is_kept_for_parents_whose_children_are_gone() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     for n in range(100):
         columns.put(run("child", {"loss": 1.0}, parent_run_id=f"parent {n}"))
     columns.drop("child")
     assert len(columns._run_ids) == len(columns._free) <= 3
 
 
-def search(columns: Columns, name: str, *, end_ms: int, losses: dict[str, float], **facts: object) -> None:
+def search(columns: ExperimentTable, name: str, *, end_ms: int, losses: dict[str, float], **facts: object) -> None:
     """A parent and its candidates, each of which took a while."""
     columns.put(run(name, {}, end_ms=end_ms, **facts))
     for at, (child, loss) in enumerate(losses.items()):
         columns.put(run(f"{name}/{child}", {"loss": loss}, end_ms=end_ms - at - 1, parent_run_id=name))
 
 
-def aggregate(columns: Columns, key: str = "loss") -> Aggregate:
+def aggregate(columns: ExperimentTable, key: str = "loss") -> Aggregate:
     return dict(Aggregates(columns, Directions({})))[key]
 
 
 def test_a_search_is_one_event_with_its_best_candidate() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     columns.put(run("plain", {"loss": 1.0}, end_ms=10))
     search(columns, "search", end_ms=30, losses={"a": 0.9, "b": 0.25, "c": 5.0})
     found = aggregate(columns)
@@ -233,13 +233,13 @@ def test_a_search_is_one_event_with_its_best_candidate() -> None:
 
 
 def test_each_candidate_is_an_event_if_that_is_what_one_wants() -> None:
-    columns = Columns(nested=False)
+    columns = ExperimentTable(nested=False)
     search(columns, "search", end_ms=30, losses={"a": 0.75, "b": 0.25})
     assert (aggregate(columns).finished, aggregate(columns).delta) == (0.75, -0.5)
 
 
 def test_a_search_that_runs_or_failed_has_not_finished_whatever_its_candidates_did() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     columns.put(run("plain", {"loss": 1.0}, end_ms=10))
     for status in (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.KILLED):
         search(columns, "search", end_ms=30, losses={"a": 0.5}, status=status)
@@ -247,7 +247,7 @@ def test_a_search_that_runs_or_failed_has_not_finished_whatever_its_candidates_d
 
 
 def test_what_a_parent_logged_itself_goes_before_what_is_nested_in_it_at_every_depth() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     columns.put(run("search", {}, end_ms=9))
     columns.put(run("candidate", {"loss": 0.5}, parent_run_id="search"))
     columns.put(run("fold", {"loss": 0.25}, parent_run_id="candidate"))
@@ -257,7 +257,7 @@ def test_what_a_parent_logged_itself_goes_before_what_is_nested_in_it_at_every_d
 
 
 def test_of_candidates_of_which_none_is_known_to_be_the_best_none_is_taken() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     columns.put(run("search", {}))
     columns.put(run("one", {"epoch": 3.0}, parent_run_id="search"))
     assert aggregate(columns, "epoch").finished == 3.0, "there is nothing to choose"
@@ -266,7 +266,7 @@ def test_of_candidates_of_which_none_is_known_to_be_the_best_none_is_taken() -> 
 
 
 def test_what_is_nested_in_a_run_that_is_not_here_is_one_event_that_ends_with_the_last_of_it() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     columns.put(run("plain", {"loss": 1.0}, end_ms=10))
     columns.put(run("a", {"loss": 0.5}, end_ms=20, parent_run_id="elsewhere"))
     columns.put(run("b", {"loss": 0.25}, end_ms=30, parent_run_id="elsewhere", status=RunStatus.RUNNING))
@@ -276,7 +276,7 @@ def test_what_is_nested_in_a_run_that_is_not_here_is_one_event_that_ends_with_th
 
 
 def test_a_parent_that_finishes_changes_the_keys_of_what_is_nested_in_it_and_no_other() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     aggregates = Aggregates(columns, Directions({}))
     columns.put(run("plain", {"accuracy": 0.5}))
     search(columns, "search", end_ms=30, losses={"a": 0.5}, status=RunStatus.RUNNING)
@@ -288,7 +288,7 @@ def test_a_parent_that_finishes_changes_the_keys_of_what_is_nested_in_it_and_no_
 
 
 def test_only_keys_that_changed_are_computed_again() -> None:
-    columns = Columns()
+    columns = ExperimentTable()
     aggregates = Aggregates(columns, Directions({}))
     columns.put(run("a", {"loss": 1.0, "accuracy": 0.5}))
     before = dict(aggregates)

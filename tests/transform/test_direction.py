@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.transform.direction import Direction, Directions, by_words, hints_of
-from mlflow_monitoring_exporter.transform.vocabulary import FALLING, RESOURCES, RISING, SILENT
+from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions, by_words, hints_of
+from mlflow_monitoring_exporter.core.directions.vocabulary import FALLING, RESOURCES, RISING, SILENT
 from tests.transform.labelled import LESS, MORE, NEITHER
 
 FALL = "loss val/loss train_loss valLoss error_rate rmse RMSE latency.p99 perplexity eval/test_mae accuracy_loss loss2"
 RISE = "accuracy val_accuracy f1 f1_score AUC ndcg.10 rouge1 R2 recall_at_5 testF1 mAP"
-NOBODY_KNOWS = "epoch lr glossary system/cpu_utilization_percentage grad_norm ключ"
+UNKNOWN = "epoch lr glossary system/cpu_utilization_percentage grad_norm ключ"
 
 
-@pytest.mark.parametrize(("keys", "direction"), [(FALL, Direction.MIN), (RISE, Direction.MAX), (NOBODY_KNOWS, None)])
+@pytest.mark.parametrize(("keys", "direction"), [(FALL, Direction.MIN), (RISE, Direction.MAX), (UNKNOWN, None)])
 def test_the_words_of_a_key_tell(keys: str, direction: Direction | None) -> None:
     assert [key for key in keys.split() if Directions({}).of(key) is not direction] == []
 

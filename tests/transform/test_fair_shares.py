@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_monitoring_exporter.transform.shares import fair_shares
+from mlflow_monitoring_exporter.transform.fair_shares import fair_shares
 
 wants = st.lists(st.integers(0, 50), max_size=8)
 room = st.integers(0, 200)
@@ -23,7 +23,7 @@ def test_shares_are_max_min_fair(wanted: list[int], there: int) -> None:
 
 
 @given(wants, room, st.integers(0, 50))
-def test_with_more_room_nobody_gets_less(wanted: list[int], there: int, more: int) -> None:
+def test_with_more_room_ignore_gets_less(wanted: list[int], there: int, more: int) -> None:
     pairs = zip(fair_shares(wanted, there), fair_shares(wanted, there + more), strict=True)
     assert all(less <= later for less, later in pairs)
 

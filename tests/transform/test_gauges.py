@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
-from mlflow_monitoring_exporter.exporters.exposition import Encoder
-from mlflow_monitoring_exporter.model import ModelVersion, RunGauges, RunStatus, Snapshot
-from mlflow_monitoring_exporter.surface.families import OURS
+from mlflow_monitoring_exporter.core.values import ModelVersion, RunGauges, RunStatus, Snapshot
+from mlflow_monitoring_exporter.prometheus.exposition import Encoder
+from mlflow_monitoring_exporter.prometheus.families import OURS
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges, RegistryFacts
-from mlflow_monitoring_exporter.transform.registry import stages_by_run, tagged_stage
+from mlflow_monitoring_exporter.transform.model_versions import stages_by_run, tagged_stage
 from tests.parts.gauges import all_series, metrics, of_family
 from tests.parts.programs import need
 

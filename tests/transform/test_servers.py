@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_monitoring_exporter.app.tracking_servers import share_of_gauges
 from mlflow_monitoring_exporter.config.schema import Config, GaugesConfig, MlflowConfig
-from mlflow_monitoring_exporter.model import Demand, Snapshot, group_of, split_group
-from mlflow_monitoring_exporter.tracked import share_of_gauges
-from mlflow_monitoring_exporter.transform.servers import Servers
+from mlflow_monitoring_exporter.core.values import Demand, Snapshot, group_of, split_group
+from mlflow_monitoring_exporter.transform.merged_servers import MergedServers
 from tests.exporters.samples import any_snapshot
 
 NAMES = ("eu", "us", "asia")
@@ -25,7 +25,7 @@ def series(snapshot: Snapshot) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), any_snapshot), max_size=6))
 def test_every_series_of_every_server_is_there_once_with_its_name(puts: list[tuple[str, Snapshot]]) -> None:
-    servers = Servers(NAMES)
+    servers = MergedServers(NAMES)
     newest: dict[str, Snapshot] = {}
     joined = Snapshot({})
     for name, snapshot in puts:
@@ -45,7 +45,7 @@ def test_every_series_of_every_server_is_there_once_with_its_name(puts: list[tup
 
 @given(any_snapshot, any_snapshot)
 def test_what_does_not_change_stays_the_same_object(one: Snapshot, two: Snapshot) -> None:
-    servers = Servers(("eu", "us"))
+    servers = MergedServers(("eu", "us"))
     servers.put("eu", one)
     before = servers.put("us", two)
     after = servers.put("us", Snapshot({**two.groups}))
@@ -55,7 +55,7 @@ def test_what_does_not_change_stays_the_same_object(one: Snapshot, two: Snapshot
 
 @given(any_snapshot, any_snapshot)
 def test_a_server_that_somebody_else_shows_is_gone(one: Snapshot, two: Snapshot) -> None:
-    servers = Servers(("eu", "us"))
+    servers = MergedServers(("eu", "us"))
     servers.put("eu", one)
     servers.put("us", two)
     left = servers.drop("eu")
@@ -65,7 +65,7 @@ def test_a_server_that_somebody_else_shows_is_gone(one: Snapshot, two: Snapshot)
 
 @given(any_snapshot)
 def test_one_without_a_name_is_left_as_it_is(snapshot: Snapshot) -> None:
-    assert Servers([""]).put("", snapshot) is snapshot
+    assert MergedServers([""]).put("", snapshot) is snapshot
 
 
 @given(st.sampled_from(["", *NAMES]), st.text(st.characters(exclude_characters="\x00")))
@@ -84,7 +84,7 @@ def test_all_servers_together_have_the_whole_budget_and_no_more(room: int, count
 
 @given(any_snapshot, any_snapshot)
 def test_of_each_server_the_one_that_wants_most_is_named(one: Snapshot, two: Snapshot) -> None:
-    servers = Servers(("eu", "us"))
+    servers = MergedServers(("eu", "us"))
     servers.put("eu", replace(one, most=(Demand("1", "one", 5),), originals={"a": "aa"}))
     joined = servers.put("us", replace(two, most=(Demand("2", "two", 7),), originals={"b": "bb"}))
     assert joined.most == (Demand("1", "one", 5), Demand("2", "two", 7))

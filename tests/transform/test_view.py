@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
 from mlflow_monitoring_exporter.config.section import SampleConfig, SelectConfig
-from mlflow_monitoring_exporter.model import Point, RunGauges, RunStatus, Snapshot
+from mlflow_monitoring_exporter.core.values import Point, RunGauges, RunStatus, Snapshot
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges
-from mlflow_monitoring_exporter.transform.view import SnapshotView
+from mlflow_monitoring_exporter.transform.projection import SnapshotProjection
 from tests.exporters.samples import Shown, any_snapshot, of_runs
 from tests.parts.gauges import all_series
 
@@ -69,7 +69,7 @@ def test_only_one_way_of_thinning_out() -> None:
 @given(snapshot=any_snapshot, include=st.sampled_from(["*", "a*", "?", ""]), exclude=st.sampled_from(["", "*a", "??"]))
 def test_a_snapshot_is_cut_to_what_is_selected(snapshot: Snapshot, include: str, exclude: str) -> None:
     config = SelectConfig.model_validate({"experiments": {"include": include}, "metrics": {"exclude": exclude}})
-    view = SnapshotView(config)
+    view = SnapshotProjection(config)
     seen = view.of(snapshot)
     assert view.of(snapshot) is seen
     wanted = {
@@ -101,12 +101,12 @@ def test_what_stays_is_the_same_object_in_the_next_snapshot() -> None:
         [Shown("1", "one", "a" * 8, "", {"loss": 1.0, "acc": 2.0}), Shown("2", "two", "b" * 8, "", {"x": 3.0})]
     )
     second = Snapshot({**first.groups, "2": of_runs([Shown("2", "two", "b" * 8, "", {"x": 4.0})]).groups["2"]})
-    view = SnapshotView(SelectConfig.model_validate({"metrics": {"include": ["loss", "x"]}}))
+    view = SnapshotProjection(SelectConfig.model_validate({"metrics": {"include": ["loss", "x"]}}))
     one, two = view.of(first), view.of(second)
     assert one.groups["1"][0] is two.groups["1"][0]
     assert [family.name for family in two.groups["1"]] == ["mlflow_loss"]
     assert two.groups["2"][0].series[0].value == 4.0
-    everything = SnapshotView(SelectConfig())
+    everything = SnapshotProjection(SelectConfig())
     assert everything.of(first) is first
 
 
@@ -116,5 +116,5 @@ def test_a_gauge_is_selected_by_the_whole_name_however_it_is_shown() -> None:
     facts = Facts({"1": ExperimentFacts(secret), "2": ExperimentFacts(other)}, runs)
     snapshot = Gauges(GaugesConfig(), MetricsConfig()).build(facts)
     config = SelectConfig.model_validate({"experiments": {"exclude": ["* secret"]}})
-    seen = {labels["experiment_name"] for _, labels, _ in all_series(SnapshotView(config).of(snapshot))}
+    seen = {labels["experiment_name"] for _, labels, _ in all_series(SnapshotProjection(config).of(snapshot))}
     assert [snapshot.originals[name] for name in seen] == [other]

@@ -17,9 +17,9 @@ import pytest
 import requests
 import trustme
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Family, Series, Snapshot
 from mlflow_monitoring_exporter.exporters.builtin.prometheus import PrometheusConfig, PrometheusExporter
-from mlflow_monitoring_exporter.model import Family, Series, Snapshot
 from mlflow_monitoring_exporter.web import connections
 from tests.parts.command import Daemon, background, continuous
 from tests.parts.growing_store import Store, sending
@@ -139,7 +139,7 @@ CROWDS = {
 
 
 @pytest.mark.parametrize("kind", CROWDS)
-def test_a_crowd_that_does_not_finish_its_requests_keeps_nobody_out(kind: str, scene: Scene) -> None:
+def test_a_crowd_that_does_not_finish_its_requests_keeps_ignore_out(kind: str, scene: Scene) -> None:
     daemon = scene.daemon
     with crowd(daemon, *CROWDS[kind]):
         for _ in range(5):
@@ -154,7 +154,7 @@ def test_a_crowd_that_does_not_finish_its_requests_keeps_nobody_out(kind: str, s
     assert sum("too many connections" in line for line in lines) <= 1
 
 
-def test_a_tls_handshake_that_is_not_finished_keeps_nobody_out(tmp_path: Path) -> None:
+def test_a_tls_handshake_that_is_not_finished_keeps_ignore_out(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")

@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from mlflow_monitoring_exporter.config.schema import WebConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.exporters.builtin.prometheus import PrometheusConfig, PrometheusExporter
 from mlflow_monitoring_exporter.exporters.contract import ScrapedExporter
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -109,7 +109,7 @@ def test_readiness_says_which_part_is_not_ready_and_why() -> None:
         assert get(f"{url}/livez").status_code == 200, "alive all the same"
 
 
-def test_with_a_password_nobody_gets_in_without_it(tmp_path: Path) -> None:
+def test_with_a_password_ignore_gets_in_without_it(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("pässword:with colon\n")
     with serving(username="prometheus", password_file=str(secret)) as url:

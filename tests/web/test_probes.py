@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.web.server import WebServer
 
 def probe(which: str, environment: Mapping[str, str], cwd: Path) -> tuple[int, str]:
     """Exit code and output of a health check."""
-    command = [sys.executable, "-c", f"from mlflow_monitoring_exporter import probes; probes.{which}()"]
+    command = [sys.executable, "-c", f"from mlflow_monitoring_exporter.web import probes; probes.{which}()"]
     done = subprocess.run(
         command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=30, check=False
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from exporter_graphite import GraphiteConfig, GraphiteExporter, plugin
 
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.plugin import Deadline
 from mlflow_monitoring_exporter.testing import ExporterContract, Fault, make_batch
 
 

@@ -28,11 +28,11 @@ from pydantic import Field
 
 from mlflow_monitoring_exporter.config.fields import Size
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError, ConfigProblem, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.record import to_record
-from mlflow_monitoring_exporter.model import Batch
 
 _TAIL = 64 * 1024
 
@@ -111,14 +111,14 @@ class FileExporter:
 
     @contextmanager
     def _held(self) -> Iterator[int]:
-        """The file, open, and nobody else's until the end of the block: replicas may share it."""
+        """The file, open and locked until the end of the block: replicas may share it."""
         while True:
             is_new = not self._path.exists()
             handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not self._is_current(handle):
-                    continue  # somebody rotated it while we waited
+                    continue  # it was rotated while we waited for the lock
                 if is_new:
                     self._sync_directory()
                 yield handle

@@ -27,13 +27,13 @@ from pydantic import Field, model_validator
 
 from mlflow_monitoring_exporter.config.fields import HttpUrl
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Batch, Sample, nonfinite_name
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
-from mlflow_monitoring_exporter.exporters.timeseries import by_series, clamped, spread
 from mlflow_monitoring_exporter.http import display_url
-from mlflow_monitoring_exporter.model import Batch, Sample, nonfinite_name
-from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
+from mlflow_monitoring_exporter.prometheus.label_lengths import OF_SAMPLES, shortened
+from mlflow_monitoring_exporter.prometheus.timeseries import by_series, clamped, spread
 
 #: What tags cannot hold in any way, and what they hold behind a backslash.
 _IMPOSSIBLE = re.compile(r"[\\\r\n\x00]")
@@ -83,7 +83,7 @@ class InfluxExporter:
         """Nothing lasts but the session, which opens by itself."""
 
     def check(self) -> None:
-        """Write nothing; only credentials, and whether somebody is there, can be seen so."""
+        """Write nothing; this checks only credentials and reachability."""
         answer = self._endpoint.send("POST", self._path, body=b"", params=self._query)
         if not self._endpoint.reached(answer) and answer.status != 400:
             raise self._endpoint.refusal(answer)

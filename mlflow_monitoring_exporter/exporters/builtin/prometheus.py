@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Literal
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.values import Snapshot
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.exporters.exposition import Encoder, Page
-from mlflow_monitoring_exporter.model import Snapshot
+from mlflow_monitoring_exporter.prometheus.exposition import Encoder, Page
 
 
 class PrometheusConfig(ExporterConfig):

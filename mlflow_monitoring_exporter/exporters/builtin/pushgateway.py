@@ -20,7 +20,7 @@ have acknowledged more than it wrote down. Groups with exactly these labels and 
 whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched; of the
 servers that another replica shows, none either.
 
-A gateway refuses a whole push for one family that it holds with another type. So a family that somebody else's
+A gateway refuses a whole push for one family that it holds with another type. So a family that another client's
 group has with another type is left out, and everything else is pushed; it is pushed once the other one is gone.
 Scrape it with ``honor_labels: true``.
 """
@@ -38,17 +38,18 @@ from urllib.parse import quote
 import structlog
 from pydantic import BeforeValidator, Field
 
+from mlflow_monitoring_exporter.config.auth import BasicAuth
 from mlflow_monitoring_exporter.config.fields import HttpUrl
 from mlflow_monitoring_exporter.config.section import ExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.values import Family, Snapshot, split_group
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.exporters.endpoint import BasicAuth, Endpoint, HttpSettings
-from mlflow_monitoring_exporter.exporters.exposition import TEXT, Encoder
+from mlflow_monitoring_exporter.exporters.endpoint import Endpoint, HttpSettings
 from mlflow_monitoring_exporter.exporters.listing import HeldGroup, Types, read_listing
-from mlflow_monitoring_exporter.exporters.timeseries import JOB
 from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
-from mlflow_monitoring_exporter.model import Family, Snapshot, split_group
+from mlflow_monitoring_exporter.prometheus.exposition import TEXT, Encoder
+from mlflow_monitoring_exporter.prometheus.timeseries import JOB
 
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class _Pushed:
     at: float | None
 
     def is_held(self, at: float | None) -> bool:
-        """Whether the group that is held since ``at`` is the one that was pushed; false when nobody knows."""
+        """Whether the group that is held since ``at`` is the one that was pushed; False when that is unknown."""
         return at is not None and (self.at is None or abs(at - self.at) < _SAME_PUSH)
 
 
@@ -188,7 +189,7 @@ class PushgatewayExporter:
         if (names := frozenset(reasons)) != self._left_out:
             self._left_out = names
             for reason in reasons:
-                _log.warning("left out, the rest is pushed", gateway=self._gateway.where, reason=reason)
+                _log.warning("series left out of the push", gateway=self._gateway.where, reason=reason)
         if not refused:
             return
         which = {(one.group, one.family) for one in refused}
@@ -215,7 +216,7 @@ class PushgatewayExporter:
             if not self._warned:
                 self._warned = True
                 _log.warning(
-                    "the Pushgateway does not list its groups: all are pushed each time", gateway=self._gateway.where
+                    "Pushgateway does not list its groups; pushing all of them each time", gateway=self._gateway.where
                 )
             return None
         if not answer.ok and not (answer.is_page and answer.status < 300):

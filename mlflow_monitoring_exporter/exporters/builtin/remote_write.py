@@ -27,15 +27,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mlflow_monitoring_exporter.config.fields import DurationOrZero, HttpUrl, check_label
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import PartialExportError, PermanentExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PartialExportError, PermanentExportError
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.exporters.lateness import Lateness
-from mlflow_monitoring_exporter.exporters.timeseries import JOB, Dated, Labels, clamped, spread, to_series
 from mlflow_monitoring_exporter.exporters.write_request import Series, encode_v1, encode_v2
 from mlflow_monitoring_exporter.http import HttpResponse, display_url
-from mlflow_monitoring_exporter.model import Batch
+from mlflow_monitoring_exporter.prometheus.timeseries import JOB, Dated, Labels, clamped, spread, to_series
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class RemoteWriteConfig(AuthenticatedHttp, BatchExporterConfig):
     @model_validator(mode="after")
     def _late_needs_a_window(self) -> Self:
         if self.late == "shift" and self.out_of_order_window is None:
-            raise ValueError("late: shift needs out_of_order_window, or nobody can say what is late")
+            raise ValueError("late: shift needs out_of_order_window, or lateness cannot be decided")
         return self
 
 
@@ -119,7 +119,7 @@ class RemoteWriteExporter:
     def _send(self, series: Series, deadline: Deadline) -> None:
         answer = self._post(series, self._version, deadline)
         if self._version == "v2" and not self._proved(answer):
-            _log.info("the receiver does not understand remote write 2.0: it gets 1.0", url=self._endpoint.where)
+            _log.info("receiver does not support remote write 2.0; falling back to 1.0", url=self._endpoint.where)
             self._version = "v1"
             answer = self._post(series, "v1", deadline)
         if not answer.ok:

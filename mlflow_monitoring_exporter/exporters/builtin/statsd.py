@@ -10,8 +10,8 @@
         flavor: dogstatsd                # or statsd, which knows no tags: label values become parts of the name
         prefix: ""
 
-Both know neither times nor receipts: they get what is current, all of it with every poll, and nobody can tell whether
-it arrived. To keep histories use an exporter that receives every sample.
+Both know neither times nor receipts: they get all current values with every poll, and it is unknown whether
+they arrived. To keep histories use an exporter that receives every sample.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Literal
 from pydantic import Field
 
 from mlflow_monitoring_exporter.config.section import ExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.values import Snapshot
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.model import Snapshot
-from mlflow_monitoring_exporter.surface.lengths import shortened
+from mlflow_monitoring_exporter.prometheus.label_lengths import shortened
 
 #: What separates the parts of a line, and those of a list.
 _TAG = re.compile(r"[|,#\r\n]")
@@ -61,7 +61,7 @@ class StatsdExporter:
         """Nothing: a name that cannot be resolved yet may be later."""
 
     def check(self) -> None:
-        """Only whether the name can be resolved; nobody answers on UDP."""
+        """Only whether the name can be resolved; UDP gives no answer."""
         self._connect().close()
 
     def export(self, payload: Snapshot, *, deadline: Deadline) -> None:

@@ -5,7 +5,7 @@
     200 with a JSON object          the answer
     408, 429, 5xx                   PassingError      asking again may help
     404 RESOURCE_DOES_NOT_EXIST     MissingItemError  this item is gone, everything else is fine
-    anything else                   RefusalError      somebody must change something
+    anything else                   RefusalError      an operator must change something
 
 Every text is one line without secrets, names the server, and says what to do where we know.
 """
@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlflow_monitoring_exporter.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
-from mlflow_monitoring_exporter.excerpt import excerpt
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError, SourceResponseError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.http.json_body import parsed
 

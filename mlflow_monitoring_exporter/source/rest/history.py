@@ -20,9 +20,9 @@ from typing import Any
 
 import structlog
 
-from mlflow_monitoring_exporter.errors import SourceResponseError
-from mlflow_monitoring_exporter.model import Point
-from mlflow_monitoring_exporter.parallel import joined
+from mlflow_monitoring_exporter.core.concurrency import joined
+from mlflow_monitoring_exporter.core.errors import SourceResponseError
+from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import shown
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
@@ -138,7 +138,7 @@ class RestHistory:
     def _lacks_interval(self) -> None:
         if self._has_interval:
             self._has_interval = False
-            _log.info("this MLflow has no get-history-bulk-interval: histories are read one by one, which takes longer")
+            _log.info("MLflow has no get-history-bulk-interval endpoint; reading histories one by one (slower)")
 
     def _interval(self, api: MlflowApi, key: str, run_ids: Sequence[str], bounds: tuple[int, int] | None) -> _Records:
         """All points of each run within the bounds; runs of which that is not certain are left out."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError
-from mlflow_monitoring_exporter.model import TERMINAL_STATUSES, Experiment, ModelVersion, Run
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError
+from mlflow_monitoring_exporter.core.values import TERMINAL_STATUSES, Experiment, ModelVersion, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
 from mlflow_monitoring_exporter.source.rest.answer import WHICH_SERVER, MissingItemError, RefusalError
@@ -165,5 +165,5 @@ class RestSource:
         self._deleted.update(found)
         if len(self._deleted) >= _MOST_DELETED:
             self._asks_for_deleted = False
-            _log.info("there are many deleted runs: further deletions are found by the sweep (export.sweep)")
+            _log.info("too many deleted runs to list; the sweep (export.sweep) finds further deletions")
         return found

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from mlflow_monitoring_exporter.model import ModelVersion
+from mlflow_monitoring_exporter.core.values import ModelVersion
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
@@ -47,7 +47,7 @@ class RestRegistry:
                 raise
             if not self._missed:
                 self._missed = True
-                _log.warning("the model registry cannot be read: stages come from run tags only", reason=str(error))
+                _log.warning("cannot read the model registry; taking stages from run tags only", reason=str(error))
             return ()
         return self._versions
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.errors import SourceResponseError
-from mlflow_monitoring_exporter.model import Run
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.errors import SourceResponseError
+from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import MalformedError, identity, integer, shown
 from mlflow_monitoring_exporter.source.protocol import RunPage

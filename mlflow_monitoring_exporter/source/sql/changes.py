@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select
 
-from mlflow_monitoring_exporter.model import OPEN_STATUSES
+from mlflow_monitoring_exporter.core.values import OPEN_STATUSES
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import OnSkipped, exact, identity, integer
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 
-from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.model import Point
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Table, case, func, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceRefusedError
-from mlflow_monitoring_exporter.model import (
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError
+from mlflow_monitoring_exporter.core.values import (
     GREATER_IS_BETTER,
     PRIMARY_GREATER,
     PRIMARY_METRIC,

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
-from mlflow_monitoring_exporter.batches import batches
-from mlflow_monitoring_exporter.model import Point, Run
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.values import Point, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import identity, is_unicode, shown
 from mlflow_monitoring_exporter.source.protocol import RunPage

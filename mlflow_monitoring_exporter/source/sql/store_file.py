@@ -1,4 +1,4 @@
-"""An SQLite file of MLflow's, opened so that nothing can be written and nobody is kept waiting."""
+"""An SQLite file of MLflow's, opened so that nothing can be written and no writer is blocked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
 #: Device and inode; of a file that is taken to be at rest also its time and size.

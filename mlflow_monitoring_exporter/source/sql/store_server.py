@@ -12,10 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from mlflow_monitoring_exporter.config.fields import DATABASE_DRIVERS
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from mlflow_monitoring_exporter.core.foreign_text import one_line
 from mlflow_monitoring_exporter.source.sql.tables import Schema, read_schema
 
-#: PostgreSQL's and MySQL's codes for what somebody must change: who may log in, what they may read, which database.
+#: PostgreSQL's and MySQL's codes for what an operator must change: who may log in, what they may read, which database.
 _REFUSED_CLASSES = ("28", "3D", "42")
 #: How PostgreSQL and PgBouncer say it at the login, for which psycopg has no code.
 _NO_LOGIN = ("authentication failed", "does not exist", "no such database", "no such user")
@@ -51,7 +52,7 @@ class StoreServer:
         event.listen(self._engine, "do_connect", self._authenticate)
         if kind == "postgresql":
             milliseconds = int(config.timeout * 1000)
-            # Of a transaction: in a pool of transactions (PgBouncer), a session is somebody else's after each.
+            # Of a transaction: in a pool of transactions (PgBouncer), a session belongs to another client after each.
             self._engine.update_execution_options(postgresql_readonly=True)
             event.listen(
                 self._engine,
@@ -92,7 +93,7 @@ class StoreServer:
         # pymysql's errors are (number, words), psycopg's are words.
         arguments = error.args if error is not None else ()
         number = arguments[0] if arguments else None
-        said = " ".join(str(arguments[-1] if arguments else error).split())
+        said = one_line(str(arguments[-1] if arguments else error))
         state = getattr(error, "sqlstate", None) or ""
         login = any(words in said for words in _NO_LOGIN)
         if state.startswith(_REFUSED_CLASSES) or number in _REFUSED_NUMBERS or login:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import OperationalError
 
-from mlflow_monitoring_exporter.errors import SourceRefusedError
+from mlflow_monitoring_exporter.core.errors import SourceRefusedError
 
 _log = structlog.get_logger(__name__)
 

@@ -62,8 +62,8 @@ sys.argv = ["mlflow-monitoring-exporter", "export-once"]
 """
 #: The first releases had no limit of a queue: their poll is cut short instead.
 CUT_SHORT = """
-from mlflow_monitoring_exporter.errors import SourceUnavailableError
-from mlflow_monitoring_exporter.schedule import poll
+from mlflow_monitoring_exporter.core.errors import SourceUnavailableError
+from mlflow_monitoring_exporter.pipeline import poll
 original, transactions = poll.Poller._queue_chunks, iter(range(3))
 def queue_chunks(self, *arguments):
     if next(transactions, None) is None:

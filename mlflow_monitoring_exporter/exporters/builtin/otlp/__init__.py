@@ -25,15 +25,15 @@ from pydantic import Field
 
 from mlflow_monitoring_exporter.config.fields import HttpUrl
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ConfigError, PartialExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ConfigError, PartialExportError
+from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.builtin.otlp.messages import Encoder
 from mlflow_monitoring_exporter.exporters.builtin.otlp.over_http import HttpTransport
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import Transport
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin, advice
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp
 from mlflow_monitoring_exporter.http import display_url
-from mlflow_monitoring_exporter.model import Batch
 
 
 class OtlpConfig(AuthenticatedHttp, BatchExporterConfig):

@@ -14,9 +14,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.exporters.timeseries import ahead, by_series, clamped
-from mlflow_monitoring_exporter.model import RunContext, Sample
-from mlflow_monitoring_exporter.surface.lengths import OF_SAMPLES, shortened
+from mlflow_monitoring_exporter.core.values import RunContext, Sample
+from mlflow_monitoring_exporter.prometheus.label_lengths import OF_SAMPLES, shortened
+from mlflow_monitoring_exporter.prometheus.timeseries import ahead, by_series, clamped
 
 #: What an instrument's name may not hold, and how long it may be (OpenTelemetry metrics API, instrument name syntax).
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")

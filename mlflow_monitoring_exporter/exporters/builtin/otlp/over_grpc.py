@@ -16,8 +16,8 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.tls import Stamp, TlsFiles, TlsFilesError
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import (
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
     ConfigError,
     ConfigProblem,
     ExportError,
@@ -25,7 +25,7 @@ from mlflow_monitoring_exporter.errors import (
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.excerpt import excerpt
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.exporters.answers import LONGEST_WAIT
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp
@@ -39,7 +39,7 @@ _RETRYABLE = {
 }
 #: Refusals of some points, or of so many: a request with fewer is another request, and may be taken.
 _ABOUT_POINTS = {_Code.INVALID_ARGUMENT, _Code.RESOURCE_EXHAUSTED}
-#: What gRPC says of an answer without its end, or without any sense: cut short, reset on the way, or somebody else's.
+#: What gRPC says of an answer that was cut short or reset on the way, or is not from a gRPC server.
 _NO_ANSWER = re.compile(r"Stream removed|No status received|RST_STREAM|Exception deserializing response")
 _MADE_UP = {_Code.UNKNOWN, _Code.INTERNAL, _Code.RESOURCE_EXHAUSTED}
 #: Of OTLP/gRPC, as registered.

@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import ExportError, PermanentExportError, RetryableExportError
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import ExportError, PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, pause
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint

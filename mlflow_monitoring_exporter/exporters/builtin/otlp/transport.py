@@ -10,9 +10,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from mlflow_monitoring_exporter.deadline import Deadline
-from mlflow_monitoring_exporter.errors import PermanentExportError
-from mlflow_monitoring_exporter.excerpt import excerpt
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import PermanentExportError
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ def judge(response: ExportMetricsServiceResponse, points: int, where: str) -> No
         raise PermanentExportError(f"{where} rejected all {points} points: {message}", divisible=False)
     if partial.rejected_data_points or message:
         _log.warning(
-            "the receiver did not take all points, and does not say which",
+            "receiver rejected some points without saying which",
             to=where,
             rejected=partial.rejected_data_points,
             of=points,

@@ -1,0 +1,57 @@
+"""What the one replica that polls a tracking server does about histories: it has them collected, by any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
+
+from mlflow_monitoring_exporter.pipeline.enqueue import EnqueueReport
+from mlflow_monitoring_exporter.state.backlog import Backlog
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+
+#: Part of a transaction: see to it that these experiments are collected for these bits.
+HandOut = Callable[[Connection, Sequence[int], int], None]
+
+
+class JobDispatch:
+    """One job for each experiment with points that some exporter of ours may not have.
+
+    ``server`` is the identity of their tracking server, one of ``servers``. ``behind`` hears how many there are.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pending: Backlog,
+        wanted: int,
+        hand_out: HandOut,
+        *,
+        behind: Callable[[int], None],
+        server: str,
+        servers: Sequence[str],
+    ) -> None:
+        self._database = database
+        self._pending = pending
+        self._wanted = wanted
+        self._hand_out = hand_out
+        self._behind = behind
+        self._outbox = Outbox(database)
+        self._server = server
+        self._servers = servers
+
+    def expect(self) -> None:
+        """Make pending what an exporter misses that was not there before."""
+        self._pending.expect(self._wanted)
+
+    def run(self, *, until: float | None = None) -> EnqueueReport:  # noqa: ARG002 - handing out takes no time
+        """Hand out what is pending; who collects it says what was queued."""
+        experiments = self._pending.experiments(self._wanted)
+        self._behind(len(experiments))
+        if experiments:
+            with self._database.write() as tx:
+                self._hand_out(tx, experiments, self._wanted)
+        elif first := [bit for bit in self._outbox.first_loads() if self._wanted >> bit & 1]:
+            self._outbox.loaded(first, server=self._server, servers=self._servers)
+        return EnqueueReport({}, (), unfinished=False)

@@ -1,0 +1,297 @@
+"""What changed in MLflow, taken over into the mirror.
+
+::
+
+    first, export-once, other selection     load: all runs of the newest k experiments
+    every poll                              changes: the source's own cheapest way; newcomers are loaded
+                                            registry: versions and aliases of models
+    every export.sweep.every                one step of the sweep: what no filter and no feed can find
+
+A step is recorded with the number of its load or sweep in one transaction, so a kill at any instant
+is continued, and a run that was not met by the end of one is not there any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+import structlog
+from sqlalchemy import Connection
+
+from mlflow_monitoring_exporter.config.schema import ExportConfig
+from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.concurrency import ahead
+from mlflow_monitoring_exporter.core.directions.direction import hints_of
+from mlflow_monitoring_exporter.core.values import Experiment, Run
+from mlflow_monitoring_exporter.pipeline.activity import Activity
+from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry, ModelRegistrySync
+from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
+from mlflow_monitoring_exporter.state.backlog import Backlog
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.read_progress import Checkpoint, KnownExperiment, Pass, ReadProgress
+from mlflow_monitoring_exporter.transform.labels import AddedLabels
+from mlflow_monitoring_exporter.transform.model_versions import tagged_stage
+from mlflow_monitoring_exporter.transform.ranking import newest_first
+from mlflow_monitoring_exporter.transform.selection import Selection
+
+_log = structlog.get_logger(__name__)
+
+#: Points that one step of the sweep may read again: a second of a tracking server's time.
+_REREAD = 25_000
+
+
+class PollInterruptedError(Exception):
+    """The daemon is stopping; nothing is wrong."""
+
+
+@dataclass(slots=True)
+class Differences:
+    """What is different since the last update that was whole.
+
+    ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
+    (:func:`transform.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
+    runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
+    object as before when it says the same.
+    """
+
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    renewed: bool = False
+    moved: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    registry: ModelRegistry = field(default_factory=ModelRegistry)
+
+    @property
+    def anything(self) -> bool:
+        """Whether runs or experiments differ."""
+        return bool(self.renewed or self.moved or self.gone)
+
+
+class MirrorSync:
+    """Keeps the mirror of one MLflow in step. Used by one thread at a time.
+
+    ``on_runs`` hears how many runs a load has read so far. ``clock`` gives the time in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: ExportConfig,
+        labels: AddedLabels,
+        *,
+        database: Database,
+        mirror: Mirror,
+        pending: Backlog,
+        stop: threading.Event,
+        on_runs: Callable[[int], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._config = config
+        self._selection = Selection(config)
+        self._labels = labels
+        self._chosen = _fingerprint(config, labels)
+        self._database = database
+        self._mirror = mirror
+        self._pending = pending
+        self._standing = ReadProgress(database, mirror.server)
+        self._stop = stop
+        self._on_runs = on_runs
+        self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
+        self._found = Differences()
+        self._hints: Mapping[str, Mapping[str, bool]] = {}
+        self._activity = Activity(clock)
+        self._swept = time.monotonic()
+        self._allowance = _REREAD
+
+    def known(self) -> Differences | None:
+        """What the mirror holds without asking MLflow, but for the registry; None when there never was a whole poll."""
+        stood = self._standing.stood()
+        if stood.since_ms is None:
+            return None
+        return Differences({i: known.name for i, known in stood.experiments.items() if known.watched})
+
+    def update(self, *, complete: bool) -> Differences:
+        """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
+
+        Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
+        """
+        old = self._standing.stood()
+        found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
+        result = self._found  # with what an update that failed had recorded by then
+        sweep = time.monotonic() - self._swept >= self._config.sweep.every
+        result.moved.update(self._registry.update(refresh=sweep or complete, first=old.since_ms is None))
+        selection = self._chosen
+        if complete or old.since_ms is None or old.selection != selection:
+            reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
+            # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
+            mark = self._source.mark() if reread or old.since_ms is None else old.mark
+            new = self._load_everything(found, old, mark, reread, result)
+        else:
+            new = self._follow(found, old, old.since_ms, result, refresh=sweep)
+            if sweep:
+                self._sweep([i for i, known in new.experiments.items() if known.watched], result)
+        result.experiments = {i: known.name for i, known in new.experiments.items() if known.watched}
+        hints = {i: hints_of(found[i].tags) for i in result.experiments if found[i].tags}
+        result.renewed |= hints != self._hints
+        result.hints = self._hints = hints
+        others = [i for i in found if i not in result.experiments]
+        elsewhere = {i for i, known in old.experiments.items() if known.watched} != result.experiments.keys()
+        self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)
+        result.registry = self._registry.registry
+        with self._database.write() as tx:
+            result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))
+        self._found = Differences()
+        self._activity.settled()
+        return result
+
+    def _load_everything(
+        self,
+        found: Mapping[str, Experiment],
+        old: Checkpoint,
+        mark: str,
+        reread: bool,  # noqa: FBT001
+        result: Differences,
+    ) -> Checkpoint:
+        activity = self._newest_runs(found, found, _activity(old))
+        watched = self._newest(found, activity)
+        load = self._load(watched, result, since_ms=now_ms(), mark=mark, reread=reread)
+        return Checkpoint(load.since_ms, load.mark, "", _known(found, watched, activity))
+
+    def _follow(
+        self, found: Mapping[str, Experiment], old: Checkpoint, since_ms: int, result: Differences, *, refresh: bool
+    ) -> Checkpoint:
+        now, mark = now_ms(), self._source.mark()
+        known = {i: e for i, e in old.experiments.items() if i in found}
+        activity = {i: when for i, when in _activity(old).items() if i in known}
+        watched = [i for i, e in known.items() if e.watched]
+        others = [i for i, e in known.items() if not e.watched]
+        last = LastPoll(watched, others, since_ms, old.mark, self._mirror.open_runs(frozenset(watched)))
+        for part in self._source.changes(last):
+            self._check_stop()
+            self._apply(part, frozenset(watched), activity, result)
+        if refresh:
+            activity = self._newest_runs(found, found, activity)
+        elif newcomers := [i for i in found if i not in known]:
+            activity |= self._newest_runs(newcomers, found, {})
+        newest = self._newest(found, activity)
+        if entering := [i for i in newest if i not in watched]:
+            self._load(entering, result, since_ms=now, mark="", reread=False)
+        return Checkpoint(now, mark, "", _known(found, newest, activity))
+
+    def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Differences) -> None:
+        for run in part.runs:
+            self._activity.heed(run, activity)
+        selected = self._select(run for run in part.runs if run.experiment_id in watched)
+        if not (selected or part.gone or part.touched or part.lost):
+            return
+        with self._database.write() as tx:
+            moved = self._mirror.record(tx, selected, self._standing.round(tx), count=False)
+            gone = self._mirror.hide(tx, part.gone)
+            self._pending.touch(tx, part.touched)
+            if part.lost:
+                self._pending.reset(tx)
+        result.moved.update(moved)
+        result.gone.update(gone)
+
+    def _load(self, ids: Sequence[str], result: Differences, *, since_ms: int, mark: str, reread: bool) -> Pass:
+        """Read all runs of these experiments; with ``reread`` nothing that was read before counts."""
+        key = f"{self._chosen} {reread} {' '.join(sorted(ids))}"
+        digest = blake2b(key.encode(), digest_size=16).hexdigest()
+        with self._database.write() as tx:
+            load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
+            if is_new and reread:
+                self._pending.reset(tx)
+        _log.info("reading all runs", experiments=len(ids), resumed=not is_new)
+        count = 0
+        for page in ahead(self._source.runs(ids, after=load.position)):
+            self._check_stop()
+            with self._database.write() as tx:
+                moved = self._mirror.record(tx, self._select(page.runs), load.number, count=True)
+                self._standing.load_reached(tx, page.position)
+            result.moved.update(moved)
+            count += len(page.runs)
+            self._on_runs(count)
+        with self._database.write() as tx:
+            gone = self._mirror.settle(tx, ids, load.number)
+            self._standing.load_ended(tx)
+        result.gone.update(gone)
+        return load
+
+    def _sweep(self, ids: Sequence[str], result: Differences) -> None:
+        """Look at some runs again, and read some histories again unless the source tells what is new."""
+        with self._database.write() as tx:
+            sweep = self._standing.sweep(tx)
+        for page in self._source.runs(ids, after=sweep.position, limit=self._config.sweep.page):
+            self._check_stop()
+            with self._database.write() as tx:
+                moved = self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
+                self._standing.sweep_reached(tx, page.position)
+                gone = [] if page.position else self._mirror.settle(tx, ids, sweep.number)
+            result.moved.update(moved)
+            result.gone.update(gone)
+            if page.position != sweep.position:
+                break
+        if self._config.history and not self._source.exact:
+            with self._database.write() as tx:
+                self._recheck(tx)
+        self._swept = time.monotonic()
+
+    def _recheck(self, tx: Connection) -> None:
+        """A run that is larger than a step's points is paid for by the steps after it."""
+        self._allowance = min(_REREAD, self._allowance + _REREAD)
+        if self._allowance > 0:
+            self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
+
+    def _newest_runs(
+        self, ids: Iterable[str], found: Mapping[str, Experiment], known: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Nothing is asked when all of them will be watched anyway."""
+        limit = self._config.max_experiments
+        answer = self._source.activity(list(ids), limit) if 0 < limit < len(found) else {}
+        return self._activity.of_runs(answer, known)
+
+    def _newest(self, found: Mapping[str, Experiment], activity: Mapping[str, int]) -> list[str]:
+        return newest_first(list(found), activity, self._config.max_experiments or len(found))
+
+    def _select(self, runs: Iterable[Run]) -> list[Selected]:
+        stages = self._registry.stages
+        return [
+            Selected(
+                run,
+                self._selection.tags(run.tags),
+                tagged_stage(run.tags),
+                stages.get(run.run_id, ""),
+                tuple(point for point in run.latest if self._selection.metric(point.key)),
+                self._labels.of(run.tags, run.params),
+            )
+            for run in runs
+        ]
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise PollInterruptedError
+
+
+def _activity(stood: Checkpoint) -> dict[str, int]:
+    """What is known of it."""
+    return {i: e.activity_ms for i, e in stood.experiments.items() if e.activity_ms is not None}
+
+
+def _known(
+    found: Mapping[str, Experiment], watched: Sequence[str], activity: Mapping[str, int]
+) -> dict[str, KnownExperiment]:
+    chosen = frozenset(watched)
+    return {i: KnownExperiment(e.name, i in chosen, activity.get(i)) for i, e in found.items()}
+
+
+def _fingerprint(config: ExportConfig, labels: AddedLabels) -> str:
+    """What is selected, and after the colon, how much of it."""
+    chosen = config.model_dump_json(include={"experiments": True, "metrics": {"include", "exclude"}, "tags": True})
+    digest = blake2b(f"{chosen} {labels}".encode(), digest_size=16).hexdigest()
+    return f"{digest}:{'all' if config.history else 'latest'}"

@@ -1,0 +1,48 @@
+"""Everything that an exporter of another package imports.
+
+What is named here keeps its meaning from release to release; other modules may change with any of them.
+``docs/how-to/write-an-exporter.md`` shows two whole exporters, and :mod:`mlflow_monitoring_exporter.testing` is the
+suite that tests them.
+"""
+
+from mlflow_monitoring_exporter.config.fields import Duration
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
+from mlflow_monitoring_exporter.core.deadline import Deadline
+from mlflow_monitoring_exporter.core.errors import (
+    ConfigError,
+    ExportError,
+    PartialExportError,
+    PermanentExportError,
+    RetryableExportError,
+    UnauthorizedExportError,
+)
+from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sample, Series, Snapshot
+from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, Exporter, ExporterPlugin
+from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint, HttpSettings
+from mlflow_monitoring_exporter.http import HttpResponse
+
+__all__ = [
+    "AuthenticatedHttp",
+    "Batch",
+    "BatchExporterConfig",
+    "ConfigError",
+    "Deadline",
+    "DeliveryMode",
+    "Duration",
+    "Endpoint",
+    "ExportError",
+    "Exporter",
+    "ExporterConfig",
+    "ExporterPlugin",
+    "Family",
+    "HttpResponse",
+    "HttpSettings",
+    "PartialExportError",
+    "PermanentExportError",
+    "RetryableExportError",
+    "RunContext",
+    "Sample",
+    "Series",
+    "Snapshot",
+    "UnauthorizedExportError",
+]

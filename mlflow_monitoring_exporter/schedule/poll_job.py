@@ -1,0 +1,126 @@
+"""A poll as the daemon runs it: nothing that goes wrong ends the daemon, and everyone can see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from mlflow_monitoring_exporter.core.errors import SourceError, StateCorruptError, StateError
+from mlflow_monitoring_exporter.pipeline.poll import Poller, PollReport
+from mlflow_monitoring_exporter.pipeline.sync import PollInterruptedError
+from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
+from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from mlflow_monitoring_exporter.transform.series_budget import MAX_SERIES
+
+_log = structlog.get_logger(__name__)
+
+#: Components of readiness.
+MLFLOW, STATE = "mlflow", "state"
+#: Those that only a replica has: whether others count on it, and whether it takes jobs.
+OF_REPLICAS = REPLICA, COLLECTORS = "replica", "collectors"
+
+
+def component_of(name: str) -> str:
+    """What readiness calls the tracking server of this name; one that has none is the only one."""
+    return f"{MLFLOW}.{name}" if name else MLFLOW
+
+
+class PollJob:
+    """Polls, and says how it went.
+
+    ``name`` is that of its tracking server, where those have names. ``patience`` is how many seconds a good
+    poll is believed: longer ago is not "lately".
+    ``on_damaged`` hears when the state file cannot be used any more, and a new one must begin.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        name: str = "",
+        readiness: Readiness,
+        metrics: SelfMetrics,
+        patience: float,
+        on_damaged: Callable[[], None],
+    ) -> None:
+        self._poller = poller
+        self._readiness = readiness
+        self._metrics = metrics
+        self._patience = patience
+        self._on_damaged = on_damaged
+        self._left_out = 0
+        self._name = name
+        self._component = component_of(name)
+        readiness.expect(self._component, "not read yet")
+        readiness.good(STATE)
+
+    def __call__(self) -> None:
+        started = time.monotonic()
+        try:
+            report = self._poller.run(complete=False)
+        except PollInterruptedError:
+            return
+        except SourceError as error:
+            self._failed(self._component, str(error))
+        except StateCorruptError as error:
+            self._failed(STATE, str(error))
+            self._on_damaged()
+        except StateError as error:
+            self._failed(STATE, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug here must not end the daemon
+            _log.exception("poll crashed")
+            self._failed(self._component, f"the poll crashed ({type(error).__name__}); the log has the traceback")
+        else:
+            self._succeeded(report)
+        finally:
+            self._metrics.poll_duration.observe(time.monotonic() - started)
+
+    def skipped(self) -> None:
+        """A poll was due while the one before still ran."""
+        self._metrics.polls.labels("skipped").inc()
+
+    def _failed(self, component: str, reason: str) -> None:
+        self._metrics.polls.labels("failed").inc()
+        self._readiness.bad(component, reason)
+
+    def _succeeded(self, report: PollReport) -> None:
+        metrics = self._metrics
+        metrics.polls.labels("ok").inc()
+        metrics.read_at(report.server, time.time())
+        shown = {"series": report.shown or 0, **report.left_out}
+        metrics.found(report.server, experiments=report.experiments, runs=report.runs, **shown)
+        for reason, count in report.left_out.items():
+            if report.renewed:
+                metrics.series_dropped.labels(reason).inc(count)
+        metrics.want_most(report.server, self._name, report.most)
+        left_out = report.left_out.get(MAX_SERIES, 0)
+        if left_out and not self._left_out:
+            for demand in report.most:
+                _log.warning(
+                    "series budget exceeded (gauges.max_series); the largest consumers are truncated",
+                    left_out=left_out,
+                    experiment=demand.name or "none: the model registry",
+                    experiment_id=demand.experiment_id,
+                    wanted=demand.wanted,
+                )
+        self._left_out = left_out
+        self._readiness.good(self._component, valid_for=self._patience)
+        if report.full:
+            names = ", ".join(report.full)
+            self._readiness.bad(STATE, f"queue full (state.max_size) for {names}; reading no points for it")
+        else:
+            self._readiness.good(STATE)
+        changed = report.gone or any(report.enqueued.values())
+        (_log.info if changed else _log.debug)(
+            "polled",
+            mlflow=report.server,
+            experiments=report.experiments,
+            runs=report.runs,
+            series=report.series,
+            gone=report.gone,
+            enqueued=dict(report.enqueued),
+            unfinished=report.unfinished,
+            seconds=round(report.seconds, 3),
+        )

@@ -1,0 +1,90 @@
+"""How a batch lies in the outbox: compact JSON, each run written once.
+
+``{"runs": [[server, experiment_id, experiment_name, run_id, run_name, {tags}, parent, root], ...],
+"samples": [[run index, key, step, timestamp_ms, value], ...]}`` where a value that JSON cannot hold
+is ``"NaN"``, ``"+Inf"`` or ``"-Inf"``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+import orjson
+
+from mlflow_monitoring_exporter.core.values import Batch, Point, RunContext, Sample, nonfinite_name
+
+_POINT = struct.Struct("<qqd")
+_HASH = struct.Struct("<q")
+
+
+def point_hash(point: Point) -> int:
+    """64 bits that identify a point within its series, as a signed integer for SQL.
+
+    Two of the n points of a series share a hash with probability n^2 / 2^65: one in 40 million
+    for a million points.
+    """
+    packed = _POINT.pack(point.step, point.timestamp_ms, point.value)
+    result: int = _HASH.unpack(blake2b(packed, digest_size=_HASH.size).digest())[0]
+    return result
+
+
+def encode(samples: Sequence[Sample]) -> bytes:
+    """The samples as they are stored; equal samples in equal order give equal bytes."""
+    by_object: dict[int, int] = {}
+    by_content: dict[bytes, int] = {}
+    contexts: list[object] = []
+    rows: list[object] = []
+    for sample in samples:
+        run = sample.run
+        index = by_object.get(id(run))
+        if index is None:
+            context = [
+                *(run.server, run.experiment_id, run.experiment_name, run.run_id, run.run_name),
+                *(dict(run.tags), run.parent_run_id, run.root_run_id),
+            ]
+            content = orjson.dumps(context, option=orjson.OPT_SORT_KEYS)
+            index = by_object[id(run)] = by_content.setdefault(content, len(contexts))
+            if index == len(contexts):
+                contexts.append(context)
+        value: float | str = nonfinite_name(sample.value) or sample.value
+        rows.append([index, sample.key, sample.step, sample.timestamp_ms, value])
+    return orjson.dumps({"runs": contexts, "samples": rows}, option=orjson.OPT_SORT_KEYS)
+
+
+def decode(payload: bytes) -> tuple[Sample, ...]:
+    """The samples that :func:`encode` wrote."""
+    tree = orjson.loads(payload)
+    runs = [RunContext(*fields) for fields in tree["runs"]]
+    return tuple(
+        Sample(runs[index], key, step, timestamp_ms, float(value))
+        for index, key, step, timestamp_ms, value in tree["samples"]
+    )
+
+
+def freeze(samples: Sequence[Sample], *, batch_size: int, created_ms: int) -> Iterator[tuple[Batch, bytes]]:
+    """Batches of at most ``batch_size`` samples, each with its stored form."""
+    for start in range(0, len(samples), batch_size):
+        part = samples[start : start + batch_size]
+        payload = encode(part)
+        yield Batch(batch_id(payload, created_ms), created_ms, part), payload
+
+
+def part(batch: Batch, indexes: Sequence[int]) -> Batch:
+    """The samples at ``indexes`` as a batch of their own; all of them are the batch itself."""
+    if len(indexes) == len(batch.samples):
+        return batch
+    samples = [batch.samples[index] for index in indexes]
+    return Batch(batch_id(encode(samples), batch.created_ms), batch.created_ms, samples)
+
+
+def batch_id(payload: bytes, created_ms: int) -> str:
+    """32 hexadecimal digits that depend on nothing but the frozen content."""
+    return blake2b(payload, digest_size=16, salt=created_ms.to_bytes(8, "little")).hexdigest()
+
+
+def thaw(rows: Iterable[tuple[str, int, bytes]]) -> Iterator[Batch]:
+    """Batches from stored ``(batch_id, created_ms, payload)``."""
+    for identity, created_ms, payload in rows:
+        yield Batch(identity, created_ms, decode(payload))

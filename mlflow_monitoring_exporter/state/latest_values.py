@@ -1,0 +1,76 @@
+"""The mirror read back: runs with their latest values, as gauges need them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, select
+
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.core.plausible_times import recalled
+from mlflow_monitoring_exporter.core.values import RunGauges, RunStatus
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.mirror import loaded
+from mlflow_monitoring_exporter.state.schema import run, series
+from mlflow_monitoring_exporter.state.statements import BINDS, raw_rows
+
+#: Runs whose values are read together.
+_RUNS = 500
+
+_COLUMNS = (
+    *(run.c.id, run.c.experiment_id, run.c.run_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms),
+    *(run.c.registry_stage, run.c.tagged_stage, run.c.parent_run_id, run.c.last_ms, run.c.alive_ms, run.c.gap_ms),
+    run.c.labels,
+)
+
+
+class LatestValues:
+    """The runs of one tracking server, by the number of its row. ``clock`` gives the time in Unix seconds."""
+
+    def __init__(self, database: Database, server: int, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+        self._there = (run.c.server == server, run.c.present)
+
+    def of(self, experiment_ids: Iterable[str]) -> Iterator[RunGauges]:
+        """Every run that is there in these experiments."""
+        for some in batches(sorted(experiment_ids), BINDS):
+            yield from self._runs(run.c.experiment_id.in_(some))
+
+    def named(self, run_ids: Iterable[str]) -> Iterator[RunGauges]:
+        """Those of these runs that are there."""
+        for some in batches(sorted(run_ids), BINDS):
+            yield from self._runs(run.c.run_id.in_(some))
+
+    def _runs(self, which: ColumnElement[bool]) -> Iterator[RunGauges]:
+        read_ms = round(self._clock() * 1000)
+
+        def when(stored: int | None) -> int | None:
+            return recalled(stored, read_ms)
+
+        with self._database.read() as tx:
+            found = tx.execute(select(*_COLUMNS).where(*self._there, which).order_by(run.c.id))
+            for rows in found.yield_per(_RUNS).partitions():
+                values = _values(tx, [row.id for row in rows])
+                for row in rows:
+                    yield RunGauges(
+                        *(row.experiment_id, row.run_id, row.name, RunStatus(row.status)),
+                        *(when(row.start_ms), when(row.end_ms)),
+                        row.registry_stage or row.tagged_stage,
+                        values.get(row.id, {}),
+                        row.parent_run_id,
+                        *(when(row.last_ms), when(row.alive_ms)),
+                        row.gap_ms,
+                        orjson.loads(row.labels),
+                    )
+
+
+def _values(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, float]]:
+    """The latest values of each of these runs, by key."""
+    found: dict[int, dict[str, float]] = {}
+    query = select(series.c.run, series.c.key, series.c.value).where(series.c.run.in_(run_pks), series.c.shown)
+    for pk, key, value in raw_rows(tx, query):
+        found.setdefault(pk, {})[key] = loaded(value)
+    return found

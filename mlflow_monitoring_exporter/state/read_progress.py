@@ -1,0 +1,156 @@
+"""How far the reading of one MLflow has come: the last whole poll, a load in progress, the sweep.
+
+A *load* reads all runs of some experiments in one go; it is continued after a kill. A *sweep* does
+the same to all watched experiments in small steps, for ever. Both have a number from one counter,
+which runs that they meet carry: once a load or a sweep is over, who was not met is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from mlflow_monitoring_exporter.core.batches import batches
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.schema import experiment, server
+from mlflow_monitoring_exporter.state.statements import BINDS, insert
+
+#: For how long a load that was cut short is continued, in ms: what it read first ages.
+_FRESH_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownExperiment:
+    """``watched`` ones are the newest, whose runs are mirrored; ``activity_ms`` is None where unknown."""
+
+    name: str
+    watched: bool
+    activity_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where the last whole poll stood: when it began, the source's cursor then, and what was selected."""
+
+    since_ms: int | None
+    mark: str
+    selection: str
+    experiments: Mapping[str, KnownExperiment]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A load or a sweep: its number, and behind which position it goes on (None: from the start).
+
+    ``since_ms`` and ``mark`` are those of its begin; a sweep has none.
+    """
+
+    number: int
+    position: str | None
+    since_ms: int = 0
+    mark: str = ""
+
+
+class ReadProgress:
+    """The standing of one tracking server, by the number of its row."""
+
+    def __init__(self, database: Database, number: int) -> None:
+        self._database = database
+        self._number = number
+        self._row = server.c.id == number
+        self._mine = experiment.c.server == number
+
+    def stood(self) -> Checkpoint:
+        """Where the last whole poll stood."""
+        with self._database.read() as tx:
+            row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()
+            known = tx.execute(select(experiment).where(self._mine, experiment.c.present)).all()
+        return Checkpoint(
+            row.since_ms,
+            row.mark,
+            row.selection,
+            {e.experiment_id: KnownExperiment(e.name, e.watched, e.activity_ms) for e in known},
+        )
+
+    def advance(self, tx: Connection, old: Checkpoint, new: Checkpoint) -> bool:
+        """A poll was whole: ``new`` replaces ``old``; whether any experiment changed by that."""
+        self._set(tx, since_ms=new.since_ms, mark=new.mark, selection=new.selection)
+        if old.experiments == new.experiments:
+            return False
+        rows = [
+            {
+                "server": self._number,
+                "experiment_id": experiment_id,
+                "name": known.name,
+                "watched": known.watched,
+                "activity_ms": known.activity_ms,
+                "present": True,
+            }
+            for experiment_id, known in new.experiments.items()
+            if old.experiments.get(experiment_id) != known
+        ]
+        if rows:
+            statement = insert(tx, experiment)
+            changed = {name: statement.excluded[name] for name in ("name", "watched", "activity_ms", "present")}
+            unique = ["server", "experiment_id"]
+            tx.execute(statement.on_conflict_do_update(index_elements=unique, set_=changed), rows)
+        for some in batches(sorted(old.experiments.keys() - new.experiments.keys()), BINDS):
+            gone = update(experiment).where(self._mine, experiment.c.experiment_id.in_(some))
+            tx.execute(gone.values(present=False, watched=False))
+        return _shown(old) != _shown(new)
+
+    def load(self, tx: Connection, key: str, *, since_ms: int, mark: str) -> tuple[Pass, bool]:
+        """The load ``key``, and whether it is a new one: one that was cut short lately is continued."""
+        row = tx.execute(select(server).where(self._row)).one()
+        if row.load_round is not None and row.load_key == key and 0 <= since_ms - row.load_since_ms < _FRESH_MS:
+            return Pass(row.load_round, row.load_position, row.load_since_ms, row.load_mark), False
+        number = row.round + 1
+        self._set(
+            tx,
+            round=number,
+            load_round=number,
+            load_key=key,
+            load_position=None,
+            load_since_ms=since_ms,
+            load_mark=mark,
+        )
+        return Pass(number, None, since_ms, mark), True
+
+    def load_reached(self, tx: Connection, position: str | None) -> None:
+        """The load has recorded everything up to ``position``."""
+        self._set(tx, load_position=position)
+
+    def load_ended(self, tx: Connection) -> None:
+        """The load is over."""
+        self._set(tx, load_round=None)
+
+    def sweep(self, tx: Connection) -> Pass:
+        """The sweep that is under way, else a new one."""
+        row = tx.execute(select(server).where(self._row)).one()
+        if row.sweep_round is not None:
+            return Pass(row.sweep_round, row.sweep_position)
+        number = row.round + 1
+        self._set(tx, round=number, sweep_round=number, sweep_position=None)
+        return Pass(number, None)
+
+    def sweep_reached(self, tx: Connection, position: str | None) -> None:
+        """The sweep has met every run up to ``position``; None means all, and ends it."""
+        if position is None:
+            self._set(tx, sweep_round=None, sweep_position=None)
+        else:
+            self._set(tx, sweep_position=position)
+
+    def round(self, tx: Connection) -> int:
+        """The newest number that was given to a load or a sweep."""
+        number: int = tx.execute(select(server.c.round).where(self._row)).scalar_one()
+        return number
+
+    def _set(self, tx: Connection, **values: Any) -> None:
+        tx.execute(update(server).where(self._row).values(**values))
+
+
+def _shown(point: Checkpoint) -> dict[str, str]:
+    return {experiment_id: known.name for experiment_id, known in point.experiments.items() if known.watched}

@@ -1,0 +1,166 @@
+"""The state as one SQLite file, opened safely.
+
+Write-ahead log with ``synchronous=FULL``: a committed transaction survives power loss, and readers
+do not wait for the writer. Every write transaction starts with ``BEGIN IMMEDIATE``, so that it
+waits for its turn at the start instead of failing in the middle.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
+
+from mlflow_monitoring_exporter.core.errors import StateCorruptError, StateError, StateFullError
+from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, meta, metadata
+from mlflow_monitoring_exporter.state.state_file import create, look_at, state_path
+from mlflow_monitoring_exporter.state.written_by import Upgrade, sign, too_new, too_old, written_by
+
+_BUSY_TIMEOUT_MS = 30_000
+
+
+class StoreFile:
+    """``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
+
+    #: Options of a connection that only reads.
+    reading: Mapping[str, Any] = {"reading": True}
+
+    def __init__(self, url: str) -> None:
+        self.path = state_path(url)
+        self.where = f"the state file {self.path}"
+        self.engine = self._engine()
+
+    def exists(self, *, older: bool = False) -> bool:
+        """Whether there is a file. Raises StateError for one of another release; ``older`` ones may be allowed."""
+        if not self.path.exists():
+            return False
+        look_at(self.path)
+        with self.engine.connect() as connection:
+            reading = connection.execution_options(**self.reading)
+            schema = self._schema(reading)
+            if schema is not None and schema < SCHEMA_VERSION and not older:
+                raise too_old(self.where, schema, written_by(reading))
+        return True
+
+    def open(self) -> Upgrade | None:
+        """Create the file or its tables if need be, or bring those of an older release up to date.
+
+        An upgrade is one transaction: it is there whole, or the file is as it was. No other process may use the file
+        meanwhile: the caller holds its lock (state/state_file.py).
+        """
+        create(self.path)
+        self._inode = self.path.stat().st_ino
+        with self.engine.begin() as connection:
+            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+            if found != "ok":
+                raise StateCorruptError(f"{self.where} is damaged ({found})")
+            schema = self._schema(connection)
+            if schema is None:
+                metadata.create_all(connection)
+                connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+            if schema in (None, SCHEMA_VERSION):
+                sign(connection)
+                return None
+        return self._upgrade()
+
+    def _schema(self, connection: Connection) -> int | None:
+        """The schema of the file; None for one without tables. Raises StateError for one that is too new."""
+        if not inspect(connection).has_table("meta"):
+            return None
+        found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        if found is None or not found.isdecimal():
+            raise StateCorruptError(f"{self.where} is damaged (it does not say which schema it has)")
+        if int(found) > SCHEMA_VERSION:
+            raise too_new(self.where, found, written_by(connection))
+        return int(found)
+
+    def _upgrade(self) -> Upgrade | None:
+        from mlflow_monitoring_exporter.state.migrations import upgrade_file  # noqa: PLC0415 - alembic takes 0.2 s
+
+        engine = self._engine(foreign_keys=False, poolclass=NullPool)
+        try:
+            with engine.begin() as connection:
+                schema = self._schema(connection)  # another process may have been faster
+                if schema is None or schema == SCHEMA_VERSION:
+                    return None
+                upgrade = Upgrade(schema, written_by(connection))
+                upgrade_file(connection, schema)
+                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise StateError(
+                        f"{self.where} cannot be upgraded from schema {schema}: a row of {broken[0]} belongs to a row "
+                        f"of {broken[2]} that is not there; the file is as it was: move it aside to start afresh, or "
+                        f"use release {upgrade.release}"
+                    )
+                connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+                sign(connection)
+        except SQLAlchemyError as error:
+            raise self._not_upgraded(error) from error
+        finally:
+            engine.dispose()
+        return upgrade
+
+    def _not_upgraded(self, error: SQLAlchemyError) -> StateError:
+        explained = self.explained(error)
+        text = f"{explained}; it was not upgraded, and is as it was"
+        if isinstance(explained, StateFullError):
+            text += ": an upgrade needs about as much room as the file has"
+        return type(explained)(text)
+
+    def _engine(self, *, foreign_keys: bool = True, poolclass: type[Pool] | None = None) -> Engine:
+        engine = create_engine(f"sqlite:///{self.path}", poolclass=poolclass)
+        event.listen(engine, "connect", _configure_with_foreign_keys if foreign_keys else _configure)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the whole database in a new file."""
+        with self.engine.connect() as connection, closing(sqlite3.connect(path)) as target:
+            source = connection.connection.driver_connection
+            source.backup(target)  # type: ignore[union-attr]
+
+    def check(self) -> None:
+        """Raise StateCorruptError when the file was removed or replaced: what is written now would be lost."""
+        try:
+            same = self.path.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise StateCorruptError(f"{self.where} was removed or replaced by another process")
+
+    def explained(self, error: SQLAlchemyError) -> StateError:
+        """What happened, for people."""
+        if isinstance(error, OperationalError):
+            said = str(error.orig)
+            if "full" in said:
+                return StateFullError(f"the disk under {self.where} is full")
+            return StateError(f"{self.where} cannot be used: {said}")
+        if isinstance(error, DatabaseError):
+            return StateCorruptError(f"{self.where} is damaged ({error.orig})")
+        return StateError(f"{self.where} cannot be used: {error}")
+
+
+def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: see _begin.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _configure_with_foreign_keys(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    _configure(connection, entry)
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
