@@ -221,7 +221,7 @@ def test_a_clock_that_jumps_by_hours_changes_nothing(store: Store, peer: StrictP
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     polls = 'mlflow_exporter_polls_total{result="ok"}'
-    told = "the wall clock was set"
+    told = "wall clock changed; polling now"
     with continuous(cwd=tmp_path, env=env) as daemon:
         for jumps, clock_now in enumerate(("+0", "+2h", "-2h")):
             clock.write_text(clock_now)
