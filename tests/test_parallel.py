@@ -44,7 +44,7 @@ def test_an_error_ends_everything_and_is_raised() -> None:
     assert threading.active_count() == before
 
 
-def test_nothing_runs_on_when_ignore_takes_items_any_more() -> None:
+def test_nothing_runs_on_when_no_one_takes_items_any_more() -> None:
     made: list[int] = []
 
     def endless(_resource: str) -> Iterator[int]:

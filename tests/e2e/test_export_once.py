@@ -151,7 +151,7 @@ def test_a_point_that_was_logged_late_still_arrives(tracking: Tracking, peer: St
 
 
 @pytest.mark.parametrize("how", ["refused", "500", "401", "hanging"])
-def test_a_sink_that_is_down_disturbs_ignore_and_gets_its_backlog(
+def test_a_sink_that_is_down_disturbs_no_other_and_gets_its_backlog(
     tracking: Tracking, empty_gateway: Pushgateway, peer: StrictPeer, here: Path, how: str
 ) -> None:
     name = f"sink-down-{how}"

@@ -205,7 +205,7 @@ def test_every_failure_says_where_and_why(behaviour: Behaviour, error: type[Expo
     assert "\n" not in str(caught.value)
 
 
-def test_ignore_listening_is_retried() -> None:
+def test_no_one_listening_is_retried() -> None:
     with pytest.raises(RetryableExportError, match="connection refused"):
         send("http://127.0.0.1:1/metrics")
 

@@ -97,7 +97,7 @@ def test_an_exporter_of_somebody_else_is_found_by_its_entry_point(site: Path) ->
     assert Listed("thirdparty", "thirdparty 1.0", "every", CONTRACT) in plugins.listing()
 
 
-def test_a_broken_one_is_listed_with_its_reason_and_harms_ignore(site: Path) -> None:
+def test_a_broken_one_is_listed_with_its_reason_and_harms_no_other(site: Path) -> None:
     install(site, "broken", "import nothing_like_this", "broken = broken:plugin")
     install(
         site,

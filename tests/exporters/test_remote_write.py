@@ -178,7 +178,7 @@ def test_what_must_not_be_tried_again_is_not(old: WriteReceiver, status: int) ->
     assert len(old.requests) == 1
 
 
-def test_credentials_that_are_refused_are_ignores_fault_but_theirs(new: WriteReceiver) -> None:
+def test_credentials_that_are_refused_are_no_ones_fault_but_theirs(new: WriteReceiver) -> None:
     new.trouble = [answer(401)]
     with pytest.raises(UnauthorizedExportError):
         send(exporter(new.url), batch())

@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:
     made.close()
 
 
-def test_a_port_that_ignore_listens_on_is_noticed_and_tried_again() -> None:
+def test_a_port_that_no_one_listens_on_is_noticed_and_tried_again() -> None:
     with listener() as to:
         address = to.getsockname()
     made = StatsdExporter(StatsdConfig(type="statsd", host="127.0.0.1", port=address[1]))

@@ -15,7 +15,7 @@ def keys(world: World, name: str) -> list[tuple[str, int]]:
     return sorted((sample.key, sample.step) for sample in world.samples(name))
 
 
-def test_each_gets_what_it_selects_and_ignore_reads_what_ignore_wants(world: World) -> None:
+def test_each_gets_what_it_selects_and_no_one_reads_what_no_one_wants(world: World) -> None:
     world.mlflow.log("a", "loss", 1, 2)
     world.mlflow.log("a", "val/loss", 1)
     world.mlflow.log("b", "loss", 5, experiment="2")

@@ -428,7 +428,7 @@ class TestRowNumbersOfSqlite:
         world.poll()
         assert world.steps(old) == [1, 2, 5]
 
-    def test_nothing_is_read_of_a_store_that_ignore_wrote_to(
+    def test_nothing_is_read_of_a_store_that_no_one_wrote_to(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         finished(world.mlflow, 0)

@@ -132,7 +132,7 @@ def test_a_writer_that_locks_for_too_long_makes_the_store_unavailable(database: 
     source.check()
 
 
-def test_a_reader_between_two_pages_keeps_ignore_from_writing(database: Path, furnished: Furnished) -> None:
+def test_a_reader_between_two_pages_keeps_no_one_from_writing(database: Path, furnished: Furnished) -> None:
     source = SqlSource(MlflowConfig(tracking_uri=f"sqlite:///{database}"), history_chunk=2)
     pages = source.runs([furnished.bulk], limit=2)
     chunks = source.histories([Wanted(furnished.runs["FINISHED"], "loss", None, 4)])

@@ -100,7 +100,7 @@ def test_a_connection_that_was_cut_is_made_again(url: str) -> None:
     source.close()
 
 
-def test_a_reader_keeps_ignore_from_writing(url: str) -> None:
+def test_a_reader_keeps_no_one_from_writing(url: str) -> None:
     source = SqlSource(MlflowConfig(tracking_uri=url))
     pages = source.runs([e.experiment_id for e in source.experiments()], limit=2)
     next(pages)

@@ -23,7 +23,7 @@ def test_shares_are_max_min_fair(wanted: list[int], there: int) -> None:
 
 
 @given(wants, room, st.integers(0, 50))
-def test_with_more_room_ignore_gets_less(wanted: list[int], there: int, more: int) -> None:
+def test_with_more_room_no_one_gets_less(wanted: list[int], there: int, more: int) -> None:
     pairs = zip(fair_shares(wanted, there), fair_shares(wanted, there + more), strict=True)
     assert all(less <= later for less, later in pairs)
 

@@ -52,7 +52,7 @@ def test_a_running_run_that_is_silent_for_too_long_is_stalled(one: RunGauges, is
         (run("FINISHED", last_ms=NOW - 25 * HOUR), True, False),
     ],
 )
-def test_a_stalled_run_that_ignore_will_end_is_orphaned(one: RunGauges, parent_ended: bool, is_orphaned: bool) -> None:
+def test_a_stalled_run_that_no_one_will_end_is_orphaned(one: RunGauges, parent_ended: bool, is_orphaned: bool) -> None:
     assert orphaned(one, NOW, PATIENCE, parent_ended=parent_ended) is is_orphaned
 
 

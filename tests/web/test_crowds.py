@@ -139,7 +139,7 @@ CROWDS = {
 
 
 @pytest.mark.parametrize("kind", CROWDS)
-def test_a_crowd_that_does_not_finish_its_requests_keeps_ignore_out(kind: str, scene: Scene) -> None:
+def test_a_crowd_that_does_not_finish_its_requests_keeps_no_one_out(kind: str, scene: Scene) -> None:
     daemon = scene.daemon
     with crowd(daemon, *CROWDS[kind]):
         for _ in range(5):
@@ -154,7 +154,7 @@ def test_a_crowd_that_does_not_finish_its_requests_keeps_ignore_out(kind: str, s
     assert sum("too many connections" in line for line in lines) <= 1
 
 
-def test_a_tls_handshake_that_is_not_finished_keeps_ignore_out(tmp_path: Path) -> None:
+def test_a_tls_handshake_that_is_not_finished_keeps_no_one_out(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")

@@ -109,7 +109,7 @@ def test_readiness_says_which_part_is_not_ready_and_why() -> None:
         assert get(f"{url}/livez").status_code == 200, "alive all the same"
 
 
-def test_with_a_password_ignore_gets_in_without_it(tmp_path: Path) -> None:
+def test_with_a_password_no_one_gets_in_without_it(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("pässword:with colon\n")
     with serving(username="prometheus", password_file=str(secret)) as url:
