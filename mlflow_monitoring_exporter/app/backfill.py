@@ -23,7 +23,8 @@ from mlflow_monitoring_exporter.config.fields import since_ms
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.values import Point, RunContext, Sample
-from mlflow_monitoring_exporter.prometheus.exposition import escaped, number
+from mlflow_monitoring_exporter.prometheus.escaping import escaped
+from mlflow_monitoring_exporter.prometheus.exposition import number
 from mlflow_monitoring_exporter.prometheus.names import family_name
 from mlflow_monitoring_exporter.prometheus.timeseries import BY_TIME, Dated, spread, to_labels
 from mlflow_monitoring_exporter.source.protocol import Source, Wanted

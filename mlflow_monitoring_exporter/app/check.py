@@ -16,7 +16,7 @@ from mlflow_monitoring_exporter.app.reports import OnceReport, ServerReport, pol
 from mlflow_monitoring_exporter.app.self_monitoring import Progress
 from mlflow_monitoring_exporter.app.tracking_servers import open_tracking_server, share_of_gauges
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, StateConfig
-from mlflow_monitoring_exporter.core.foreign_text import one_line
+from mlflow_monitoring_exporter.core.errors import describe
 from mlflow_monitoring_exporter.core.values import Snapshot
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.exporters.plugins import Plugins
@@ -117,7 +117,7 @@ def _check_all(destinations: Sequence[Destination]) -> dict[str, str | None]:
         try:
             check_it()
         except Exception as error:  # noqa: BLE001 - a foreign exporter may raise anything
-            found[destination.name] = one_line(str(error)) or type(error).__name__
+            found[destination.name] = describe(error)
         else:
             found[destination.name] = None
         finally:

@@ -240,7 +240,7 @@ class Daemon:
         """Report no more on servers and exporters that only the old configuration has."""
         self._telemetry.readiness.keep_only(new.components)
         for name in {d.name for d in old.destinations} - {d.name for d in new.destinations}:
-            self._telemetry.metrics.forget_exporter(name)
+            self._telemetry.metrics.exporters.forget(name)
 
     def _refuse(self, error: Exception) -> None:
         self._telemetry.metrics.config_reload_successful.set(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_result,
     print_table,
 )
+from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
 from mlflow_monitoring_exporter.state.database import Database, where
@@ -143,7 +143,7 @@ def _print_queues(queues: list[Ledger]) -> None:
     titles = ("waiting", "bytes", "oldest", "dead letters", "delivered", "dropped")
     rows = []
     for queue in queues:
-        oldest = "" if queue.oldest_ms is None else f"{max(0.0, time.time() - queue.oldest_ms / 1000):.0f} s"
+        oldest = "" if queue.oldest_ms is None else f"{max(0, now_ms() - queue.oldest_ms) / 1000:.0f} s"
         figures = (
             queue.queued,
             queue.queued_bytes,

@@ -11,7 +11,7 @@ import structlog
 from mlflow_monitoring_exporter.core.errors import SourceError, StateError
 from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer, EnqueueReport
 from mlflow_monitoring_exporter.pipeline.sync import PollInterruptedError
-from mlflow_monitoring_exporter.schedule.poll_job import STATE
+from mlflow_monitoring_exporter.schedule.poll_job import report_queues
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -67,10 +67,6 @@ class CollectJob:
 
     def _succeeded(self, experiment: int, queued: EnqueueReport) -> None:
         self._metrics.collects.labels("unfinished" if queued.unfinished else "ok").inc()
-        if queued.full:
-            names = ", ".join(queued.full)
-            self._readiness.bad(STATE, f"queue full (state.max_size) for {names}; reading no points for it")
-        else:
-            self._readiness.good(STATE)
+        report_queues(self._readiness, queued.full)
         changed = any(queued.enqueued.values())
         (_log.info if changed else _log.debug)("collected", experiment=experiment, enqueued=dict(queued.enqueued))

@@ -27,7 +27,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Status
 from sqlalchemy import Connection, text
 
-from mlflow_monitoring_exporter.core.foreign_text import one_line
+from mlflow_monitoring_exporter.core.errors import describe
 from mlflow_monitoring_exporter.schedule.poll_job import COLLECTORS
 from mlflow_monitoring_exporter.state.postgresql_engine import ARGUMENTS, SETTINGS
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -127,7 +127,7 @@ class CollectWorkers:
             try:
                 asyncio.run(self._work())
             except Exception as error:  # noqa: BLE001 - whatever it was, others take the jobs until we can again
-                self._readiness.bad(COLLECTORS, f"cannot fetch jobs from the state database ({one_line(str(error))})")
+                self._readiness.bad(COLLECTORS, f"cannot fetch jobs from the state database ({describe(error)})")
             self._stopping.wait(_AGAIN)
 
     async def _work(self) -> None:

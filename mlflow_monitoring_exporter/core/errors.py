@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow_monitoring_exporter.core.disclosure import shown_path
-from mlflow_monitoring_exporter.core.foreign_text import escaped
+from mlflow_monitoring_exporter.core.foreign_text import escaped, one_line
 
 #: Problems of one configuration that are shown.
 SHOWN_PROBLEMS = 50
@@ -164,3 +164,9 @@ class StateFullError(StateError):
 
 class StateCorruptError(StateError):
     """The state file is damaged."""
+
+
+def describe(error: BaseException) -> str:
+    """An error on one line; one that is not ours begins with its type."""
+    text = one_line(str(error))
+    return text if isinstance(error, MonitoringExporterError) else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -15,9 +15,10 @@ from mlflow_monitoring_exporter.core.errors import (
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
+    describe,
 )
 from mlflow_monitoring_exporter.core.values import Batch, Snapshot
-from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT, Bisection, Refusals, say
+from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT, Bisection, Refusals
 from mlflow_monitoring_exporter.delivery.payload_source import Item, PayloadSource
 from mlflow_monitoring_exporter.delivery.poison import PoisonSearch, doubtful
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
@@ -54,7 +55,7 @@ class Attempts:
         self._feed = feed
         self._stopping = stopping
         self._settled = settled
-        self._duration = metrics.export_duration.labels(name)
+        self._duration = metrics.exporters.export_duration.labels(name)
         self._log = _log.bind(exporter=name)
         self.busy = False
         self._payload: Batch | Snapshot | None = None
@@ -85,7 +86,7 @@ class Attempts:
                 self._log.exception("exporter crashed")
             if self._crashes < _CRASHES:
                 raise
-            refusal = Refusal(say(error), None, self._first_ms)
+            refusal = Refusal(describe(error), None, self._first_ms)
             return self._trial.remaining(refusal) if self._trial else {refusal: range(item.size)}
         finally:
             self.busy = False
@@ -104,9 +105,9 @@ class Attempts:
             self._exporter.export(snapshot, deadline=until.earlier(EXPORT_TIMEOUT))
         except PermanentExportError as error:
             places = range(item.size) if error.rejected is None else error.rejected
-            return {Refusal(say(error), error.status, self._first_ms): places}
+            return {Refusal(describe(error), error.status, self._first_ms): places}
         except PartialExportError as error:
-            return {Refusal(say(error), None, self._first_ms): error.rejected}
+            return {Refusal(describe(error), None, self._first_ms): error.rejected}
         return {}
 
     def _deliver(self, item: Item, until: Deadline) -> Refusals:
@@ -154,7 +155,7 @@ class Attempts:
         except MonitoringExporterError:
             raise
         except Exception as error:  # noqa: BLE001 - its own turn comes
-            self._log.debug("exporter crashed", reason=say(error))
+            self._log.debug("exporter crashed", reason=describe(error))
             return False
         self._settled(other, refusals)
         self._failed.discard(batch.batch_id)

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mlflow_monitoring_exporter.core.deadline import Deadline
-from mlflow_monitoring_exporter.core.errors import MonitoringExporterError, PartialExportError, PermanentExportError
-from mlflow_monitoring_exporter.core.foreign_text import one_line
+from mlflow_monitoring_exporter.core.errors import PartialExportError, PermanentExportError, describe
 from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
 from mlflow_monitoring_exporter.state.batch_codec import part
@@ -29,12 +28,6 @@ Refusals = Mapping[Refusal, Sequence[int]]
 _PATIENCE = 100
 #: One export may take this long at most, whatever the exporter's own timeouts are.
 EXPORT_TIMEOUT = 60.0
-
-
-def say(error: BaseException) -> str:
-    """An error on one line; a foreign one with its type."""
-    text = one_line(str(error))
-    return text if isinstance(error, MonitoringExporterError) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 class Bisection:
@@ -56,7 +49,7 @@ class Bisection:
             try:
                 self._exporter.export(part(self._batch, indexes), deadline=self._until.earlier(EXPORT_TIMEOUT))
             except PartialExportError as error:
-                refusal = Refusal(say(error), None, self._first_ms)
+                refusal = Refusal(describe(error), None, self._first_ms)
                 found.setdefault(refusal, []).extend(indexes[at] for at in error.rejected)
             except PermanentExportError as error:
                 self._refused += 1
@@ -64,5 +57,5 @@ class Bisection:
                     middle = len(indexes) // 2
                     waiting[:0] = [indexes[:middle], indexes[middle:]]
                 else:
-                    found.setdefault(Refusal(say(error), error.status, self._first_ms), []).extend(indexes)
+                    found.setdefault(Refusal(describe(error), error.status, self._first_ms), []).extend(indexes)
         return found

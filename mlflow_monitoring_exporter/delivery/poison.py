@@ -27,9 +27,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.core.deadline import Deadline
-from mlflow_monitoring_exporter.core.errors import RetryableExportError
+from mlflow_monitoring_exporter.core.errors import RetryableExportError, describe
 from mlflow_monitoring_exporter.core.values import Batch
-from mlflow_monitoring_exporter.delivery.bisection import Refusals, say
+from mlflow_monitoring_exporter.delivery.bisection import Refusals
 from mlflow_monitoring_exporter.delivery.retry_after import LaterError
 from mlflow_monitoring_exporter.state.batch_codec import part
 from mlflow_monitoring_exporter.state.outbox import Refusal
@@ -193,7 +193,8 @@ class _Round:
             left.alone[index] += 1
             if left.alone[index] >= TIMES and error is not None:
                 del left.alone[index]
-                reason = f"{say(error)} (alone {TIMES} times, while the platform took what came before and after it)"
+                alone = f"alone {TIMES} times, while the platform took what came before and after it"
+                reason = f"{describe(error)} ({alone})"
                 left.refused.setdefault(Refusal(reason, error.status, self._first_ms), []).append(index)
 
     def _missed(self) -> bool:

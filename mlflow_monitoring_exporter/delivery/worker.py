@@ -23,7 +23,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 
 import structlog
 from tenacity import (
@@ -42,14 +41,16 @@ from mlflow_monitoring_exporter.core.errors import (
     RetryableExportError,
     StateError,
     UnauthorizedExportError,
+    describe,
 )
 from mlflow_monitoring_exporter.delivery.attempts import UNLIMITED, Attempts
 from mlflow_monitoring_exporter.delivery.backoff import Backoff
-from mlflow_monitoring_exporter.delivery.bisection import Refusals, say
+from mlflow_monitoring_exporter.delivery.bisection import Refusals
 from mlflow_monitoring_exporter.delivery.payload_source import Item, PayloadSource
 from mlflow_monitoring_exporter.delivery.retry_after import LaterError, RetryAfter
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
 from mlflow_monitoring_exporter.telemetry.audit import audit
+from mlflow_monitoring_exporter.telemetry.exporter_metrics import State
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -61,14 +62,6 @@ _OPENS_AFTER = 5
 _LONG_PAUSE = 30.0
 #: An exporter that cannot deliver but has nothing to deliver either is asked again this often.
 _PROBE_EVERY = 15.0
-
-
-class State(StrEnum):
-    """Whether an exporter is able to deliver."""
-
-    closed = "closed"
-    backing_off = "backing_off"
-    parked = "parked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,7 @@ class Worker:
         self.exporter = exporter
         self.feed = feed
         self._readiness = readiness
-        self._metrics = metrics
+        self._metrics = metrics.exporters
         self._log = _log.bind(exporter=name)
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -122,7 +115,7 @@ class Worker:
         self._proven = False
         self._settled_at = 0.0
         readiness.expect(self.component, "no delivery attempted yet")
-        metrics.introduce(name, queued=feed.durable)
+        self._metrics.introduce(name, queued=feed.durable)
 
     def wake(self) -> None:
         """Something waits in the feed."""
@@ -179,7 +172,7 @@ class Worker:
                 if not retrying(self._attempt, deadline):
                     return Drained(self._delivered, self._set_aside, self._refused or None)
         except Exception as error:  # noqa: BLE001 - the outcome is the report
-            return Drained(self._delivered, self._set_aside, say(error))
+            return Drained(self._delivered, self._set_aside, describe(error))
         return Drained(self._delivered, self._set_aside, "time ran out")
 
     def _attempt_unless_stopped(self) -> bool:
@@ -237,21 +230,21 @@ class Worker:
             return
         if isinstance(error, LaterError):
             if (error.retry_after or 0) > _LONG_PAUSE or self.state is not State.closed:
-                self._unable(State.backing_off, say(error))
+                self._unable(State.backing_off, describe(error))
             return
         self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
         if self.feed.durable and (item := self._head()) is not None:
             self._metrics.retried.labels(self.name).inc(item.size)
-        self._log.debug("attempt failed", attempt=state.attempt_number, reason=say(error))
+        self._log.debug("attempt failed", attempt=state.attempt_number, reason=describe(error))
         if isinstance(error, UnauthorizedExportError | ConfigError):
-            self._unable(State.parked, say(error))
+            self._unable(State.parked, describe(error))
             return
         pause = error.retry_after if isinstance(error, RetryableExportError) else None
         if pause:
-            self._rest.asked(pause, say(error))
+            self._rest.asked(pause, describe(error))
         if self._failures >= _OPENS_AFTER or self.state is not State.closed or (pause or 0) > _LONG_PAUSE:
-            self._unable(State.backing_off, say(error))
+            self._unable(State.backing_off, describe(error))
 
     def _head(self) -> Item | None:
         try:
@@ -265,9 +258,9 @@ class Worker:
             self._rest.check()
             self.exporter.check()
         except (UnauthorizedExportError, ConfigError) as error:
-            self._unable(State.parked, say(error))
+            self._unable(State.parked, describe(error))
         except Exception as error:  # noqa: BLE001 - a foreign exporter may raise anything
-            self._unable(State.backing_off, say(error))
+            self._unable(State.backing_off, describe(error))
         else:
             if self._refused:  # it answers, but not to this snapshot
                 self._unable(State.backing_off, self._refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.plausible_times import plausible
 from mlflow_monitoring_exporter.core.values import Run
 
@@ -55,4 +56,4 @@ class Activity:
         return when if counts else known
 
     def _now(self) -> int:
-        return round(self._clock() * 1000)
+        return to_ms(self._clock())

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
 from mlflow_monitoring_exporter.core.values import Demand, Snapshot
 from mlflow_monitoring_exporter.pipeline.enqueue import Histories
@@ -138,7 +139,7 @@ class Poller:
         """The snapshot, None when no exporter shows gauges; and whether it is another one than before."""
         if self._publish is None:
             return None, False
-        snapshot = self._snapshots.update(found, round(self._clock() * 1000))
+        snapshot = self._snapshots.update(found, to_ms(self._clock()))
         renewed, self._published = snapshot is not self._published, snapshot
         self._publish(snapshot)
         return snapshot, renewed

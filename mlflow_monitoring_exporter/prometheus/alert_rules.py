@@ -14,6 +14,7 @@ from mlflow_monitoring_exporter.config.alerts import AlertConfig
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions
 from mlflow_monitoring_exporter.core.patterns import to_re2
+from mlflow_monitoring_exporter.prometheus.escaping import quoted
 from mlflow_monitoring_exporter.prometheus.families import AGGREGATES
 
 GROUP = "mlflow-config"
@@ -82,16 +83,12 @@ def _condition(alert: AlertConfig, directions: Directions) -> tuple[str, str]:
 def _series(of: str, alert: AlertConfig) -> str:
     matchers = [f'metric="{alert.metric}"']
     if "*" not in alert.experiments:
-        matchers.append(f"experiment_name=~{_quoted(to_re2(alert.experiments))}")
+        matchers.append(f"experiment_name=~{quoted(to_re2(alert.experiments))}")
     return f"max by (experiment_name, metric) ({AGGREGATES[of].name}{{{','.join(matchers)}}})"
 
 
 def _duration(seconds: float) -> str:
     return f"{round(seconds)}s" if seconds == round(seconds) else f"{round(seconds * 1000)}ms"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def _text(pattern: str) -> str:

@@ -12,9 +12,9 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mlflow_monitoring_exporter.core.values import Family, Snapshot, nonfinite_name
+from mlflow_monitoring_exporter.prometheus.escaping import escaped, escaped_help
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -105,7 +105,7 @@ class Encoder:
 
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:
-    name, text = family.name, escaped(family.help) if openmetrics else _escaped_in_help(family.help)
+    name, text = family.name, escaped(family.help) if openmetrics else escaped_help(family.help)
     if openmetrics and family.type == "counter":
         name = name.removesuffix("_total")
     return f"# HELP {name} {text}\n# TYPE {name} {family.type}\n".encode()
@@ -121,13 +121,3 @@ def _lines(family: Family) -> bytes:
 def number(value: float) -> str:
     """As Prometheus and OpenMetrics spell it."""
     return nonfinite_name(value) or repr(value)
-
-
-@lru_cache(maxsize=1 << 16)
-def escaped(text: str) -> str:
-    """As a label's value."""
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _escaped_in_help(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")

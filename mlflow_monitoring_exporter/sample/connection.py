@@ -26,8 +26,8 @@ from mlflow_monitoring_exporter.core.errors import (
     SourceResponseError,
     SourceUnavailableError,
 )
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.http import display_url
-from mlflow_monitoring_exporter.source.rest.answer import quote
 from mlflow_monitoring_exporter.source.rest.reader import RestSource
 from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
 
@@ -108,7 +108,7 @@ def _explained(error: MlflowException, server: str) -> SourceError:
 
 def _first_line(error: Exception) -> str:
     """SQLAlchemy adds the statement and its values in further lines."""
-    return quote(str(error).partition("\n")[0])
+    return excerpt(str(error).partition("\n")[0])
 
 
 def _address(config: MlflowConfig) -> str:

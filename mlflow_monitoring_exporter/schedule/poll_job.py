@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -25,6 +25,14 @@ OF_REPLICAS = REPLICA, COLLECTORS = "replica", "collectors"
 def component_of(name: str) -> str:
     """What readiness calls the tracking server of this name; one that has none is the only one."""
     return f"{MLFLOW}.{name}" if name else MLFLOW
+
+
+def report_queues(readiness: Readiness, full: Sequence[str]) -> None:
+    """The state is ready again after it was written to, unless the queues of the exporters ``full`` have no room."""
+    if full:
+        readiness.bad(STATE, f"queue full (state.max_size) for {', '.join(full)}; reading no points for it")
+    else:
+        readiness.good(STATE)
 
 
 class PollJob:
@@ -107,11 +115,7 @@ class PollJob:
                 )
         self._left_out = left_out
         self._readiness.good(self._component, valid_for=self._patience)
-        if report.full:
-            names = ", ".join(report.full)
-            self._readiness.bad(STATE, f"queue full (state.max_size) for {names}; reading no points for it")
-        else:
-            self._readiness.good(STATE)
+        report_queues(self._readiness, report.full)
         changed = report.gone or any(report.enqueued.values())
         (_log.info if changed else _log.debug)(
             "polled",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections import Counter as Counts
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import (
@@ -24,13 +23,13 @@ from prometheus_client.registry import Collector
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.core.values import Demand
 from mlflow_monitoring_exporter.prometheus.label_lengths import shortened
+from mlflow_monitoring_exporter.telemetry.exporter_metrics import ExporterMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 #: Why series are missing in a snapshot.
 _LEFT_OUT = ("max_series", "same_labels")
 #: Bytes of a name that is a label's value.
 _LONGEST = 200
-_EXPORT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
@@ -182,44 +181,7 @@ class SelfMetrics:
         for result in ("ok", "unfinished", "failed"):
             self.collects.labels(result)
 
-        name = ["exporter"]
-        self.retried = Counter(
-            "mlflow_exporter_samples_retried_total",
-            "Samples of attempts that failed and are repeated.",
-            name,
-            registry=registry,
-        )
-        self.series_refused = Gauge(
-            "mlflow_exporter_series_refused",
-            "Series of the newest snapshot that a platform did not take; they are offered again with the next one.",
-            name,
-            registry=registry,
-        )
-        self.state = Gauge(
-            "mlflow_exporter_state",
-            "1 for the state that an exporter is in: closed (delivering), backing_off or parked.",
-            ["exporter", "state"],
-            registry=registry,
-        )
-        self.exports = Counter(
-            "mlflow_exporter_exports_total",
-            "Attempts to deliver by result: ok, retry, unauthorized, rejected or crashed.",
-            ["exporter", "result"],
-            registry=registry,
-        )
-        self.export_duration = Histogram(
-            "mlflow_exporter_export_duration_seconds",
-            "How long one attempt to deliver took.",
-            name,
-            buckets=_EXPORT_BUCKETS,
-            registry=registry,
-        )
-        self.export_success = Gauge(
-            "mlflow_exporter_last_success_timestamp_seconds",
-            "When a platform last acknowledged something, in Unix time; 0 before the first.",
-            name,
-            registry=registry,
-        )
+        self.exporters = ExporterMetrics(registry)
 
     def watch(self, servers: Iterable[str]) -> None:
         """These tracking servers, by identity, are those of the configuration; nothing was found in them so far."""
@@ -268,37 +230,12 @@ class SelfMetrics:
             self.series_wanted.labels(*labels).set(wanted)
 
     def _add_up(self) -> None:
-        sums: Counts[str] = Counts()
-        for figures in self._found.values():
-            for name, figure in figures.items():
-                sums[name] += figure  # type: ignore[assignment] # nearly always whole
-        for name, gauge in (
-            ("experiments", self.experiments),
-            ("runs", self.runs),
-            ("series", self.series),
-            ("behind", self.behind),
-        ):
-            gauge.set(sums[name])
-        for reason in _LEFT_OUT:
-            self.series_left_out.labels(reason).set(sums[reason])
-
-    def introduce(self, exporter: str, *, queued: bool) -> None:
-        """Show every metric of ``exporter`` from the start, at zero; those of samples if it has a queue."""
-        for metric in (self.export_duration, self.export_success):
-            metric.labels(exporter)
-        for result in ("ok", "retry", "unauthorized", "rejected", "crashed"):
-            self.exports.labels(exporter, result)
-        self.series_refused.labels(exporter)
-        if queued:
-            self.retried.labels(exporter)
-
-    def set_state(self, exporter: str, state: str) -> None:
-        """``exporter`` is closed, backing_off or parked."""
-        for each in ("closed", "backing_off", "parked"):
-            self.state.labels(exporter, each).set(each == state)
-
-    def forget_exporter(self, exporter: str) -> None:
-        """``exporter`` is configured no longer."""
-        of_exporters = (self.retried, self.series_refused, self.state, self.exports)
-        for metric in (*of_exporters, self.export_duration, self.export_success):
-            metric.remove_by_labels({"exporter": exporter})
+        gauges = {
+            "experiments": self.experiments,
+            "runs": self.runs,
+            "series": self.series,
+            "behind": self.behind,
+            **{reason: self.series_left_out.labels(reason) for reason in _LEFT_OUT},
+        }
+        for name, gauge in gauges.items():
+            gauge.set(sum(figures.get(name, 0) for figures in self._found.values()))

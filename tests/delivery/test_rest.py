@@ -15,11 +15,12 @@ from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sa
 from mlflow_monitoring_exporter.delivery import retry_after as rest
 from mlflow_monitoring_exporter.delivery.payload_source import QueueSource, SnapshotSource
 from mlflow_monitoring_exporter.delivery.retry_after import LaterError, RetryAfter
-from mlflow_monitoring_exporter.delivery.worker import State, Worker
+from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.retry_times import RetryTimes
+from mlflow_monitoring_exporter.telemetry.exporter_metrics import State
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -179,12 +180,7 @@ def test_a_pause_of_its_own_making_costs_no_statistics(database: Database) -> No
     made = worker(database, platform)
     for _ in range(5):
         made.drain(Deadline.after(30), attempts=1)
-    assert (
-        made._metrics.registry.get_sample_value(
-            "mlflow_exporter_exports_total", {"exporter": "sink", "result": "retry"}
-        )
-        == 1
-    )
+    assert made._metrics.exports.labels("sink", "retry")._value.get() == 1
 
 
 def test_series_that_are_refused_are_counted_as_series_and_no_check_hides_them() -> None:

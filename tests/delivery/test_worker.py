@@ -23,11 +23,12 @@ from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample, Sn
 from mlflow_monitoring_exporter.delivery import backoff, worker
 from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT
 from mlflow_monitoring_exporter.delivery.payload_source import QueueSource, SnapshotSource
-from mlflow_monitoring_exporter.delivery.worker import State, Worker
+from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
+from mlflow_monitoring_exporter.telemetry.exporter_metrics import State
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 

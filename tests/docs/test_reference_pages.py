@@ -31,6 +31,7 @@ from mlflow_monitoring_exporter.pipeline.poll import PollReport
 from mlflow_monitoring_exporter.prometheus.families import OURS
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.telemetry.exporter_metrics import State
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.web.app import build_app
@@ -92,8 +93,8 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     readiness = Readiness()
     readiness.good("mlflow")
     metrics = SelfMetrics(readiness)
-    metrics.introduce("sink", queued=True)
-    metrics.set_state("sink", "closed")
+    metrics.exporters.introduce("sink", queued=True)
+    metrics.exporters.set_state("sink", State.closed)
     metrics.config.labels("0").set(1)
     metrics.owner.labels("server").set(1)
     metrics.want_most("server", "server", [Demand("1", "churn", 20_000)])

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.core.errors import SourceError
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
-from mlflow_monitoring_exporter.source.rest.answer import quote, read_answer
+from mlflow_monitoring_exporter.source.rest.answer import read_answer
 
 
 @given(st.integers(200, 599), st.text(), st.binary(max_size=50), st.sampled_from(["application/json", "text/html", ""]))
@@ -24,7 +25,7 @@ def test_any_answer_is_an_object_or_an_error_on_one_line(status: int, location: 
 
 @given(st.text(max_size=2000))
 def test_foreign_text_becomes_one_short_printable_line(text: str) -> None:
-    line = quote(text)
+    line = excerpt(text)
     assert line.isprintable()
     assert len(line) <= 303
 

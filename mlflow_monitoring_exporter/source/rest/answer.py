@@ -21,7 +21,6 @@ from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.http import HttpResponse
 from mlflow_monitoring_exporter.http.json_body import parsed
 
-_LONGEST_QUOTE = 300
 WHICH_SERVER = "is mlflow.tracking_uri the address of an MLflow server?"
 #: MLflow's words for "not here", said with a 5xx status although asking again is vain.
 _NOT_OFFERED = ("NOT_IMPLEMENTED", "FEATURE_DISABLED")
@@ -71,7 +70,7 @@ def read_answer(
 
     error = answer if isinstance(answer, dict) else {}
     code = error.get("error_code")
-    said = f": {quote(redact(str(error['message'])))}" if error.get("message") else ""
+    said = f": {excerpt(redact(str(error['message'])))}" if error.get("message") else ""
     if code not in _NOT_OFFERED and (status in (408, 429) or (status >= 500 and status != 501)):
         said = said or f": {response.describe(redact)}"
         raise PassingError(
@@ -83,11 +82,6 @@ def read_answer(
     if isinstance(code, str):
         refusal.code = code
     raise refusal
-
-
-def quote(text: str) -> str:
-    """Foreign text on one line, printable, of bounded length: its start and its end."""
-    return excerpt(text)
 
 
 def _refusal(response: HttpResponse, said: str, credentials: str) -> str:
@@ -148,4 +142,4 @@ def _where(response: HttpResponse) -> str:
         return "an address that is not a URL"
     host = parts.netloc.rpartition("@")[2]
     place = f"{parts.scheme}://{host}{parts.path}" if host else parts.path
-    return quote(place) or "nowhere"
+    return excerpt(place) or "nowhere"

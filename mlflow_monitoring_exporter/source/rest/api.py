@@ -17,9 +17,10 @@ from mlflow_monitoring_exporter.core.errors import (
     SourceResponseError,
     SourceUnavailableError,
 )
+from mlflow_monitoring_exporter.core.foreign_text import excerpt
 from mlflow_monitoring_exporter.http import Credentials, HttpClient, HttpFailedError, display_url
 from mlflow_monitoring_exporter.source.fields import is_unicode
-from mlflow_monitoring_exporter.source.rest.answer import PassingError, quote, read_answer
+from mlflow_monitoring_exporter.source.rest.answer import PassingError, read_answer
 
 _ATTEMPTS = 3
 _BACKOFF = wait_random_exponential(multiplier=1.0, max=4.0)
@@ -100,7 +101,7 @@ class MlflowApi:
         except HttpFailedError as error:
             raise PassingError(f"{self.url} cannot be reached: {error}") from None
         except ConfigError as error:  # a file of ours that holds the secret
-            raise SourceRefusedError(quote(str(error))) from None
+            raise SourceRefusedError(excerpt(str(error))) from None
         return read_answer(
             response, server=self.url, credentials=self._credential_keys, redact=self._credentials.redact
         )
