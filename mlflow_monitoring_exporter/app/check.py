@@ -74,12 +74,12 @@ class _DryRun:
         """Read all of one tracking server."""
         skipped: list[str] = []
         stop = threading.Event()
-        tracked = open_tracking_server(
+        opened = open_tracking_server(
             self._config, server, stop=stop, on_skipped=lambda item, _reason: skipped.append(item)
         )
         try:
             poller = build_poller(
-                tracked.source,
+                opened.source,
                 self._config.export,
                 gauges=share_of_gauges(self._config, server),
                 database=self._state,
@@ -91,9 +91,9 @@ class _DryRun:
                 ),
                 stop=stop,
             )
-            report = polled(tracked.server, poller, complete=True)
+            report = polled(opened.server, poller, complete=True)
         finally:
-            tracked.source.close()
+            opened.source.close()
         self.better |= {key: verdict.better for _, key, verdict in poller.verdicts()}
         return replace(report, skipped=len(skipped))
 

@@ -45,8 +45,8 @@ class Replica:
         self._cluster: Ownership | None = None
         self._replicas = ReplicaTable(database, lease=config.state.lease)
         self._replicas.join(f"{socket.gethostname()}/{os.getpid()}", alone=alone)
-        self._heart = Heartbeat(self._replicas, lease=config.state.lease)
-        self._heart.start()
+        self._heartbeat = Heartbeat(self._replicas, lease=config.state.lease)
+        self._heartbeat.start()
 
     @property
     def shows(self) -> bool:
@@ -60,7 +60,9 @@ class Replica:
 
     def payloads(self, outbox: Outbox, bit: int) -> PayloadSource:
         """What this replica delivers of an exporter's queue."""
-        return PartitionSource(outbox, bit, Partitions(self._database, self._replicas.me), lambda: self._heart.beating)
+        return PartitionSource(
+            outbox, bit, Partitions(self._database, self._replicas.me), lambda: self._heartbeat.holds_lease
+        )
 
     def polling(
         self, servers: Mapping[str, Roles], *, wake: Callable[[], None], on_expired: Callable[[], None]
@@ -82,7 +84,7 @@ class Replica:
         )
         self._cluster = Ownership(
             self._replicas,
-            self._heart,
+            self._heartbeat,
             servers,
             CollectWorkers(
                 lambda: database.server.conninfo, job, at_once=_COLLECTORS, lease=lease, readiness=self._readiness
@@ -90,12 +92,12 @@ class Replica:
             readiness=self._readiness,
             metrics=self._metrics,
             wake=wake,
-            on_expired=on_expired,
+            rejoin=on_expired,
         )
         return self._cluster
 
     def leave(self) -> None:
         """Give everything back: what this replica was to do is done by the others."""
-        self._heart.stop()
+        self._heartbeat.stop()
         with suppress(StateError):
             self._replicas.leave()

@@ -1,4 +1,4 @@
-"""Collecting one experiment as a replica does it: nothing that goes wrong ends it, and everyone can see it."""
+"""Collects the points of one experiment; no failure ends the replica, and each is logged and counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = structlog.get_logger(__name__)
 
 
 class CollectJob:
-    """Collects experiments of ``servers``: tracking servers by identity, and what makes a new Queueing for each.
+    """Collects experiments of ``servers``, which maps the identity of each tracking server to a factory of Enqueuers.
 
-    A job takes about ``longest`` seconds at most; what is left by then is handed out ``again``.
+    A job takes about ``longest`` seconds at most; ``again`` hands out what is left by then.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CollectJob:
         readiness: Readiness,
     ) -> None:
         self._servers = servers
-        # One is used by one thread at a time.
+        # An Enqueuer is for one thread at a time.
         self._free: dict[str, queue.SimpleQueue[Enqueuer]] = {server: queue.SimpleQueue() for server in servers}
         self._longest = longest
         self._again = again
@@ -43,13 +43,13 @@ class CollectJob:
 
     def __call__(self, server: str, experiment: int, wanted: int) -> None:
         if server not in self._servers:
-            return  # of a configuration that is not ours; who polls that server hands it out again
+            return  # of another configuration; the replica that polls that server hands it out again
         try:
-            queueing = self._free[server].get_nowait()
+            enqueuer = self._free[server].get_nowait()
         except queue.Empty:
-            queueing = self._servers[server]()
+            enqueuer = self._servers[server]()
         try:
-            queued = queueing.collect(experiment, wanted, until=time.monotonic() + self._longest)
+            queued = enqueuer.collect(experiment, wanted, until=time.monotonic() + self._longest)
             if queued.unfinished:
                 self._again(server, experiment, wanted)
         except PollInterruptedError:
@@ -63,7 +63,7 @@ class CollectJob:
         else:
             self._succeeded(experiment, queued)
         finally:
-            self._free[server].put(queueing)
+            self._free[server].put(enqueuer)
 
     def _succeeded(self, experiment: int, queued: EnqueueReport) -> None:
         self._metrics.collects.labels("unfinished" if queued.unfinished else "ok").inc()

@@ -1,4 +1,4 @@
-"""The heartbeat of one replica, and whether what it knows of the others may still be believed."""
+"""The heartbeat of one replica, and whether it still holds its lease."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from mlflow_monitoring_exporter.state.membership import Beat, ReplicaTable
 
 _log = structlog.get_logger(__name__)
 
-#: Heartbeats within one lease: some may be lost.
+#: Heartbeats in one lease; some may be lost.
 _BEATS = 8
 
 
 class HeartbeatListener(Protocol):
-    """Who acts on heartbeats."""
+    """Acts on heartbeats."""
 
-    def beaten(self, beat: Beat | StateError) -> None:
-        """The database took a heartbeat, or why it did not. May raise StateError."""
+    def on_heartbeat(self, beat: Beat | StateError) -> None:
+        """The database took a heartbeat, or failed to with the StateError. May raise StateError itself."""
         ...
 
-    def expelled(self) -> None:
-        """The others have given this replica up; there will be no more beats."""
+    def on_expired(self) -> None:
+        """The lease expired; there are no more heartbeats."""
         ...
 
 
 class Heartbeat:
-    """Beats on a thread of its own, from :meth:`start` to :meth:`stop`. There may be no listener."""
+    """Sends heartbeats on a thread of its own, from :meth:`start` to :meth:`stop`. A listener is optional."""
 
     def __init__(self, replicas: ReplicaTable, *, lease: float) -> None:
         self._replicas = replicas
         self._lease = lease
         self._listener: HeartbeatListener | None = None
-        self._until = time.monotonic() + lease
+        self._held_until = time.monotonic() + lease
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
-    def beating(self) -> bool:
-        """Whether this replica's lease cannot have expired yet: then it still owns what it owned.
+    def holds_lease(self) -> bool:
+        """Whether this replica's lease cannot have expired yet, so that it still owns what it owned.
 
-        Counted from before the heartbeat was sent, so that it ends no later than the others' patience. A
-        process that was frozen finds out here before it does anything else.
+        Counted from before the heartbeat was sent: it ends here no later than for the other replicas. A process that
+        was frozen finds out here before it does anything else.
         """
-        return time.monotonic() < self._until
+        return time.monotonic() < self._held_until
 
-    def tell(self, listener: HeartbeatListener) -> None:
-        """From the next beat on."""
+    def listen(self, listener: HeartbeatListener) -> None:
+        """Tell ``listener`` of every heartbeat from the next one on."""
         self._listener = listener
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more beats; what is owned is no longer believed to be."""
+        """Send no more heartbeats, and hold the lease no longer."""
         self._stop.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-        self._until = 0.0
+        self._held_until = 0.0
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -70,32 +70,32 @@ class Heartbeat:
             try:
                 beat = self._replicas.beat()
             except StateExpelledError:
-                self._until = 0.0
-                self._expelled()
+                self._held_until = 0.0
+                self._expire()
                 return
             except StateError as error:
                 beat = error
             else:
-                self._until = began + self._lease
+                self._held_until = began + self._lease
                 if beat.given_up:
                     _log.warning("leases of other replicas expired", replicas=list(beat.given_up))
-            self._tell(beat)
+            self._notify(beat)
             self._stop.wait(self._lease / _BEATS)
 
-    def _tell(self, beat: Beat | StateError) -> None:
+    def _notify(self, beat: Beat | StateError) -> None:
         try:
             if self._listener is not None:
-                self._listener.beaten(beat)
+                self._listener.on_heartbeat(beat)
         except StateExpelledError:
-            return  # as the next beat will tell
+            return  # the next heartbeat notices, too
         except StateError as error:
             _log.debug("heartbeat incomplete", reason=str(error))
-        except Exception:  # noqa: BLE001 - a bug there must not cost us the lease
+        except Exception:  # noqa: BLE001 - a bug in the listener must not cost the lease
             _log.exception("heartbeat crashed")
 
-    def _expelled(self) -> None:
+    def _expire(self) -> None:
         _log.warning("lease expired; rejoining")
         while self._listener is None and not self._stop.wait(0.1):
-            pass  # it is still being built
+            pass  # still under construction
         if self._listener is not None:
-            self._listener.expelled()
+            self._listener.on_expired()

@@ -1,16 +1,16 @@
-"""Reading the points of one experiment is one job; any replica takes it, and never two the same (Procrastinate).
+"""Jobs (Procrastinate): each reads the points of one experiment, on any replica, and never on two at a time.
 
 ::
 
-    poll -> experiments that are behind -> hand_out -> collect, on whichever replica is free
+    poll -> experiments that are behind -> hand_out -> collect, on any free replica
                                              ^            |
                                              +------------+   not finished in time, or its replica died
 
-The lock keeps an experiment from being collected twice at a time, the queueing lock from waiting twice.
-Neither is needed for each point to be queued once (state/backlog.py sees to that): they save work.
+The lock keeps an experiment from being collected twice at a time, the queueing lock from waiting twice. They only save
+work: state/backlog.py makes sure that each point is queued once.
 
-A job whose replica died is finished as failed, and handed out anew. To retry it, as one would expect, is an
-error as soon as a successor waits already (UniqueViolation), and leaves both stuck.
+A job whose replica died is finished as failed and deferred anew. Retrying it would fail with UniqueViolation when a
+successor waits already, and leave both stuck.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 _log = structlog.get_logger(__name__)
 
 _QUEUE = _TASK = "collect"
-#: Seconds until a worker that ended because the database did not answer starts again.
+#: Seconds until a worker that lost the database starts again.
 _AGAIN = 1.0
-#: Seconds until a task that did not end is cancelled again.
+#: Seconds until a task that has not ended is cancelled again.
 _CANCEL_AGAIN = 0.1
 
-#: Only hands out, through connections of others.
+#: Only defers jobs, through the caller's connection.
 _APP = App(connector=SyncPsycopgConnector())
 
 #: Collects ``(server, experiment, wanted bits)``. Raises nothing.
@@ -48,7 +48,7 @@ Collect = Callable[[str, int, int], None]
 
 
 def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: int) -> None:
-    """Have these experiments of a server collected, as part of the caller's transaction."""
+    """Defer a job for each of these experiments of a server, as part of the caller's transaction."""
     queued = text("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(:locks)")
     waiting = set(tx.execute(queued, {"locks": [_lock(experiment) for experiment in experiments]}).scalars())
     for experiment in experiments:
@@ -70,16 +70,16 @@ async def _configure(connection: Any) -> None:
 
 
 def _forgotten(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A job whose end could not be written down is handed out again, and that the database is away is told already."""
+    """Ignore that the database is away: readiness says so, and a job whose end is not recorded is deferred again."""
     if not isinstance(context.get("exception"), ConnectorException):
         loop.default_exception_handler(context)
 
 
 async def end(tasks: Collection[asyncio.Task[Any]], *, every: float) -> None:
-    """Cancel these, again ``every`` so many seconds, until each has ended.
+    """Cancel these tasks, again ``every`` so many seconds, until each has ended.
 
-    Once is not enough: a cancellation is lost when it comes in the moment in which what the task waits for fails, as
-    connections of a replica do that was frozen for longer than its lease (https://github.com/python/cpython/issues/86296).
+    Once is not enough: a cancellation is lost when what the task awaits fails at that moment
+    (https://github.com/python/cpython/issues/86296), as connections do after a replica was frozen for a lease.
     """
     left = set(tasks)
     while left:
@@ -89,10 +89,10 @@ async def end(tasks: Collection[asyncio.Task[Any]], *, every: float) -> None:
 
 
 class CollectWorkers:
-    """Takes jobs, ``at_once`` of them, from :meth:`start` to :meth:`stop`, on a thread with an event loop.
+    """Runs up to ``at_once`` jobs at a time, from :meth:`start` to :meth:`stop`, on a thread with an event loop.
 
-    ``conninfo`` is asked before each connection to the database, whose password may have rotated. A worker
-    that was silent for ``lease`` seconds counts as dead.
+    ``conninfo`` is called for each new connection, because the password may have rotated. A worker without a heartbeat
+    for ``lease`` seconds counts as dead.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class CollectWorkers:
         self._thread.start()
 
     def stop(self, within: float) -> bool:
-        """Take no more jobs, and wait so many seconds for those under way; whether they ended."""
+        """Take no more jobs, and wait ``within`` seconds for the running ones; whether they ended."""
         self._stopping.set()
         if self._loop is not None and self._stop is not None:
             with suppress(RuntimeError):  # it ended just now
@@ -126,7 +126,7 @@ class CollectWorkers:
         while not self._stopping.is_set():
             try:
                 asyncio.run(self._work())
-            except Exception as error:  # noqa: BLE001 - whatever it was, others take the jobs until we can again
+            except Exception as error:  # noqa: BLE001 - other replicas take the jobs meanwhile
                 self._readiness.bad(COLLECTORS, f"cannot fetch jobs from the state database ({describe(error)})")
             self._stopping.wait(_AGAIN)
 
@@ -163,16 +163,16 @@ class CollectWorkers:
             others = [asyncio.create_task(self._rescue(app)), asyncio.create_task(self._stop.wait())]
             await asyncio.wait([worker, *others], return_when=asyncio.FIRST_COMPLETED)
             await end(others, every=_CANCEL_AGAIN)
-            await end([worker], every=self._lease)  # patiently: it lets jobs end that are under way
+            await end([worker], every=self._lease)  # seldom, so that running jobs can end
             if not worker.cancelled() and (error := worker.exception()) is not None:
                 raise error
 
     async def _rescue(self, app: App) -> None:
-        """Hand out again what a dead replica was at."""
+        """Defer again the jobs of dead replicas."""
         while True:
             await asyncio.sleep(self._lease / 4)
             for job in await app.job_manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=self._lease):
-                with suppress(ConnectorException):  # another replica was faster
+                with suppress(ConnectorException):  # another replica did it
                     await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
                     again = app.configure_task(_TASK, queue=_QUEUE, lock=job.lock, queueing_lock=job.queueing_lock)
                     with suppress(AlreadyEnqueued):

@@ -36,7 +36,7 @@ _BESIDE = 2
 
 
 class Attempts:
-    """Sends the payloads of one feed. ``settled`` hears of every one that was delivered beside its turn.
+    """Sends the payloads of one payloads. ``settled`` hears of every one that was delivered beside its turn.
 
     ``busy`` says, to any thread, whether a payload is on its way now.
     """
@@ -45,14 +45,14 @@ class Attempts:
         self,
         name: str,
         exporter: AnyExporter,
-        feed: PayloadSource,
+        payloads: PayloadSource,
         *,
         stopping: Callable[[], bool],
         settled: Callable[[Item, Refusals], None],
         metrics: SelfMetrics,
     ) -> None:
         self._exporter = exporter
-        self._feed = feed
+        self._payloads = payloads
         self._stopping = stopping
         self._settled = settled
         self._duration = metrics.exporters.export_duration.labels(name)
@@ -61,17 +61,17 @@ class Attempts:
         self._payload: Batch | Snapshot | None = None
         self._first_ms = 0
         self._crashes = 0
-        self._trial: PoisonSearch | None = None
+        self._search: PoisonSearch | None = None
         #: What was tried last of those that wait behind, and which of them failed, by their ids.
-        self._beside: Item | None = None
+        self._behind: Item | None = None
         self._failed: set[str] = set()
 
     def deliver(self, item: Item, until: Deadline) -> Refusals:
         """What the platform refused of ``item``; it has everything else. Raises ExportError, or what crashed."""
         if not self._is_known(item.payload):
-            self._payload, self._first_ms, self._crashes, self._beside = item.payload, now_ms(), 0, None
+            self._payload, self._first_ms, self._crashes, self._behind = item.payload, now_ms(), 0, None
             self._failed.clear()
-            self._trial = PoisonSearch(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
+            self._search = PoisonSearch(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
         started = time.monotonic()
         self.busy = True
         try:
@@ -87,7 +87,7 @@ class Attempts:
             if self._crashes < _CRASHES:
                 raise
             refusal = Refusal(describe(error), None, self._first_ms)
-            return self._trial.remaining(refusal) if self._trial else {refusal: range(item.size)}
+            return self._search.remaining(refusal) if self._search else {refusal: range(item.size)}
         finally:
             self.busy = False
             self._duration.observe(time.monotonic() - started)
@@ -117,9 +117,9 @@ class Attempts:
         def over() -> bool:
             return until.expired or (until is UNLIMITED and self._stopping())
 
-        if self._trial is None:
+        if self._search is None:
             raise TypeError(type(item.payload))
-        return self._trial.attempt(send, lambda: self._deliver_another(item, until), over)
+        return self._search.attempt(send, lambda: self._deliver_another(item, until), over)
 
     def _deliver_another(self, item: Item, until: Deadline) -> bool | None:
         """Whether the platform takes what waits behind ``item``; not always the same, which may be as bad.
@@ -129,14 +129,14 @@ class Attempts:
         taken: bool | None = None
         tried: set[str] = set()
         while len(tried) < _BESIDE:
-            other = self._feed.behind(self._beside or item)
-            if other is None and self._beside is not None:
-                other = self._feed.behind(item)
+            other = self._payloads.behind(self._behind or item)
+            if other is None and self._behind is not None:
+                other = self._payloads.behind(item)
             if other is None or not isinstance(other.payload, Batch) or other.payload.batch_id in tried:
                 return taken
-            batch, self._beside = other.payload, other
+            batch, self._behind = other.payload, other
             tried.add(batch.batch_id)
-            outcome = self._deliver_beside(other, batch, until)
+            outcome = self._deliver_behind(other, batch, until)
             if outcome:
                 return True
             if outcome is False and batch.batch_id not in self._failed:
@@ -144,7 +144,7 @@ class Attempts:
                 taken = False
         return taken
 
-    def _deliver_beside(self, other: Item, batch: Batch, until: Deadline) -> bool | None:
+    def _deliver_behind(self, other: Item, batch: Batch, until: Deadline) -> bool | None:
         """Whether the platform takes it; None when it refuses all of it outright."""
         try:
             refusals = Bisection(self._exporter, batch, until, now_ms()).run()

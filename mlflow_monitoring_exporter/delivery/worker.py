@@ -78,13 +78,13 @@ class Drained:
 
 
 class Worker:
-    """Delivers what waits in ``feed`` through ``exporter``, on one thread at a time."""
+    """Delivers what waits in ``payloads`` through ``exporter``, on one thread at a time."""
 
     def __init__(
         self,
         name: str,
         exporter: AnyExporter,
-        feed: PayloadSource,
+        payloads: PayloadSource,
         *,
         readiness: Readiness,
         metrics: SelfMetrics,
@@ -94,7 +94,7 @@ class Worker:
         self.name = name
         self.component = f"exporters.{name}"
         self.exporter = exporter
-        self.feed = feed
+        self.payloads = payloads
         self._readiness = readiness
         self._metrics = metrics.exporters
         self._log = _log.bind(exporter=name)
@@ -106,7 +106,7 @@ class Worker:
         self._probe_at = 0.0
         self._rest = rest or RetryAfter(name, "", None)
         self._sending = Attempts(
-            name, exporter, feed, stopping=self._stop.is_set, settled=self._keep_account, metrics=metrics
+            name, exporter, payloads, stopping=self._stop.is_set, settled=self._keep_account, metrics=metrics
         )
         self._settled: tuple[Item, Refusals] | None = None
         #: Why the platform did not take all of the newest snapshot.
@@ -115,19 +115,19 @@ class Worker:
         self._proven = False
         self._settled_at = 0.0
         readiness.expect(self.component, "no delivery attempted yet")
-        self._metrics.introduce(name, queued=feed.durable)
+        self._metrics.introduce(name, queued=payloads.durable)
 
     def wake(self) -> None:
-        """Something waits in the feed."""
+        """Something waits in the payloads."""
         self._wake.set()
 
     def stop(self, drain_until: Deadline) -> None:
-        """Let :meth:`run` return once the feed is empty, an attempt fails, or ``drain_until`` passes."""
+        """Let :meth:`run` return once the payloads is empty, an attempt fails, or ``drain_until`` passes."""
         self._drain_until = drain_until
         self._stop.set()
         self._wake.set()
 
-    def hopes(self, seconds: float) -> bool:
+    def is_promising(self, seconds: float) -> bool:
         """Whether something will be delivered, as far as anybody can say: something was within the last ``seconds``, or
         is on its way to a platform that had no trouble the last time.
         """
@@ -180,9 +180,9 @@ class Worker:
         return not self._stop.is_set() and self._attempt(UNLIMITED)
 
     def _attempt(self, until: Deadline) -> bool:
-        """Deliver the head of the feed; false when nothing waits."""
+        """Deliver the head of the payloads; false when nothing waits."""
         if self._settled is None:
-            item = self.feed.head()
+            item = self.payloads.head()
             if item is None:
                 return False
             self._rest.check()
@@ -193,10 +193,10 @@ class Worker:
         return True
 
     def _settle(self, item: Item, refusals: Refusals) -> None:
-        """Take ``item`` out of the feed, and say how it went."""
+        """Take ``item`` out of the payloads, and say how it went."""
         self._keep_account(item, refusals)
         self._rest.over()
-        self._refused = "" if self.feed.durable or not refusals else "; ".join(why.reason for why in refusals)
+        self._refused = "" if self.payloads.durable or not refusals else "; ".join(why.reason for why in refusals)
         if self._refused:
             self._unable(State.backing_off, self._refused)
         else:
@@ -205,20 +205,20 @@ class Worker:
     def _keep_account(self, item: Item, refusals: Refusals) -> None:
         refused = sum(map(len, refusals.values()))
         if refusals:
-            self.feed.set_aside(item, refusals)
+            self.payloads.set_aside(item, refusals)
         else:
-            self.feed.acknowledge(item)
+            self.payloads.acknowledge(item)
         self._settled_at = time.monotonic()
         self._delivered += item.size - refused
-        if self.feed.durable:  # nothing is kept of a snapshot
+        if self.payloads.durable:  # nothing is kept of a snapshot
             self._set_aside += refused
         self._metrics.exports.labels(self.name, "rejected" if refusals else "ok").inc()
-        if not self.feed.durable:
+        if not self.payloads.durable:
             self._metrics.series_refused.labels(self.name).set(refused)
         for refusal, indexes in refusals.items():
-            if not self.feed.durable and refusal.reason in self._refused:
+            if not self.payloads.durable and refusal.reason in self._refused:
                 continue  # as the last snapshot was
-            what = "kept as dead letters" if self.feed.durable else "series were refused, and are offered again"
+            what = "kept as dead letters" if self.payloads.durable else "series were refused, and are offered again"
             self._log.error(what, size=len(indexes), status=refusal.status, reason=refusal.reason)
         if refused < item.size or not refusals:
             self._metrics.export_success.labels(self.name).set_to_current_time()
@@ -234,7 +234,7 @@ class Worker:
             return
         self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
-        if self.feed.durable and (item := self._head()) is not None:
+        if self.payloads.durable and (item := self._head()) is not None:
             self._metrics.retried.labels(self.name).inc(item.size)
         self._log.debug("attempt failed", attempt=state.attempt_number, reason=describe(error))
         if isinstance(error, UnauthorizedExportError | ConfigError):
@@ -248,7 +248,7 @@ class Worker:
 
     def _head(self) -> Item | None:
         try:
-            return self.feed.head()
+            return self.payloads.head()
         except StateError:
             return None
 

@@ -37,8 +37,8 @@ class Workers:
     def publish(self, snapshot: Snapshot) -> None:
         """Hand the newest snapshot to every exporter that wants it."""
         for worker in self._workers:
-            if isinstance(worker.feed, SnapshotSource):
-                worker.feed.put(snapshot)
+            if isinstance(worker.payloads, SnapshotSource):
+                worker.payloads.put(snapshot)
                 worker.wake()
 
     def wake(self) -> None:
@@ -67,7 +67,7 @@ class Workers:
             hopeless = Deadline(asked).later(hopeless_after)
             while thread.is_alive() and not (until.expired or hopeless.expired):
                 thread.join(min(until.remaining(), _LOOK))
-                if worker.hopes(3 * _LOOK):
+                if worker.is_promising(3 * _LOOK):
                     hopeless = Deadline.after(hopeless_after)
             if thread.is_alive():
                 _log.warning("worker did not stop in time; its batch stays queued", exporter=worker.name)

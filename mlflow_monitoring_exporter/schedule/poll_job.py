@@ -1,4 +1,4 @@
-"""A poll as the daemon runs it: nothing that goes wrong ends the daemon, and everyone can see it."""
+"""A poll as the daemon runs it: no failure ends the daemon, and each is logged, counted and shown by readiness."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlflow_monitoring_exporter.transform.series_budget import MAX_SERIES
 
 _log = structlog.get_logger(__name__)
 
-#: Components of readiness.
+#: Components in readiness.
 MLFLOW, STATE = "mlflow", "state"
-#: Those that only a replica has: whether others count on it, and whether it takes jobs.
+#: Those of a replica only: whether it holds its lease, and whether it takes jobs.
 OF_REPLICAS = REPLICA, COLLECTORS = "replica", "collectors"
 
 
 def component_of(name: str) -> str:
-    """What readiness calls the tracking server of this name; one that has none is the only one."""
+    """The component of the tracking server of this name; an only server has none."""
     return f"{MLFLOW}.{name}" if name else MLFLOW
 
 
@@ -36,11 +36,10 @@ def report_queues(readiness: Readiness, full: Sequence[str]) -> None:
 
 
 class PollJob:
-    """Polls, and says how it went.
+    """Runs a poll and reports the result.
 
-    ``name`` is that of its tracking server, where those have names. ``patience`` is how many seconds a good
-    poll is believed: longer ago is not "lately".
-    ``on_damaged`` hears when the state file cannot be used any more, and a new one must begin.
+    ``name`` is the tracking server's, if it has one. A successful poll counts as recent for ``patience`` seconds.
+    ``on_damaged`` is called when the state file is damaged and a new one must be made.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class PollJob:
             self._metrics.poll_duration.observe(time.monotonic() - started)
 
     def skipped(self) -> None:
-        """A poll was due while the one before still ran."""
+        """A poll was due while the previous one was still running."""
         self._metrics.polls.labels("skipped").inc()
 
     def _failed(self, component: str, reason: str) -> None:

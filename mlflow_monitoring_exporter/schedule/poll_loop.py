@@ -1,4 +1,4 @@
-"""The tracking servers that this process polls: the jobs, and when they run."""
+"""The poll loops of this process, one for each tracking server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_monitoring_exporter.schedule.timer import PollTimer
 
 
 class PollLoop:
-    """Polls one tracking server at once, and then every ``interval`` seconds, from :meth:`start` to :meth:`stop`."""
+    """Polls one tracking server immediately and then every ``interval`` seconds, until :meth:`stop`."""
 
     def __init__(self, job: PollJob, *, interval: float, jitter: float) -> None:
         self._timer = PollTimer(job, interval=interval, jitter=jitter, on_skipped=job.skipped)
@@ -22,11 +22,11 @@ class PollLoop:
         self._timer.start()
 
     def check_clock(self) -> bool:
-        """Poll now if the wall clock was set; whether it was. To be called every second or so."""
+        """Poll now if the wall clock was set; whether it was. Call it about once a second."""
         return self._timer.check_clock()
 
     def stop(self, within: float) -> bool:
-        """Start no more polls, and wait so many seconds for one that runs; whether it ended."""
+        """Start no more polls, and wait ``within`` seconds for a running one; whether it ended."""
         return self._timer.stop(within)
 
 
@@ -34,48 +34,48 @@ class Roles(Protocol):
     """What this process may do for one tracking server."""
 
     component: str
-    """What readiness calls the server."""
+    """The server's name in readiness."""
 
     def poll_loop(self, hand_out: HandOut | None) -> PollLoop:
-        """Polls it; with ``hand_out`` histories become jobs of all replicas."""
+        """A loop that polls the server; with ``hand_out`` reading points becomes jobs of all replicas."""
         ...
 
     def enqueuer(self) -> Enqueuer:
-        """Reads its points; used by one thread at a time."""
+        """A reader of the server's points, for one thread at a time."""
         ...
 
     def released(self) -> None:
-        """Another replica owns it now."""
+        """Another replica owns the server now."""
         ...
 
 
 class PollLoops:
-    """All of a daemon on its own."""
+    """Every loop of a daemon on its own."""
 
-    def __init__(self, watches: Sequence[PollLoop]) -> None:
-        self._watches = tuple(watches)
+    def __init__(self, loops: Sequence[PollLoop]) -> None:
+        self._loops = tuple(loops)
 
     @property
     def alone(self) -> bool:
-        """No other replica delivers the backlog."""
+        """True: no other replica delivers the backlog."""
         return True
 
     def start(self) -> None:
-        for watch in self._watches:
-            watch.start()
+        for loop in self._loops:
+            loop.start()
 
     def check_clock(self) -> bool:
-        """As each watch does it."""
-        moved = [watch.check_clock() for watch in self._watches]
+        """Check the clock for each loop."""
+        moved = [loop.check_clock() for loop in self._loops]
         return any(moved)
 
     def stop(self, within: float) -> bool:
-        """As each watch does it, in so many seconds together."""
-        return stop_all(self._watches, within)
+        """Stop every loop; whether all ended ``within`` seconds."""
+        return stop_all(self._loops, within)
 
 
-def stop_all(watches: Sequence[PollLoop], within: float) -> bool:
-    """Stop each of them; whether all ended in so many seconds."""
+def stop_all(loops: Sequence[PollLoop], within: float) -> bool:
+    """Stop each loop; whether all ended ``within`` seconds together."""
     until = time.monotonic() + within
-    ended = [watch.stop(max(0.0, until - time.monotonic())) for watch in watches]
+    ended = [loop.stop(max(0.0, until - time.monotonic())) for loop in loops]
     return all(ended)

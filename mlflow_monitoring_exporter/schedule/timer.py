@@ -1,8 +1,8 @@
 """When does the next poll start?
 
-Every interval, give or take the jitter, and never while one is running: a poll that takes longer
-than the interval swallows the starts that it missed. APScheduler thinks in wall-clock time, so a
-clock that is set back by an hour would stop it for an hour; :meth:`PollTimer.check_clock` notices.
+Every interval, plus or minus the jitter, and never while one is running: starts that a long poll misses are skipped.
+APScheduler uses the wall clock, so setting it back by an hour would stop polling for an hour;
+:meth:`PollTimer.check_clock` notices.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-#: Seconds by which wall clock and monotonic clock may drift apart between two looks.
+#: Seconds by which the wall clock and the monotonic clock may drift apart between two checks.
 _DRIFT = 1.0
 
 
@@ -27,14 +27,14 @@ class _DaemonThreadExecutor(BaseExecutor):  # type: ignore[misc] # APScheduler 3
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         def run() -> None:
-            # Whatever the job raises is logged by run_job; ours catches everything itself.
+            # run_job logs what a job raises; ours raises nothing.
             self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))  # noqa: SLF001
 
         threading.Thread(target=run, name="poll", daemon=True).start()
 
 
 class PollTimer:
-    """Calls ``poll`` at once, and then every ``interval`` seconds moved by up to ``jitter`` seconds."""
+    """Calls ``poll`` immediately and then every ``interval`` seconds, plus or minus up to ``jitter`` seconds."""
 
     def __init__(
         self, poll: Callable[[], None], *, interval: float, jitter: float, on_skipped: Callable[[], None]
@@ -59,10 +59,10 @@ class PollTimer:
         self._scheduler.start()
 
     def check_clock(self) -> bool:
-        """Poll now if the wall clock was set since the last look; whether it was. Call it every second or so.
+        """Poll now if the wall clock was set since the last call; whether it was. Call it about once a second.
 
-        A scheduler that looked at the clock just before it was set, and plans just after, puts the next
-        poll hours ahead; that is noticed as well, one look later.
+        A scheduler that reads the clock just before it is set and plans just after may put the next poll hours ahead;
+        the next call notices that, too.
         """
         offset = time.time() - time.monotonic()
         moved = abs(offset - self._offset) > _DRIFT
@@ -75,7 +75,7 @@ class PollTimer:
         return moved
 
     def stop(self, within: float) -> bool:
-        """Start no more polls, and wait ``within`` seconds for one that runs; whether it ended."""
+        """Start no more polls, and wait ``within`` seconds for a running one; whether it ended."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         return self._idle.wait(within)

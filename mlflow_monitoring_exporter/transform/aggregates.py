@@ -32,8 +32,8 @@ class Aggregate:
 class Aggregates:
     """The aggregates of one experiment, computed again for keys that changed."""
 
-    def __init__(self, columns: ExperimentTable, directions: Directions) -> None:
-        self._columns = columns
+    def __init__(self, table: ExperimentTable, directions: Directions) -> None:
+        self._table = table
         self._directions = directions
         self._known: dict[str, Aggregate] = {}
 
@@ -45,23 +45,23 @@ class Aggregates:
 
     def __iter__(self) -> Iterator[tuple[str, Aggregate]]:
         """Each key with its aggregate, in the order of keys."""
-        changed, self._columns.changed = self._columns.changed, set()
+        changed, self._table.changed = self._table.changed, set()
         self._known = {
-            key: _aggregate(self._columns, key, self._directions)
+            key: _aggregate(self._table, key, self._directions)
             if key in changed or key not in self._known
             else self._known[key]
-            for key in self._columns
+            for key in self._table
         }
         return iter(self._known.items())
 
 
-def _aggregate(columns: ExperimentTable, key: str, directions: Directions) -> Aggregate:
+def _aggregate(table: ExperimentTable, key: str, directions: Directions) -> Aggregate:
     direction = directions.of(key)
-    ended = columns.last_finished(key, direction)
-    latest = columns.newest(key, direction)
+    ended = table.last_finished(key, direction)
+    latest = table.newest(key, direction)
     finished = ended[0] if ended else None
     delta = directions.improvement(key, *ended) if len(ended) == 2 else None
-    spread = columns.spread(key)
+    spread = table.spread(key)
     if spread is None:
         return Aggregate(latest, finished, delta=delta)
     best = {Direction.MIN: spread.min, Direction.MAX: spread.max, None: None}[direction]

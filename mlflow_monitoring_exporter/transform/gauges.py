@@ -97,24 +97,24 @@ class Gauges:
         Equal facts give equal snapshots. Whatever is equal to its part of ``before`` is that part.
         """
         self._shown.tidy()
-        book = SeriesBudget([*facts.experiments, NO_EXPERIMENT], room=self._room)
+        budget = SeriesBudget([*facts.experiments, NO_EXPERIMENT], room=self._room)
         of_registry = {version.run_id for version in registry.noteworthy(facts.registry.versions) if version.run_id}
         short = short_run_ids({run.run_id for run in facts.runs} | of_registry)
         for experiment_id in sorted(facts.experiments):
-            self._enter_experiment(book, experiment_id, facts.experiments[experiment_id])
-        self._enter_registry(book, facts.registry, short)
+            self._add_experiment(budget, experiment_id, facts.experiments[experiment_id])
+        self._add_registry(budget, facts.registry, short)
         keys: dict[str, set[str]] = {}
         shown = self._shown
         added = bounded(facts.runs, self._added, self._most)
         for run in facts.runs:
-            shelf = book.shelf(run.experiment_id)
+            group = budget.group(run.experiment_id)
             of_run = (shown[facts.experiments[run.experiment_id].name], short[run.run_id])
             of_labels = tuple(shown[value] for value in added[run.run_id])
             stage = shown[run.model_stage]
             what = (run.experiment_id, run.run_id, shown[run.name], run.status.value, stage)
-            book.enter(shelf.basics, self._info, (*of_run, *what, shown[run.parent_run_id or ""], *of_labels), 1.0)
-            _enter_life(book, shelf, of_run, run, facts)
-            part = shelf.part()
+            budget.add(group.basics, self._info, (*of_run, *what, shown[run.parent_run_id or ""], *of_labels), 1.0)
+            _add_lifecycle(budget, group, of_run, run, facts)
+            part = group.part()
             for key in sorted(run.values):
                 family = self._names[key]
                 keys.setdefault(family, set()).add(key)
@@ -123,64 +123,66 @@ class Gauges:
                 if self._drops:
                     ours = tuple(ours[at] for at in self._kept)
                 labels = (*ours, *of_labels)
-                book.enter(part, spec, labels, run.values[key], key)
-        return book.close(
+                budget.add(part, spec, labels, run.values[key], key)
+        return budget.snapshot(
             before or Snapshot({}),
             lambda spec: spec.help or self._names.help(keys[spec.name]),
             lambda group: facts.experiments[group].name if group else "",
             shown.originals,
         )
 
-    def _enter_registry(self, book: SeriesBudget, facts: RegistryFacts, short: Mapping[str, str]) -> None:
-        shelf, shown = book.shelf(NO_EXPERIMENT), self._shown
+    def _add_registry(self, budget: SeriesBudget, facts: RegistryFacts, short: Mapping[str, str]) -> None:
+        group, shown = budget.group(NO_EXPERIMENT), self._shown
         newest = registry.newest(facts.versions)
         for version in registry.noteworthy(facts.versions):
             run_id = short.get(version.run_id, "")
             for alias in version.aliases or ("",):
                 named = (shown[version.model], str(version.version), shown[alias], shown[version.stage])
-                book.enter(shelf.basics, families.MODEL_VERSION_INFO, (*named, run_id), 1.0)
+                budget.add(group.basics, families.MODEL_VERSION_INFO, (*named, run_id), 1.0)
         for (model, alias), times in sorted(facts.alias_changes.items()):
-            book.enter(shelf.basics, families.MODEL_ALIAS_CHANGES, (shown[model], shown[alias]), float(times))
+            budget.add(group.basics, families.MODEL_ALIAS_CHANGES, (shown[model], shown[alias]), float(times))
         for (model, alias), version in sorted(registry.by_alias(facts.versions).items(), key=lambda item: item[0]):
-            part = shelf.part()
+            part = group.part()
             values = facts.values.get(version.run_id, {})
             others = facts.values.get(newest[model].run_id, {})
             directions = facts.judged_by.get(version.run_id, self.directions)
             for key in sorted(values):
                 labels = (shown[model], shown[alias], shown[key])
-                book.enter(part, families.MODEL_ALIAS_METRIC, labels, values[key])
+                budget.add(part, families.MODEL_ALIAS_METRIC, labels, values[key])
                 if key in others:
                     delta = directions.improvement(key, values[key], others[key])
-                    book.enter(part, families.MODEL_ALIAS_DELTA, labels, delta)
+                    budget.add(part, families.MODEL_ALIAS_DELTA, labels, delta)
 
-    def _enter_experiment(self, book: SeriesBudget, experiment_id: str, facts: ExperimentFacts) -> None:
-        shelf, name = book.shelf(experiment_id), self._shown[facts.name]
-        shelf.runs_with = facts.runs_with
+    def _add_experiment(self, budget: SeriesBudget, experiment_id: str, facts: ExperimentFacts) -> None:
+        group, name = budget.group(experiment_id), self._shown[facts.name]
+        group.runs_with = facts.runs_with
         for status in RunStatus:
-            book.enter(shelf.basics, families.EXPERIMENT_RUNS, (name, status.value), float(facts.runs.get(status, 0)))
+            budget.add(group.basics, families.EXPERIMENT_RUNS, (name, status.value), float(facts.runs.get(status, 0)))
         if facts.last_start_ms:
-            book.enter(shelf.basics, families.EXPERIMENT_LAST_START, (name,), facts.last_start_ms / 1000)
+            budget.add(group.basics, families.EXPERIMENT_LAST_START, (name,), facts.last_start_ms / 1000)
         for key, aggregate in facts.metrics:
             labels = (name, self._shown[key])
             for what, spec in families.AGGREGATES.items():
                 value: float | None = getattr(aggregate, what)
                 if value is not None:
-                    book.enter(shelf.summary, spec, labels, value, key)
+                    budget.add(group.summary, spec, labels, value, key)
 
 
-def _enter_life(book: SeriesBudget, shelf: GroupSeries, of_run: tuple[str, str], run: RunGauges, facts: Facts) -> None:
+def _add_lifecycle(
+    budget: SeriesBudget, group: GroupSeries, of_run: tuple[str, str], run: RunGauges, facts: Facts
+) -> None:
     if not run.status.terminal:
-        book.enter(shelf.basics, families.RUN_STALLED, of_run, float(run.run_id in facts.stalled))
-        book.enter(shelf.basics, families.RUN_ORPHANED, of_run, float(run.run_id in facts.orphaned))
+        budget.add(group.basics, families.RUN_STALLED, of_run, float(run.run_id in facts.stalled))
+        budget.add(group.basics, families.RUN_ORPHANED, of_run, float(run.run_id in facts.orphaned))
     for spec, milliseconds in (
         (families.RUN_START, run.start_ms),
         (families.RUN_DURATION, duration_ms(run)),
         (families.RUN_LAST_METRIC, run.last_ms),
     ):
         if milliseconds is not None:
-            book.enter(shelf.life, spec, of_run, milliseconds / 1000)
+            budget.add(group.lifecycle, spec, of_run, milliseconds / 1000)
     strange = sum(not math.isfinite(value) for value in run.values.values())
-    book.enter(shelf.life, families.RUN_NONFINITE, of_run, float(strange))
+    budget.add(group.lifecycle, families.RUN_NONFINITE, of_run, float(strange))
 
 
 def _with_labels(spec: Spec, more: tuple[str, ...]) -> Spec:

@@ -23,18 +23,18 @@ class Overview:
         self._by = [Patterns([pattern]) for pattern in config.by]
         self._directions = directions
         self._judged_by: dict[str, Directions] = {}
-        self._columns: dict[str, ExperimentTable] = {}
+        self._tables: dict[str, ExperimentTable] = {}
         self._aggregates: dict[str, Aggregates] = {}
 
     def watch(self, experiment_ids: Collection[str]) -> list[str]:
         """Forget all other experiments; those of these that are new here, and so have no runs yet."""
-        for gone in self._columns.keys() - set(experiment_ids):
-            del self._columns[gone], self._aggregates[gone]
+        for gone in self._tables.keys() - set(experiment_ids):
+            del self._tables[gone], self._aggregates[gone]
             self._judged_by.pop(gone, None)
-        new = [i for i in experiment_ids if i not in self._columns]
+        new = [i for i in experiment_ids if i not in self._tables]
         for experiment_id in new:
-            columns = self._columns[experiment_id] = ExperimentTable(nested=self._nested)
-            self._aggregates[experiment_id] = Aggregates(columns, self._directions)
+            table = self._tables[experiment_id] = ExperimentTable(nested=self._nested)
+            self._aggregates[experiment_id] = Aggregates(table, self._directions)
         return new
 
     def take_hints(self, hints: Mapping[str, Mapping[str, bool]]) -> None:
@@ -50,17 +50,17 @@ class Overview:
 
     def put(self, run: RunGauges) -> None:
         """A run as it is now; one of an experiment that is not watched is passed over."""
-        if columns := self._columns.get(run.experiment_id):  # MLflow never moves a run to another one
-            columns.put(run)
+        if table := self._tables.get(run.experiment_id):  # MLflow never moves a run to another one
+            table.put(run)
 
     def drop(self, run_id: str) -> None:
         """A run is gone."""
-        for columns in self._columns.values():
-            columns.drop(run_id)
+        for table in self._tables.values():
+            table.drop(run_id)
 
     def ended(self, run_id: str) -> bool:
         """Whether a run is known to have ended, or is not there."""
-        known = (columns.status(run_id) for columns in self._columns.values())
+        known = (table.status(run_id) for table in self._tables.values())
         return all(status is None or status.terminal for status in known)
 
     def facts(self, names: Mapping[str, str]) -> dict[str, ExperimentFacts]:
@@ -68,35 +68,35 @@ class Overview:
         return {
             experiment_id: ExperimentFacts(
                 names[experiment_id],
-                columns.counts(),
+                table.counts(),
                 self._aggregates[experiment_id],
-                columns.last_start_ms(),
-                columns.runs_with,
+                table.last_start_ms(),
+                table.runs_with,
             )
-            for experiment_id, columns in self._columns.items()
+            for experiment_id, table in self._tables.items()
         }
 
     def shown(self) -> set[str]:
         """The runs that have series of their own."""
-        return {run_id for i, columns in self._columns.items() for run_id in self._shown(columns, self.directions(i))}
+        return {run_id for i, table in self._tables.items() for run_id in self._shown(table, self.directions(i))}
 
     def verdicts(self, names: Mapping[str, str]) -> Iterator[tuple[str, str, Verdict]]:
         """Name and key of every metric of each experiment, which is called so, and which way is better."""
-        for experiment_id, columns in self._columns.items():
+        for experiment_id, table in self._tables.items():
             directions = self.directions(experiment_id)
-            for key in columns:
+            for key in table:
                 yield names[experiment_id], key, directions.verdict(key)
 
-    def _shown(self, columns: ExperimentTable, directions: Directions) -> Iterator[str]:
-        yield from columns.open_runs()
-        yield from columns.last_ended(self._config.last)
-        if self._config.best and (found := self._best_by(columns, directions)):
-            yield from columns.best(self._config.best, *found)
+    def _shown(self, table: ExperimentTable, directions: Directions) -> Iterator[str]:
+        yield from table.open_runs()
+        yield from table.last_ended(self._config.last)
+        if self._config.best and (found := self._best_by(table, directions)):
+            yield from table.best(self._config.best, *found)
 
-    def _best_by(self, columns: ExperimentTable, directions: Directions) -> tuple[str, Direction] | None:
-        keys = list(columns)
+    def _best_by(self, table: ExperimentTable, directions: Directions) -> tuple[str, Direction] | None:
+        keys = list(table)
         if not self._by:
-            told = [key for key in directions.told() if key in columns]
+            told = [key for key in directions.told() if key in table]
             better = [key for key in keys if not directions.verdict(key).resource]  # a fast run is not yet a good one
             return next(((key, to) for key in (*told, *better, *keys) if (to := directions.of(key))), None)
         chosen = (key for patterns in self._by for key in keys if key in patterns)

@@ -1,12 +1,12 @@
-"""Where series are entered: each once, at most so many, and those that stay the same stay the same objects.
+"""Collects series: each once, within the budget, and as the same objects while they stay equal.
 
 ::
 
     max_series -> fair shares of the experiments, and of the registry
                    |
-                   +-> basics: its runs by status; which runs it shows, what becomes of them
-                   +-> the rest of their lives
-                   +-> half and half, or what the other half leaves: its summary | fair shares of its parts (runs)
+                   +-> basics: runs by status; for each shown run what it is, and whether it stalled
+                   +-> lifecycle: start, duration, last metric of each shown run
+                   +-> half each, or what the other half leaves: summary | fair shares of the parts (runs)
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from mlflow_monitoring_exporter.core.values import Demand, Family, Series, Snaps
 from mlflow_monitoring_exporter.prometheus.families import Spec
 from mlflow_monitoring_exporter.transform.fair_shares import fair_shares
 
-#: Why series are left out: there is no room, or labels that were dropped made them the same as another.
+#: Why series are left out: no room, or dropped labels made them equal to another.
 MAX_SERIES, SAME_LABELS = "max_series", "same_labels"
 
 
-#: A series: the name of its family, the metric key that it is about, as it was logged (empty where it is about none),
-#: its labels and its value. A plain tuple, because of every series there is one.
+#: A series: the name of its family, the metric key as it was logged (empty for none), its labels and its value.
+#: A plain tuple, because there is one for every series.
 Entry = tuple[str, str, tuple[str, ...], float]
 
 
 @dataclass(slots=True)
 class GroupSeries:
-    """What one group wants to show, the most important first. ``runs_with`` says how many runs have a key."""
+    """The series of one group, the most important first. ``runs_with`` counts the runs that have a key."""
 
     basics: list[Entry] = field(default_factory=list)
-    life: list[Entry] = field(default_factory=list)
+    lifecycle: list[Entry] = field(default_factory=list)
     summary: list[Entry] = field(default_factory=list)
     parts: list[list[Entry]] = field(default_factory=list)
     runs_with: Callable[[str], int] | None = None
 
     def part(self) -> list[Entry]:
-        """One more part, which gets as much of the room as any other."""
+        """A new part, with a fair share of the room."""
         entries: list[Entry] = []
         self.parts.append(entries)
         return entries
 
     def __len__(self) -> int:
-        return len(self.basics) + len(self.life) + len(self.summary) + sum(map(len, self.parts))
+        return len(self.basics) + len(self.lifecycle) + len(self.summary) + sum(map(len, self.parts))
 
     def first(self, room: int) -> Iterator[Sequence[Entry]]:
-        """What of it is shown when only so many series are."""
+        """The series that are shown when there is room for ``room``."""
         if room >= len(self):
-            yield from (self.basics, self.life, self.summary, *self.parts)
+            yield from (self.basics, self.lifecycle, self.summary, *self.parts)
             return
-        for entries in (self.basics, self.life):
+        for entries in (self.basics, self.lifecycle):
             yield entries[:room]
             room = max(0, room - len(entries))
         half, rest = fair_shares([len(self.summary), sum(map(len, self.parts))], room)
@@ -66,7 +66,7 @@ class GroupSeries:
 
 
 def _first(entries: Sequence[Entry], count: int, ranks: Mapping[str, int]) -> Sequence[Entry]:
-    """Keys that most runs have come first: they are what runs are compared by."""
+    """The first ``count``, by how many runs have the key: common keys are those that runs are compared by."""
     if count >= len(entries) or not ranks:
         return entries[:count]
     order = [ranks[key] for _, key, _, _ in entries]
@@ -79,15 +79,15 @@ class SeriesBudget:
     def __init__(self, groups: Iterable[str], *, room: int) -> None:
         self._room = room
         self._specs: dict[str, Spec] = {}
-        self._shelves: dict[str, GroupSeries] = {group: GroupSeries() for group in sorted(groups)}
+        self._groups: dict[str, GroupSeries] = {group: GroupSeries() for group in sorted(groups)}
         self._met: dict[str, set[tuple[str, ...]]] = {}
         self._same = 0
 
-    def shelf(self, group: str) -> GroupSeries:
-        """Where the series of a group go."""
-        return self._shelves[group]
+    def group(self, group: str) -> GroupSeries:
+        """The series of a group so far."""
+        return self._groups[group]
 
-    def enter(self, where: list[Entry], spec: Spec, labels: tuple[str, ...], value: float, key: str = "") -> None:
+    def add(self, where: list[Entry], spec: Spec, labels: tuple[str, ...], value: float, key: str = "") -> None:
         """One series: its labels' values in the order of ``spec.labels``."""
         met = self._met.get(spec.name)
         if met is None:
@@ -97,38 +97,27 @@ class SeriesBudget:
             self._same += 1
         else:
             met.add(labels)
-            # One NaN for all, because a NaN equals only itself, and only the same object.
-            where.append((spec.name, key, labels, value if value == value else math.nan))  # noqa: PLR0124
+            # One NaN object for all: tuples compare by identity first, and a NaN equals nothing, not even itself.
+            where.append((spec.name, key, labels, math.nan if math.isnan(value) else value))
 
-    def close(
+    def snapshot(
         self,
         before: Snapshot,
         help_of: Callable[[Spec], str],
         name_of: Callable[[str], str],
         originals: Mapping[str, str],
     ) -> Snapshot:
-        """What there is room for; ``before`` itself when nothing differs from it.
+        """The series that there is room for; ``before`` itself when nothing differs from it.
 
-        ``name_of`` is what the group is called that wants most, when there is not enough room. ``originals`` are
-        those of shortened texts, and perhaps of others.
+        ``name_of`` names the group that wants most series when there is not enough room. ``originals`` holds the whole
+        text of each shortened one, and may hold more.
         """
-        shown = self._shown()
-        old = {(group, family.name): family for group, families in before.groups.items() for family in families}
         texts = {name: help_of(spec) for name, spec in self._specs.items()}
-        groups = {}
-        for group, by_family in shown.items():
-            families = []
-            for name in sorted(by_family):
-                spec = self._specs[name]
-                series = tuple(sorted(by_family[name], key=_by_labels))
-                family = Family(name, texts[name], spec.type, spec.labels, series)
-                known = old.get((group, name))
-                families.append(known if known is not None and known == family else family)
-            known_group = before.groups.get(group)
-            groups[group] = tuple(families)
-            if known_group is not None and _all_same(known_group, groups[group]):
-                groups[group] = known_group
-        wanted = {group: len(shelf) for group, shelf in self._shelves.items()}
+        groups = {
+            group: self._families(by_family, before.groups.get(group, ()), texts)
+            for group, by_family in self._shown().items()
+        }
+        wanted = {group: len(series) for group, series in self._groups.items()}
         missing = max(0, sum(wanted.values()) - self._room)
         most = max(wanted, key=wanted.__getitem__)
         demand = (Demand(most, name_of(most), wanted[most]),) if missing else ()
@@ -137,14 +126,27 @@ class SeriesBudget:
         same = before.groups.keys() == groups.keys() and all(before.groups[g] is groups[g] for g in groups)
         return before if same and (before.left_out, before.most) == (new.left_out, new.most) else new
 
+    def _families(
+        self, by_family: Mapping[str, list[Series]], before: tuple[Family, ...], texts: Mapping[str, str]
+    ) -> tuple[Family, ...]:
+        """The families of one group. What equals its part of ``before`` is that part, and may be all of it."""
+        known = {family.name: family for family in before}
+        families = []
+        for name in sorted(by_family):
+            spec = self._specs[name]
+            series = tuple(sorted(by_family[name], key=_by_labels))
+            family = Family(name, texts[name], spec.type, spec.labels, series)
+            families.append(known[name] if known.get(name) == family else family)
+        return before if _all_same(before, families) else tuple(families)
+
     def _shown(self) -> dict[str, dict[str, list[Series]]]:
         """The series that there is room for, by group and family."""
-        shares = fair_shares(list(map(len, self._shelves.values())), self._room)
+        shares = fair_shares(list(map(len, self._groups.values())), self._room)
         shown: dict[str, dict[str, list[Series]]] = {}
-        for (group, shelf), share in zip(self._shelves.items(), shares, strict=True):
+        for (name, group), share in zip(self._groups.items(), shares, strict=True):
             by_family: dict[str, list[Series]] = {}
-            shown[group] = by_family
-            for entries in shelf.first(share):
+            shown[name] = by_family
+            for entries in group.first(share):
                 for family, _, labels, value in entries:
                     found = by_family.get(family)
                     if found is None:
@@ -157,5 +159,5 @@ def _by_labels(series: Series) -> tuple[str, ...]:
     return series.labels
 
 
-def _all_same(one: tuple[Family, ...], other: tuple[Family, ...]) -> bool:
+def _all_same(one: Sequence[Family], other: Sequence[Family]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -86,8 +86,8 @@ def test_whoever_comes_next_waits_for_what_is_left(database: Database, queue: bo
     before = worker(database, platform, queue=queue)
     after = worker(database, platform, queue=queue)
     for each in (before, after):
-        if isinstance(each.feed, SnapshotSource):
-            each.feed.put(Snapshot({"1": ()}))
+        if isinstance(each.payloads, SnapshotSource):
+            each.payloads.put(Snapshot({"1": ()}))
     assert before.drain(Deadline.after(30), attempts=1).error == "HTTP 503"
     started = time.monotonic()
     error = after.drain(Deadline.after(30), attempts=3).error or ""

@@ -125,20 +125,26 @@ def _of_surrogate(words: Sequence[str], at: int) -> bool:
 
 
 def _bound(words: Sequence[str], first: int, last: int) -> bool:
-    for at, word in enumerate(words):
-        if word not in ("ci", "conf"):
-            continue
-        beside = (*words[max(at - 1, 0) : at], *words[at + 1 : at + 2])
-        if any(w in _SIDES or (word == "ci" and w.isdigit()) for w in beside):  # precision_conf_0.5 has a threshold
-            return True
-    for at, word in enumerate(words):
-        if first <= at <= last:
-            continue
-        following = words[at + 1 :]
-        if word in ("lower", "upper") and set(following[:1]) & _OF_CONFIDENCE:
-            return True
-        if at > last and word in ("lcb", "ucb"):
-            return True
-        if at > last and word in ("lower", "upper") and all(map(is_split, following)):
-            return True
-    return False
+    around = (at for at in range(len(words)) if not first <= at <= last)
+    return any(_of_interval(words, at) for at in range(len(words))) or any(
+        _is_side(words, at, behind=at > last) for at in around
+    )
+
+
+def _of_interval(words: Sequence[str], at: int) -> bool:
+    """Whether ``ci`` or ``conf`` stands beside a side or a level: ``ci_lower``, ``ci95``."""
+    word = words[at]
+    if word not in ("ci", "conf"):
+        return False
+    beside = (*words[max(at - 1, 0) : at], *words[at + 1 : at + 2])
+    return any(w in _SIDES or (word == "ci" and w.isdigit()) for w in beside)  # precision_conf_0.5 has a threshold
+
+
+def _is_side(words: Sequence[str], at: int, *, behind: bool) -> bool:
+    """Whether the word is the side of a bound; ``behind`` says that it follows what is bounded."""
+    word, following = words[at], words[at + 1 :]
+    if word in ("lcb", "ucb"):
+        return behind
+    if word not in ("lower", "upper"):
+        return False
+    return bool(set(following[:1]) & _OF_CONFIDENCE) or (behind and all(map(is_split, following)))

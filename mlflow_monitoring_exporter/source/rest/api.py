@@ -67,16 +67,16 @@ class MlflowApi:
     def pages(self, method: str, path: str, fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The answer and all that follow it by page token."""
         token = ""
-        met: set[str] = set()
+        seen: set[str] = set()
         while True:
             answer = self.call(method, path, {**fields, "page_token": token} if token else fields)
             yield answer
             token = next_page_token(answer, self.url)
             if not token:
                 return
-            if token in met:
+            if token in seen:
                 raise SourceResponseError(f"{self.url} repeats a page of {path} without end")
-            met.add(token)
+            seen.add(token)
 
     def cut(self) -> None:
         self._client.cut()

@@ -124,18 +124,18 @@ class RestSource:
 
         Runs that were open and are in neither answer are asked for by name.
         """
-        met: set[str] = set()
+        seen: set[str] = set()
         everywhere = [*last.watched, *last.others]
         lately = f"attributes.end_time > {last.lately_ms}"
         for ids, condition in ((last.watched, _OPEN), (everywhere, lately)):
             for page in self._search.pages(ids, condition=condition):
-                if runs := [run for run in page.runs if run.run_id not in met]:
-                    met.update(run.run_id for run in runs)
-                    self._deleted -= met
+                if runs := [run for run in page.runs if run.run_id not in seen]:
+                    seen.update(run.run_id for run in runs)
+                    self._deleted -= seen
                     yield Changes(runs)
-        unmet = [run_id for run_id in last.open_runs if run_id not in met]
-        found: list[Run] = list(self.named(last.watched, unmet)) if unmet else []
-        gone = {*unmet} - {run.run_id for run in found}
+        unseen = [run_id for run_id in last.open_runs if run_id not in seen]
+        found: list[Run] = list(self.named(last.watched, unseen)) if unseen else []
+        gone = {*unseen} - {run.run_id for run in found}
         yield Changes(found, [*gone, *self._newly_deleted(last.watched)])
 
     def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:

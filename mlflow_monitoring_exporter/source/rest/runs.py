@@ -125,33 +125,21 @@ class RunSearch:
     def _pages_of(
         self, ids: Sequence[str], condition: str, since: int | None, limit: int, end: str | None
     ) -> Iterator[RunPage]:
-        seen: set[str] = set()
-        tokens: set[str] = set()
-        token = ""
+        cursor = _Cursor(since)
         while True:
-            bound = "" if since is None else f"attributes.start_time >= {since}"
-            both = " AND ".join(part for part in (condition, bound) if part)
+            both = " AND ".join(part for part in (condition, cursor.condition) if part)
             order = ["attributes.start_time ASC"]
-            answer = self.search(ids, limit, filter=both, order_by=order, page_token=token)
-            found = records(answer, "runs")
+            answer = self.search(ids, limit, filter=both, order_by=order, page_token=cursor.token)
             by_id = {run.run_id: run for run in self._decoded(answer)}
-            page = [run for run_id, run in by_id.items() if run_id not in seen]
+            page = [run for run_id, run in by_id.items() if run_id not in cursor.seen]
             token = next_page_token(answer, self._api.url)
+            found = records(answer, "runs")
             if not token or not found:
                 yield RunPage(page, end)
                 return
-            last = next((start for record in reversed(found) if (start := _start(record)) is not None), None)
-            if last is not None and (since is None or last > since):
-                since, token = last, ""
-                tokens.clear()
-                # Only runs that started in this millisecond can come again.
-                seen = {run.run_id for run in page if run.start_ms == last}
-            else:
-                seen.update(run.run_id for run in page)
-                if token in tokens:
-                    raise SourceResponseError(f"{self._api.url} repeats a page of runs without end")
-                tokens.add(token)
-            yield RunPage(page, f"{ids[0]}:{'' if since is None else since}")
+            if not cursor.advance(page, _last_start(found), token):
+                raise SourceResponseError(f"{self._api.url} repeats a page of runs without end")
+            yield RunPage(page, f"{ids[0]}:{'' if cursor.since is None else cursor.since}")
 
     def _decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
         for record in records(answer, "runs"):
@@ -165,6 +153,35 @@ class RunSearch:
             yield
         except decode.MalformedError as error:
             self.on_skipped(f"{kind} {shown(field(record, name))}", str(error))
+
+
+class _Cursor:
+    """Where the next page begins: with the runs that started at ``since`` (in ms), or behind ``token`` among them."""
+
+    def __init__(self, since: int | None) -> None:
+        self.since = since
+        self.token = ""
+        #: Runs of earlier pages that may come again.
+        self.seen: set[str] = set()
+        self._tokens: set[str] = set()
+
+    @property
+    def condition(self) -> str:
+        return "" if self.since is None else f"attributes.start_time >= {self.since}"
+
+    def advance(self, page: Sequence[Run], last_start: int | None, token: str) -> bool:
+        """Move behind ``page``, whose last run started at ``last_start``; False if ``token`` came before."""
+        if last_start is not None and (self.since is None or last_start > self.since):
+            self.since, self.token = last_start, ""
+            self._tokens.clear()
+            # Only runs that started in this millisecond can come again.
+            self.seen = {run.run_id for run in page if run.start_ms == last_start}
+            return True
+        self.seen.update(run.run_id for run in page)
+        self.token = token
+        is_new = token not in self._tokens
+        self._tokens.add(token)
+        return is_new
 
 
 def records(answer: Mapping[str, Any], name: str) -> list[Any]:
@@ -181,6 +198,11 @@ def records(answer: Mapping[str, Any], name: str) -> list[Any]:
 def field(record: Any, name: str) -> Any:
     """A field of a record that may be malformed."""
     return record.get(name) if isinstance(record, dict) else None
+
+
+def _last_start(runs: Sequence[Any]) -> int | None:
+    """The start, in ms, of the last run that has a readable one."""
+    return next((start for run in reversed(runs) if (start := _start(run)) is not None), None)
 
 
 def _start(run: Any) -> int | None:

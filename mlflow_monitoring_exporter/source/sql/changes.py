@@ -29,7 +29,7 @@ from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.tables import metrics, runs
 
 #: Rows of the change feed that are looked at together.
-_FEED = 50_000
+_WINDOW = 50_000
 #: Whether anything changed is remembered for this many marks; a poll needs the last one.
 _MARKS = 4
 
@@ -63,21 +63,21 @@ class SqlChanges:
             version = self._store.version(connection)
             if version is not None and self._versions.get(last.mark) == version:
                 return
-        last_run, first, lost = self._feed_from(last.mark)
+        last_run, first, lost = self._position(last.mark)
         ids = [*last.watched, *last.others]
-        met: set[str] = set()
+        seen: set[str] = set()
         for page in self._reader.where(ids, _may_have_changed(last, last_run)):
-            met.update(run.run_id for run in page)
+            seen.update(run.run_id for run in page)
             yield Changes(page)
-        unmet = [run_id for run_id in last.open_runs if run_id not in met]
-        found = [run for page in self._reader.named(last.watched, unmet) for run in page]
-        gone = {*unmet} - {run.run_id for run in found}
-        met.update(run.run_id for run in found)
+        unseen = [run_id for run_id in last.open_runs if run_id not in seen]
+        found = [run for page in self._reader.named(last.watched, unseen) for run in page]
+        gone = {*unseen} - {run.run_id for run in found}
+        seen.update(run.run_id for run in found)
         yield Changes(found, [*gone, *self._deleted(last)], lost=lost)
         if first is not None:
-            yield from self._feed(first, last.watched, met)
+            yield from self._appended(first, last.watched, seen)
 
-    def _feed_from(self, mark: str) -> tuple[int | None, int | None, bool]:
+    def _position(self, mark: str) -> tuple[int | None, int | None, bool]:
         """Behind which row of runs and of metrics anything is new, and whether the mark is lost."""
         if not self._store.row_numbers:
             return None, None, False
@@ -90,21 +90,21 @@ class SqlChanges:
                 return None, None, True
         return last_run, last_point, False
 
-    def _feed(self, first: int, watched: Sequence[str], met: set[str]) -> Iterator[Changes]:
+    def _appended(self, first: int, watched: Sequence[str], seen: set[str]) -> Iterator[Changes]:
         m = metrics.c
         with self._store.reading() as (connection, _):
             end = connection.scalar(select(func.max(m.rowid))) or 0
-        for low in range(first, end, _FEED):
-            window = (m.rowid > low, m.rowid <= min(end, low + _FEED))
+        for low in range(first, end, _WINDOW):
+            window = (m.rowid > low, m.rowid <= min(end, low + _WINDOW))
             # SQLite keeps anything in any column: what is no step is no place to read from.
             step = func.min(case((func.typeof(m.step) == "integer", m.step)))
             query = select(m.run_uuid, m.key, step).where(*window).group_by(m.run_uuid, m.key)
             with self._store.reading() as (connection, _):
                 rows = raw_rows(connection, query)
             touched = list(decode.readable(_touched, rows, "points of a run", self._on_skipped))
-            new = sorted({run_id for run_id, *_ in touched} - met)
+            new = sorted({run_id for run_id, *_ in touched} - seen)
             yield from map(Changes, self._reader.named(watched, new))
-            met.update(new)
+            seen.update(new)
             yield Changes(touched=touched)
 
     def _deleted(self, last: LastPoll) -> list[str]:

@@ -22,9 +22,12 @@ _BINDS = 5000
 _RUNS = 200
 
 
+_Row = tuple[Any, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _RunKeys:
-    """Keys of one run: whole histories, or all from one step on."""
+    """Series of one run to read: whole, or from a step on. ``points`` is how many are expected."""
 
     run_id: str
     keys: Sequence[str]
@@ -40,12 +43,12 @@ class SqlHistory:
         self._on_skipped = on_skipped
         self._chunk = chunk
         m = metrics.c
-        # What orders points of one step: nothing in MLflow's index does, but some order there must be.
+        # Orders the points of one step, which MLflow's index leaves open.
         self._ties = (m.rowid,) if store.row_numbers else (m.timestamp, m.value, m.is_nan)
         self._columns = (m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan, *self._ties[:1])
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
-        """Few queries: neighbours are read together as long as they should fit into one chunk."""
+        """All wanted points; neighbours that should fit into one chunk are read in one query."""
         together: list[_RunKeys] = []
         for item in _by_run(wanted):
             size = sum(other.points for other in together) + item.points
@@ -61,55 +64,68 @@ class SqlHistory:
             yield from self._of_runs(together)
 
     def _of_runs(self, items: Sequence[_RunKeys]) -> Iterator[HistoryChunk]:
-        keys = sorted({key for item in items for key in item.keys})
-        if len(items) > 1 and len(keys) <= _BINDS:
-            # Concatenated with nothing, so that no database takes its index over keys, which lead to all runs.
-            conditions = [
-                metrics.c.run_uuid.in_([item.run_id for item in items]),
-                metrics.c.key.concat("").in_(keys),
-            ]
-            rows = self._rows(conditions, min((i.from_step for i in items if i.from_step is not None), default=None))
-            if len(rows) <= self._chunk:
-                found = {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1))}
-                for item in items:
-                    absent = [key for key in item.keys if (item.run_id, key) not in found]
-                    for key in item.keys:
-                        if key not in absent:
-                            yield HistoryChunk(item.run_id, key, self._points(found[item.run_id, key]), complete=True)
-                    if absent:
-                        yield from self._of_run(item.run_id, absent, item.from_step)
-                return
+        """In one query, if the points fit into one chunk, else run by run."""
+        found = self._together(items) if len(items) > 1 else None
         for item in items:
-            for some in batches(item.keys, _BINDS):
+            if found is None:
+                keys = item.keys
+            else:
+                keys = [key for key in item.keys if (item.run_id, key) not in found]
+                for key in item.keys:
+                    if points := found.get((item.run_id, key)):
+                        yield HistoryChunk(item.run_id, key, self._points(points), complete=True)
+            for some in batches(keys, _BINDS):
                 yield from self._of_run(item.run_id, some, item.from_step)
 
+    def _together(self, items: Sequence[_RunKeys]) -> Mapping[tuple[Any, Any], Sequence[_Row]] | None:
+        """The rows of all ``items`` by run and key; None when there are too many for one query or one chunk."""
+        keys = sorted({key for item in items for key in item.keys})
+        if len(keys) > _BINDS:
+            return None
+        # The concatenation keeps databases from using their index over keys, which would lead to all runs.
+        conditions = [
+            metrics.c.run_uuid.in_([item.run_id for item in items]),
+            metrics.c.key.concat("").in_(keys),
+        ]
+        rows = self._rows(conditions, min((i.from_step for i in items if i.from_step is not None), default=None))
+        if len(rows) > self._chunk:
+            return None
+        return {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1))}
+
     def _of_run(self, run_id: str, keys: Sequence[str], from_step: int | None) -> Iterator[HistoryChunk]:
+        if not self._exists(run_id):
+            yield from (HistoryChunk(run_id, key, (), complete=True, missing=True) for key in keys)
+            return
         left = dict.fromkeys(keys)
-        of_run = [metrics.c.run_uuid == run_id, metrics.c.key.in_(keys)]
-        last: tuple[Any, ...] | None = None
-        while True:
-            if last is None and not self._exists(run_id):
-                break
-            rows = self._rows(of_run if last is None else [*of_run, self._beyond(last)], from_step)
-            # The row beyond the chunk only says whether its series goes on.
-            rows, next_row = rows[: self._chunk], rows[self._chunk :]
+        for rows, unfinished in self._chunks(run_id, keys, from_step):
             for key, group in groupby(rows, key=itemgetter(1)):
-                complete = not (next_row and next_row[0][1] == key == rows[-1][1])
                 if key in left:  # MySQL finds "Loss" where "loss" is asked for
+                    complete = key != unfinished
                     yield HistoryChunk(run_id, key, self._points(group), complete)
                     if complete:
                         del left[key]
-            if not next_row:
-                yield from (HistoryChunk(run_id, key, (), complete=True) for key in left)
+        yield from (HistoryChunk(run_id, key, (), complete=True) for key in left)
+
+    def _chunks(
+        self, run_id: str, keys: Sequence[str], from_step: int | None
+    ) -> Iterator[tuple[Sequence[_Row], str | None]]:
+        """The rows of a run's series, at most a chunk at a time, and the key whose series goes on in the next one."""
+        of_run = [metrics.c.run_uuid == run_id, metrics.c.key.in_(keys)]
+        conditions = of_run
+        while True:
+            rows = self._rows(conditions, from_step)
+            # The row beyond the chunk only says whether its series goes on.
+            rows, beyond = rows[: self._chunk], rows[self._chunk :]
+            yield rows, rows[-1][1] if beyond and beyond[0][1] == rows[-1][1] else None
+            if not beyond:
                 return
-            last = rows[-1]
-        yield from (HistoryChunk(run_id, key, (), complete=True, missing=True) for key in left)
+            conditions = [*of_run, self._beyond(rows[-1])]
 
     def _exists(self, run_id: str) -> bool:
         with self._store.reading() as (connection, _):
             return bool(connection.scalar(select(func.count()).where(runs.c.run_uuid == run_id)))
 
-    def _rows(self, conditions: Sequence[ColumnElement[bool]], from_step: int | None) -> Sequence[tuple[Any, ...]]:
+    def _rows(self, conditions: Sequence[ColumnElement[bool]], from_step: int | None) -> Sequence[_Row]:
         """One row more than a chunk, in the order of MLflow's index over (run, key, step): nothing needs sorting."""
         m = metrics.c
         query: Select[Any] = select(*self._columns).where(*conditions)
@@ -138,7 +154,7 @@ class SqlHistory:
 
 
 def _by_run(wanted: Iterable[Wanted]) -> Iterator[_RunKeys]:
-    """Neighbours that share a run, whole histories and tails apart; a tail begins where the longest does."""
+    """Neighbours that share a run; whole series apart from those wanted from a step on, which share the smallest."""
     for run_id, items in groupby(wanted, key=lambda item: item.run_id):
         whole: Mapping[bool, list[Wanted]] = {True: [], False: []}
         for item in items:

@@ -40,7 +40,7 @@ class StoreFile:
         self.uri = f"sqlite:///{self.path}"
         self._identity: _Identity | None = None
         self._schema: Schema | None = None
-        self._at_rest = False
+        self._immutable = False
         self._busy_timeout = busy_timeout
         self._engine = create_engine("sqlite://", creator=self._open, poolclass=QueuePool, pool_size=1, max_overflow=0)
 
@@ -51,22 +51,22 @@ class StoreFile:
         Raises SourceUnavailableError when the file is missing or busy, and SourceRefusedError when
         it cannot be read or is not an MLflow store.
         """
-        self._notice_replacement()
+        self._detect_replacement()
         try:
             with self._engine.connect() as connection:
                 connection.exec_driver_sql("BEGIN")
                 if self._schema is None:
                     self._schema = read_schema(connection, self.uri)
                 yield connection, self._schema
-            self._expect_rest()
+            self._refuse_if_written()
         except (DBAPIError, sqlite3.Error) as error:
             self._schema = None  # an upgrade may have happened
-            self._expect_rest()
+            self._refuse_if_written()
             raise self._explained(getattr(error, "orig", error)) from None
 
     def version(self, connection: Connection) -> object | None:
         """SQLite counts the commits of others, for each connection apart; but not of a file at rest."""
-        if self._at_rest:
+        if self._immutable:
             return self._identity
         token = connection.info.setdefault("token", object())
         return token, connection.exec_driver_sql("PRAGMA data_version").scalar()
@@ -76,7 +76,7 @@ class StoreFile:
 
     def _open(self) -> sqlite3.Connection:
         """Raises sqlite3.Error."""
-        self._at_rest = False
+        self._immutable = False
         connection = self._connect("mode=ro")
         if not self._in_wal_mode() or self._log_holds_something():
             return connection
@@ -86,8 +86,8 @@ class StoreFile:
             connection.close()
             if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
-            self._at_rest = True
-            self._identity = self._look()
+            self._immutable = True
+            self._identity = self._stat()
             connection = self._connect("mode=ro&immutable=1")
         return connection
 
@@ -119,17 +119,17 @@ class StoreFile:
     def _log(self) -> Path:
         return self.path.with_name(f"{self.path.name}-wal")
 
-    def _look(self) -> _Identity:
+    def _stat(self) -> _Identity:
         """Raises OSError."""
         stat = self.path.stat()
-        if not self._at_rest:
+        if not self._immutable:
             return stat.st_dev, stat.st_ino
         return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size, self._log_holds_something()
 
-    def _notice_replacement(self) -> None:
+    def _detect_replacement(self) -> None:
         """A file that was deleted and made anew would be read on from the old one's remains."""
         try:
-            identity = self._look()
+            identity = self._stat()
         except FileNotFoundError:
             raise SourceUnavailableError(
                 f"no MLflow store at {self.path}: run mlflow-monitoring-exporter generate-sample, "
@@ -141,13 +141,13 @@ class StoreFile:
             raise SourceRefusedError(f"{self.path} is not a file: set mlflow.tracking_uri to an MLflow store")
         if identity != self._identity:
             self._engine.dispose()
-            self._at_rest, self._schema = False, None
-            self._identity = self._look()
+            self._immutable, self._schema = False, None
+            self._identity = self._stat()
 
-    def _expect_rest(self) -> None:
+    def _refuse_if_written(self) -> None:
         """What was read of a file at rest is worth nothing if it was written to meanwhile."""
         try:
-            is_same = not self._at_rest or self._look() == self._identity
+            is_same = not self._immutable or self._stat() == self._identity
         except OSError:
             is_same = False
         if not is_same:
@@ -164,10 +164,10 @@ class StoreFile:
         if name.startswith("SQLITE_CORRUPT"):
             return SourceRefusedError(f"{self.uri} is damaged: sqlite3 {self.path} '.recover' may save its content")
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            return self._unopened(name, error)
+            return self._explained_open(name, error)
         return SourceUnavailableError(f"{self.uri} cannot be read now: {error}")
 
-    def _unopened(self, name: str, error: BaseException | None) -> SourceError:
+    def _explained_open(self, name: str, error: BaseException | None) -> SourceError:
         if not os.access(self.path, os.R_OK, effective_ids=True):
             return SourceRefusedError(f"{self.uri} cannot be read: its permissions forbid it")
         if self._in_wal_mode():
