@@ -170,7 +170,7 @@ class Assembly:
         return Enqueuer(
             source,
             database=self._database,
-            pending=Backlog(self._database, Mirror(self._database, source.server)),
+            backlog=Backlog(self._database, Mirror(self._database, source.server)),
             queues=queues(self.config, self._queued, self.bits),
             history=self.config.export.history,
             events=QueueEvents(self.workers.wake, self._telemetry.metrics.read.inc, self._progress.series),
@@ -216,7 +216,7 @@ class Assembly:
             self._feed(destination),
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
-            rest=RetryAfter(destination.name, destination.target, RetryTimes(self._database)),
+            retry_after=RetryAfter(destination.name, destination.target, RetryTimes(self._database)),
         )
 
     def _feed(self, destination: Destination) -> PayloadSource:

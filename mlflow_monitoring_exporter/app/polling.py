@@ -64,14 +64,14 @@ def build_poller(
     gauges = gauges or GaugesConfig()
     servers = tuple(servers) or (source.server,)
     mirror = Mirror(database, source.server, clock=clock)
-    pending = Backlog(database, mirror)
+    backlog = Backlog(database, mirror)
     sync = MirrorSync(
         source,
         config,
         AddedLabels(gauges.labels.add, longest=gauges.max_label_length),
         database=database,
         mirror=mirror,
-        pending=pending,
+        backlog=backlog,
         stop=stop,
         on_runs=events.loading,
         clock=clock,
@@ -81,7 +81,7 @@ def build_poller(
         histories = Enqueuer(
             source,
             database=database,
-            pending=pending,
+            backlog=backlog,
             queues=queues,
             history=config.history,
             events=QueueEvents(events.queued, events.read, events.sending),
@@ -92,7 +92,7 @@ def build_poller(
     else:
         histories = JobDispatch(
             database,
-            pending,
+            backlog,
             mask(queues),
             hand_out,
             behind=events.behind,

@@ -60,7 +60,7 @@ class Attempts:
         self._payload: Batch | Snapshot | None = None
         self._first_ms = 0
         self._crashes = 0
-        self._trial: PoisonSearch | None = None
+        self._search: PoisonSearch | None = None
         #: What was tried last of those that wait behind, and which of them failed, by their ids.
         self._beside: Item | None = None
         self._failed: set[str] = set()
@@ -70,7 +70,7 @@ class Attempts:
         if not self._is_known(item.payload):
             self._payload, self._first_ms, self._crashes, self._beside = item.payload, now_ms(), 0, None
             self._failed.clear()
-            self._trial = PoisonSearch(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
+            self._search = PoisonSearch(item.payload, self._first_ms) if isinstance(item.payload, Batch) else None
         started = time.monotonic()
         self.busy = True
         try:
@@ -86,7 +86,7 @@ class Attempts:
             if self._crashes < _CRASHES:
                 raise
             refusal = Refusal(say(error), None, self._first_ms)
-            return self._trial.remaining(refusal) if self._trial else {refusal: range(item.size)}
+            return self._search.remaining(refusal) if self._search else {refusal: range(item.size)}
         finally:
             self.busy = False
             self._duration.observe(time.monotonic() - started)
@@ -116,9 +116,9 @@ class Attempts:
         def over() -> bool:
             return until.expired or (until is UNLIMITED and self._stopping())
 
-        if self._trial is None:
+        if self._search is None:
             raise TypeError(type(item.payload))
-        return self._trial.attempt(send, lambda: self._deliver_another(item, until), over)
+        return self._search.attempt(send, lambda: self._deliver_another(item, until), over)
 
     def _deliver_another(self, item: Item, until: Deadline) -> bool | None:
         """Whether the platform takes what waits behind ``item``; not always the same, which may be as bad.

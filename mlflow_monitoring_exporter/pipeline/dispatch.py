@@ -24,7 +24,7 @@ class JobDispatch:
     def __init__(
         self,
         database: Database,
-        pending: Backlog,
+        backlog: Backlog,
         wanted: int,
         hand_out: HandOut,
         *,
@@ -33,7 +33,7 @@ class JobDispatch:
         servers: Sequence[str],
     ) -> None:
         self._database = database
-        self._pending = pending
+        self._backlog = backlog
         self._wanted = wanted
         self._hand_out = hand_out
         self._behind = behind
@@ -43,11 +43,11 @@ class JobDispatch:
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
-        self._pending.expect(self._wanted)
+        self._backlog.expect(self._wanted)
 
     def run(self, *, until: float | None = None) -> EnqueueReport:  # noqa: ARG002 - handing out takes no time
         """Hand out what is pending; who collects it says what was queued."""
-        experiments = self._pending.experiments(self._wanted)
+        experiments = self._backlog.experiments(self._wanted)
         self._behind(len(experiments))
         if experiments:
             with self._database.write() as tx:

@@ -16,7 +16,7 @@ from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wan
 from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
-from mlflow_monitoring_exporter.state.partitions import NO_LANE
+from mlflow_monitoring_exporter.state.partitions import UNDIVIDED
 from mlflow_monitoring_exporter.transform.projection import SampleProjection
 
 _log = structlog.get_logger(__name__)
@@ -110,7 +110,7 @@ class Histories(Protocol):
 class Enqueuer:
     """Moves pending series to the queues. ``history`` false means: of each only its latest point.
 
-    ``divided`` queues have a lane for each experiment, whose points are then never in one batch with others.
+    ``divided`` queues have a partition for each experiment, whose points are then never in one batch with others.
     ``servers`` are all tracking servers of the configuration, by identity.
     """
 
@@ -119,7 +119,7 @@ class Enqueuer:
         source: Source,
         *,
         database: Database,
-        pending: Backlog,
+        backlog: Backlog,
         queues: Sequence[Queue],
         history: bool,
         events: QueueEvents,
@@ -129,7 +129,7 @@ class Enqueuer:
     ) -> None:
         self._source = source
         self._database = database
-        self._pending = pending
+        self._backlog = backlog
         self._outbox = Outbox(database)
         # In one order everywhere, or two replicas might wait for each other.
         self._queues = tuple(sorted(queues, key=lambda queue: queue.bit))
@@ -143,11 +143,11 @@ class Enqueuer:
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
-        self._pending.expect(self._wanted)
+        self._backlog.expect(self._wanted)
 
     def run(self, *, until: float | None = None) -> EnqueueReport:
         """Read what is pending, until it is all queued, or ``until`` by the monotonic clock."""
-        experiments = self._pending.experiments(self._wanted) if self._divided else [None]
+        experiments = self._backlog.experiments(self._wanted) if self._divided else [None]
         now = self._pass(self._wanted, until)
         for experiment in experiments:
             self._read(experiment, now)
@@ -174,8 +174,8 @@ class Enqueuer:
 
     def _read(self, experiment: int | None, now: _Pass) -> None:
         for page in self._turn(experiment, now):
-            now.total = now.total or self._pending.count(now.only)
-            left = self._read_page(self._wanted_by(page, now), experiment or NO_LANE, now)
+            now.total = now.total or self._backlog.count(now.only)
+            left = self._read_page(self._wanted_by(page, now), experiment or UNDIVIDED, now)
             self._places[experiment] = _Place(self._places[experiment].after, left)
         if not now.unfinished:
             self._places.pop(experiment, None)
@@ -185,18 +185,18 @@ class Enqueuer:
         place = self._places.get(experiment, _Place())
         if place.left:
             self._places[experiment] = _Place(place.after)
-            if page := self._pending.next(now.active, only=place.left, experiment=experiment):
+            if page := self._backlog.next(now.active, only=place.left, experiment=experiment):
                 yield page
         for after, until in ((place.after, None), (0, place.after)):
             reached = after
             while now.active and (
-                page := self._pending.next(now.active, after=reached, until=until, experiment=experiment)
+                page := self._backlog.next(now.active, after=reached, until=until, experiment=experiment)
             ):
                 reached = page[-1].series_id
                 self._places[experiment] = _Place(reached)
                 yield page
 
-    def _read_page(self, page: Sequence[UnqueuedSeries], lane: int, now: _Pass) -> Sequence[int]:
+    def _read_page(self, page: Sequence[UnqueuedSeries], partition: int, now: _Pass) -> Sequence[int]:
         """The series that were left for lack of time, by id.
 
         Time is only looked at when a series is finished, so that a long one is not begun again and again.
@@ -209,7 +209,7 @@ class Enqueuer:
             if not now.open:
                 break
             self._events.read(sum(len(chunk.points) for chunk in chunks))
-            for name, count in self._queue_chunks(chunks, series, lane, now).items():
+            for name, count in self._queue_chunks(chunks, series, partition, now).items():
                 now.enqueued[name] += count
             self._events.queued()
             finished = [series[chunk.run_id, chunk.key].series_id for chunk in chunks if chunk.complete]
@@ -228,7 +228,7 @@ class Enqueuer:
             chosen = {item.series_id for item in read}
             with self._database.write() as tx:
                 others = (item for item in page if item.series_id not in chosen)
-                self._pending.complete(tx, others, mask(now.open), now.wanted)
+                self._backlog.complete(tx, others, mask(now.open), now.wanted)
         return read
 
     def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
@@ -246,7 +246,7 @@ class Enqueuer:
         self,
         chunks: Sequence[HistoryChunk],
         series: Mapping[tuple[str, str], UnqueuedSeries],
-        lane: int,
+        partition: int,
         now: _Pass,
     ) -> Mapping[str, int]:
         """Queue what was never queued before, and remember it, in one transaction."""
@@ -256,12 +256,12 @@ class Enqueuer:
         finished: list[UnqueuedSeries] = []
         with self._database.write() as tx:
             there = [chunk for chunk in chunks if not chunk.missing]
-            self._pending.hold(tx, {series[chunk.run_id, chunk.key].series_id for chunk in there})
+            self._backlog.hold(tx, {series[chunk.run_id, chunk.key].series_id for chunk in there})
             read = []
             for chunk in there:
                 item = series[chunk.run_id, chunk.key]
                 read.append((item.series_id, chunk.points, [queue.bit for queue in queues if _wants(queue, item)]))
-            for chunk, fresh in zip(there, self._pending.unseen(tx, read), strict=True):
+            for chunk, fresh in zip(there, self._backlog.unseen(tx, read), strict=True):
                 item = series[chunk.run_id, chunk.key]
                 length = item.latest.step - (item.from_step or 0) + 1
                 for bit, points in fresh.items():
@@ -269,9 +269,9 @@ class Enqueuer:
                     samples[bit].extend(views[bit].samples(item.context, wanted, of=length))
                 if chunk.complete:
                     finished.append(item)
-            self._pending.complete(tx, finished, mask(queues), now.wanted)
+            self._backlog.complete(tx, finished, mask(queues), now.wanted)
             for queue in queues:
-                Outbox.enqueue(tx, queue.bit, samples[queue.bit], batch_size=queue.batch_size, lane=lane)
+                Outbox.enqueue(tx, queue.bit, samples[queue.bit], batch_size=queue.batch_size, partition=partition)
                 excess = Outbox.waiting_bytes(tx, queue.bit) - queue.max_bytes
                 if queue.drop_oldest and excess > 0:
                     dropped = Outbox.drop_oldest(tx, queue.bit, excess)

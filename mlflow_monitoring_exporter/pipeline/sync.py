@@ -86,7 +86,7 @@ class MirrorSync:
         *,
         database: Database,
         mirror: Mirror,
-        pending: Backlog,
+        backlog: Backlog,
         stop: threading.Event,
         on_runs: Callable[[int], None],
         clock: Callable[[], float] = time.time,
@@ -98,8 +98,8 @@ class MirrorSync:
         self._chosen = _fingerprint(config, labels)
         self._database = database
         self._mirror = mirror
-        self._pending = pending
-        self._standing = ReadProgress(database, mirror.server)
+        self._backlog = backlog
+        self._progress = ReadProgress(database, mirror.server)
         self._stop = stop
         self._on_runs = on_runs
         self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
@@ -111,17 +111,17 @@ class MirrorSync:
 
     def known(self) -> Differences | None:
         """What the mirror holds without asking MLflow, but for the registry; None when there never was a whole poll."""
-        stood = self._standing.stood()
-        if stood.since_ms is None:
+        last = self._progress.checkpoint()
+        if last.since_ms is None:
             return None
-        return Differences({i: known.name for i, known in stood.experiments.items() if known.watched})
+        return Differences({i: known.name for i, known in last.experiments.items() if known.watched})
 
     def update(self, *, complete: bool) -> Differences:
         """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
 
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
-        old = self._standing.stood()
+        old = self._progress.checkpoint()
         found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
         result = self._found  # with what an update that failed had recorded by then
         sweep = time.monotonic() - self._swept >= self._config.sweep.every
@@ -145,7 +145,7 @@ class MirrorSync:
         self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)
         result.registry = self._registry.registry
         with self._database.write() as tx:
-            result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))
+            result.renewed |= self._progress.advance(tx, old, replace(new, selection=selection))
         self._found = Differences()
         self._activity.settled()
         return result
@@ -191,11 +191,11 @@ class MirrorSync:
         if not (selected or part.gone or part.touched or part.lost):
             return
         with self._database.write() as tx:
-            moved = self._mirror.record(tx, selected, self._standing.round(tx), count=False)
+            moved = self._mirror.record(tx, selected, self._progress.round(tx), count=False)
             gone = self._mirror.hide(tx, part.gone)
-            self._pending.touch(tx, part.touched)
+            self._backlog.touch(tx, part.touched)
             if part.lost:
-                self._pending.reset(tx)
+                self._backlog.reset(tx)
         result.moved.update(moved)
         result.gone.update(gone)
 
@@ -204,34 +204,34 @@ class MirrorSync:
         key = f"{self._chosen} {reread} {' '.join(sorted(ids))}"
         digest = blake2b(key.encode(), digest_size=16).hexdigest()
         with self._database.write() as tx:
-            load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
+            load, is_new = self._progress.load(tx, digest, since_ms=since_ms, mark=mark)
             if is_new and reread:
-                self._pending.reset(tx)
+                self._backlog.reset(tx)
         _log.info("reading all runs", experiments=len(ids), resumed=not is_new)
         count = 0
         for page in ahead(self._source.runs(ids, after=load.position)):
             self._check_stop()
             with self._database.write() as tx:
                 moved = self._mirror.record(tx, self._select(page.runs), load.number, count=True)
-                self._standing.load_reached(tx, page.position)
+                self._progress.load_reached(tx, page.position)
             result.moved.update(moved)
             count += len(page.runs)
             self._on_runs(count)
         with self._database.write() as tx:
             gone = self._mirror.settle(tx, ids, load.number)
-            self._standing.load_ended(tx)
+            self._progress.load_ended(tx)
         result.gone.update(gone)
         return load
 
     def _sweep(self, ids: Sequence[str], result: Differences) -> None:
         """Look at some runs again, and read some histories again unless the source tells what is new."""
         with self._database.write() as tx:
-            sweep = self._standing.sweep(tx)
+            sweep = self._progress.sweep(tx)
         for page in self._source.runs(ids, after=sweep.position, limit=self._config.sweep.page):
             self._check_stop()
             with self._database.write() as tx:
                 moved = self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
-                self._standing.sweep_reached(tx, page.position)
+                self._progress.sweep_reached(tx, page.position)
                 gone = [] if page.position else self._mirror.settle(tx, ids, sweep.number)
             result.moved.update(moved)
             result.gone.update(gone)
@@ -246,7 +246,7 @@ class MirrorSync:
         """A run that is larger than a step's points is paid for by the steps after it."""
         self._allowance = min(_REREAD, self._allowance + _REREAD)
         if self._allowance > 0:
-            self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
+            self._allowance -= self._backlog.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
     def _newest_runs(
         self, ids: Iterable[str], found: Mapping[str, Experiment], known: Mapping[str, int]
@@ -278,9 +278,9 @@ class MirrorSync:
             raise PollInterruptedError
 
 
-def _activity(stood: Checkpoint) -> dict[str, int]:
+def _activity(last: Checkpoint) -> dict[str, int]:
     """What is known of it."""
-    return {i: e.activity_ms for i, e in stood.experiments.items() if e.activity_ms is not None}
+    return {i: e.activity_ms for i, e in last.experiments.items() if e.activity_ms is not None}
 
 
 def _known(

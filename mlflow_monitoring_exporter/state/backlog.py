@@ -151,7 +151,7 @@ class Backlog:
             # Not joined with their runs: then SQLite would rather sort all series than use the index of pending ones.
             while rows := tx.execute(query.where(s.id > after)).all():
                 contexts = self._contexts(tx, {row.run for row in rows})
-                if found := [_pending(row, contexts[row.run], active) for row in rows if row.run in contexts]:
+                if found := [_unqueued(row, contexts[row.run], active) for row in rows if row.run in contexts]:
                     return found
                 after = rows[-1].id
         return []
@@ -259,7 +259,7 @@ class Backlog:
         return {run_id: _top(run_id, parents) for run_id in parents}
 
 
-def _pending(row: Any, context: RunContext, active: int) -> UnqueuedSeries:
+def _unqueued(row: Any, context: RunContext, active: int) -> UnqueuedSeries:
     latest = Point(row.key, row.step, row.timestamp_ms, loaded(row.value))
     whole = active & ~row.mask & ~row.base
     return UnqueuedSeries(row.id, context, latest, None if whole else row.from_step, row.revision)

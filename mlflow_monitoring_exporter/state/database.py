@@ -89,7 +89,7 @@ class Database:
 
     @property
     def divided(self) -> bool:
-        """Whether queues have lanes here, because many deliver."""
+        """Whether queues have partitions here, because many deliver."""
         return isinstance(self._store, StoreServer)
 
     def act_as(self, replica_id: int) -> None:

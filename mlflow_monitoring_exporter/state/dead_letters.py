@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from mlflow_monitoring_exporter.core.values import Sample
-from mlflow_monitoring_exporter.state import partitions as lanes
+from mlflow_monitoring_exporter.state import partitions
 from mlflow_monitoring_exporter.state.batch_codec import decode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import move
@@ -63,7 +63,7 @@ class DeadLetters:
                 tx.execute(
                     outbox.insert().values(
                         exporter=row.exporter,
-                        lane=row.lane,
+                        partition=row.partition,
                         batch_id=row.batch_id,
                         created_ms=row.created_ms,
                         samples=row.samples,
@@ -72,7 +72,7 @@ class DeadLetters:
                 )
                 size = len(row.payload)
                 move(tx, row.exporter, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
-                lanes.add(tx, row.exporter, row.lane, 1)
+                partitions.add(tx, row.exporter, row.partition, 1)
                 moved += row.samples
         return moved
 

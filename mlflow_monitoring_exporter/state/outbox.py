@@ -21,11 +21,11 @@ from sqlalchemy import Connection, func, select, update
 from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.core.values import Batch, Sample
-from mlflow_monitoring_exporter.state import partitions as lanes
+from mlflow_monitoring_exporter.state import partitions
 from mlflow_monitoring_exporter.state.batch_codec import encode, freeze, part, thaw
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
-from mlflow_monitoring_exporter.state.partitions import NO_LANE
+from mlflow_monitoring_exporter.state.partitions import UNDIVIDED
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, meta, outbox, series
 from mlflow_monitoring_exporter.state.statements import alone
 
@@ -122,7 +122,9 @@ class Outbox:
             tx.execute(update(exporter).where(exporter.c.bit.in_(over)).values(since_ms=None))
 
     @staticmethod
-    def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, lane: int = NO_LANE) -> None:
+    def enqueue(
+        tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, partition: int = UNDIVIDED
+    ) -> None:
         """Queue ``samples`` for one exporter as part of the caller's transaction."""
         created_ms = now_ms()
         frozen = list(freeze(samples, batch_size=batch_size, created_ms=created_ms))
@@ -131,7 +133,7 @@ class Outbox:
         rows = [
             {
                 "exporter": bit,
-                "lane": lane,
+                "partition": partition,
                 "batch_id": batch.batch_id,
                 "created_ms": created_ms,
                 "samples": len(batch.samples),
@@ -142,18 +144,18 @@ class Outbox:
         tx.execute(outbox.insert(), rows)
         count, size = len(samples), sum(len(payload) for _, payload in frozen)
         move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
-        lanes.add(tx, bit, lane, len(rows))
+        partitions.add(tx, bit, partition, len(rows))
 
-    def head(self, bit: int, lane: int | None = None, *, after: int = 0) -> QueuedBatch | None:
-        """The oldest batch that waits for this exporter, or in one lane of it, behind ``after``; it stays queued."""
+    def head(self, bit: int, partition: int | None = None, *, after: int = 0) -> QueuedBatch | None:
+        """The oldest batch that waits for this exporter, or in one partition, behind ``after``; it stays queued."""
         query = (
             select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.payload)
             .where(outbox.c.exporter == bit)
             .order_by(outbox.c.id)
             .limit(1)
         )
-        if lane is not None:
-            query = query.where(outbox.c.lane == lane)
+        if partition is not None:
+            query = query.where(outbox.c.partition == partition)
         if after:
             query = query.where(outbox.c.id > after)
         with self._database.read() as tx:
@@ -192,16 +194,16 @@ class Outbox:
         """Drop at least ``size`` bytes from the head of one queue; how many samples those were."""
         freed = dropped = 0
         while freed < size:
-            query = select(outbox.c.id, outbox.c.samples, outbox.c.lane, func.length(outbox.c.payload))
+            query = select(outbox.c.id, outbox.c.samples, outbox.c.partition, func.length(outbox.c.payload))
             oldest = query.where(outbox.c.exporter == bit).order_by(outbox.c.id).limit(1)
             # In a cluster another replica may be about to take it.
             row = tx.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 break
-            place, samples, lane, length = row
+            place, samples, partition, length = row
             tx.execute(outbox.delete().where(outbox.c.id == place))
             move(tx, bit, queued=-samples, queued_batches=-1, queued_bytes=-length, overflowed=samples)
-            lanes.add(tx, bit, lane, -1)
+            partitions.add(tx, bit, partition, -1)
             freed, dropped = freed + length, dropped + samples
         return dropped
 
@@ -213,24 +215,24 @@ class Outbox:
 
     @staticmethod
     def _take(tx: Connection, queued: QueuedBatch) -> tuple[int, int] | None:
-        """Delete the row; its exporter's bit and its lane, None when it was gone already."""
+        """Delete the row; its exporter's bit and its partition, None when it was gone already."""
         size = func.length(outbox.c.payload).label("size")
-        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.lane, size)
+        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.partition, size)
         row = tx.execute(gone).first()
         if row is None:
             return None
         move(tx, row.exporter, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-row.size)
-        lanes.add(tx, row.exporter, row.lane, -1)
-        return row.exporter, row.lane
+        partitions.add(tx, row.exporter, row.partition, -1)
+        return row.exporter, row.partition
 
     @staticmethod
     def _bury(tx: Connection, whose: tuple[int, int], batch: Batch, refusal: Refusal, indexes: Sequence[int]) -> None:
-        bit, lane = whose
+        bit, partition = whose
         dead = part(batch, indexes)
         tx.execute(
             dead_letter.insert().values(
                 exporter=bit,
-                lane=lane,
+                partition=partition,
                 batch_id=dead.batch_id,
                 created_ms=batch.created_ms,
                 first_ms=refusal.first_ms,

@@ -5,7 +5,7 @@
     server -- experiment -- run -- series -- seen        what MLflow holds, and what was read of it
     server -- alias                                      the model registry's
     exporter -- outbox, dead_letter                      what is on its way
-    replica -- server, lane                              in a cluster: who is alive, and what is whose
+    replica -- server, partition                         in a cluster: who is alive, and what is whose
 
 Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
 has been queued for that exporter. A bit in ``series.mask`` says that its whole history up to
@@ -14,7 +14,7 @@ has. So a new exporter gets everything, an old one nothing twice, and of a serie
 its tail is read. Runs that are deleted or no longer selected keep their rows, only not ``present``:
 should they come back, what was sent of them is not sent again. Experiments do the same.
 
-One SQLite file is one daemon's, and has neither replicas nor lanes. A PostgreSQL database is shared by
+One SQLite file is one daemon's, and has neither replicas nor partitions. A PostgreSQL database is shared by
 any number of them (state/membership.py, state/partitions.py).
 """
 
@@ -225,35 +225,39 @@ outbox = Table(
     metadata,
     Column("id", _Id, primary_key=True),  # the order of delivery within an exporter
     Column("exporter", ForeignKey("exporter.bit"), nullable=False),
-    Column("lane", _Id, nullable=False),  # in a cluster the order within an experiment: its id; else 0
+    Column("lane", _Id, key="partition", nullable=False),  # in a cluster the experiment's id, else 0
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Index("outbox_order", "exporter", "id"),
-    Index("outbox_lane", "exporter", "lane", "id").ddl_if("postgresql"),
+    Index("outbox_lane", "exporter", "partition", "id").ddl_if("postgresql"),
     sqlite_autoincrement=True,  # an id is never used twice, so order survives an emptied queue
 )
 
-lane = Table(
+#: The names in the database are those of the first release that had partitions: to rename them would be a migration.
+partition = Table(
     "lane",
     metadata,
     Column("exporter", ForeignKey("exporter.bit"), primary_key=True),
-    Column("lane", _Id, primary_key=True, autoincrement=False),
+    Column("lane", _Id, key="partition", primary_key=True, autoincrement=False),
     Column("waiting", Integer, nullable=False),  # batches
     Column("turn", BigInteger, nullable=False, server_default="0"),  # who was served longest ago is served next
     _owner(),  # who delivers it
 )
-Index("lane_free", lane.c.exporter, lane.c.turn, postgresql_where=lane.c.owner.is_(None) & (lane.c.waiting > 0)).ddl_if(
-    "postgresql"
-)
+Index(
+    "lane_free",
+    partition.c.exporter,
+    partition.c.turn,
+    postgresql_where=partition.c.owner.is_(None) & (partition.c.waiting > 0),
+).ddl_if("postgresql")
 
 dead_letter = Table(
     "dead_letter",
     metadata,
     Column("id", _Id, primary_key=True),
     Column("exporter", ForeignKey("exporter.bit"), nullable=False),
-    Column("lane", _Id, nullable=False),
+    Column("lane", _Id, key="partition", nullable=False),
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("first_ms", BigInteger, nullable=False),  # the first and the last attempt to deliver it

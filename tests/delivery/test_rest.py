@@ -63,7 +63,7 @@ def worker(database: Database, platform: Platform, target: str = "http://sink", 
         feed,
         readiness=readiness,
         metrics=SelfMetrics(readiness),
-        rest=RetryAfter("sink", target, RetryTimes(database)),
+        retry_after=RetryAfter("sink", target, RetryTimes(database)),
     )
 
 

@@ -135,7 +135,7 @@ def test_a_copy_holds_everything(kept: States, tmp_path_factory: pytest.TempPath
     outbox = Outbox(database)
     bit = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(7), batch_size=3, lane=5 if kept.shared else 0)
+        outbox.enqueue(tx, bit, samples(7), batch_size=3, partition=5 if kept.shared else 0)
     path = tmp_path_factory.mktemp("copy") / "state.db"
     database.copy_to(path)
     copy = Database(f"sqlite:///{path}")

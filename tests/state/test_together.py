@@ -26,14 +26,14 @@ def test_two_that_queue_the_same_points_at_the_same_time_queue_each_once(shared:
     together = threading.Barrier(2)
 
     def collect(database: Database) -> None:
-        pending = Backlog(database, Mirror(database, "server"))
-        (item,) = pending.next(0b1)
+        backlog = Backlog(database, Mirror(database, "server"))
+        (item,) = backlog.next(0b1)
         together.wait()
         for start in range(0, 2000, 100):
             part = points(2000)[start : start + 100]
             with database.write() as tx:
-                pending.hold(tx, [item.series_id])
-                ((_, fresh),) = pending.unseen(tx, [(item.series_id, part, [0])])[0].items()
+                backlog.hold(tx, [item.series_id])
+                ((_, fresh),) = backlog.unseen(tx, [(item.series_id, part, [0])])[0].items()
                 found.append(fresh)
 
     threads = [threading.Thread(target=collect, args=(shared.again(),)) for _ in range(2)]
@@ -51,7 +51,7 @@ def test_a_series_that_became_unread_while_it_was_read_is_not_complete(kept: Sta
     outbox = Outbox(database)
     outbox.register(["sink"], selections={"sink": ""})
     state.load(selected(points(3)[-1]))
-    (item,) = state.pending.next(0b1)
+    (item,) = state.backlog.next(0b1)
     if change == "moved":
         state.record(selected(points(4)[-1]))
     elif change == "touched":
@@ -60,32 +60,32 @@ def test_a_series_that_became_unread_while_it_was_read_is_not_complete(kept: Sta
         outbox.register(["sink"], selections={"sink": "other"})
     else:
         with database.write() as tx:
-            state.pending.reset(tx) if change == "reset" else state.pending.recheck(tx, runs=1, points=100)
+            state.backlog.reset(tx) if change == "reset" else state.backlog.recheck(tx, runs=1, points=100)
     complete(state, item)
-    assert state.pending.next(0b1), "what is new is still to be read"
-    (again,) = state.pending.next(0b1)
+    assert state.backlog.next(0b1), "what is new is still to be read"
+    (again,) = state.backlog.next(0b1)
     complete(state, again)
-    assert state.pending.next(0b1) == []
+    assert state.backlog.next(0b1) == []
 
 
 def complete(state: State, item: UnqueuedSeries) -> None:
     with state.database.write() as tx:
-        state.pending.complete(tx, [item], 0b1, 0b1)
+        state.backlog.complete(tx, [item], 0b1, 0b1)
 
 
 def test_experiments_that_are_behind_are_named_until_they_are_collected(kept: States) -> None:
     state = State(kept.empty())
-    assert state.pending.experiments(0b1) == []
+    assert state.backlog.experiments(0b1) == []
     state.load(selected(points(3)[-1]))
-    (experiment,) = state.pending.experiments(0b1)
-    (item,) = state.pending.next(0b1, experiment=experiment)
+    (experiment,) = state.backlog.experiments(0b1)
+    (item,) = state.backlog.next(0b1, experiment=experiment)
     assert item.context.run_id == A
-    assert state.pending.next(0b1, experiment=experiment + 1) == []
-    assert (state.pending.count(experiment), state.pending.count(experiment + 1)) == (1, 0)
+    assert state.backlog.next(0b1, experiment=experiment + 1) == []
+    assert (state.backlog.count(experiment), state.backlog.count(experiment + 1)) == (1, 0)
     complete(state, item)
-    assert state.pending.experiments(0b1) == []
-    state.pending.expect(0b11)
-    assert state.pending.experiments(0b11) == [experiment], "another exporter has nothing of it"
+    assert state.backlog.experiments(0b1) == []
+    state.backlog.expect(0b11)
+    assert state.backlog.experiments(0b11) == [experiment], "another exporter has nothing of it"
 
 
 def test_a_first_load_is_over_when_it_is_over_for_every_server(kept: States) -> None:
