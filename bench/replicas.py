@@ -114,13 +114,13 @@ def _delivering(count: int, directory: Path, url: str, batches: int) -> float:
     drop(url)
     database = Database(url)
     outbox = Outbox(database)
-    bit = outbox.register(["pramathus"])["pramathus"]
+    queue = outbox.register(["pramathus"])["pramathus"]
     run = RunContext("http://mlflow", "1", "name", "0" * 32, "run", {"owner": "me"})
     for number in range(batches):
         first = number * _SAMPLES
         samples = [Sample(run, "loss", step, 1_790_000_000_000, 0.5) for step in range(first, first + _SAMPLES)]
         with database.write() as tx:
-            outbox.enqueue(tx, bit, samples, batch_size=_SAMPLES, partition=1 + number % _PARTITIONS)
+            outbox.enqueue(tx, queue, samples, batch_size=_SAMPLES, partition=1 + number % _PARTITIONS)
     database.close()
     store = Store(directory / f"{count}.db", runs=0)
     with _sink(_FAR) as arrivals, _replicas(count, directory, url, store, arrivals.url):

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
-from mlflow_monitoring_exporter.pipeline.enqueue import EnqueueReport
+from mlflow_monitoring_exporter.pipeline.queues import EnqueueReport
 from mlflow_monitoring_exporter.state.backlog import Backlog
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.first_loads import FirstLoads
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
 
-#: Part of a transaction: see to it that these experiments are collected for these bits.
-HandOut = Callable[[Connection, Sequence[int], int], None]
+#: Part of a transaction: see to it that these experiments are collected for these queues.
+HandOut = Callable[[Connection, Sequence[int], QueueSet], None]
 
 
 class JobDispatch:
@@ -25,7 +26,7 @@ class JobDispatch:
         self,
         database: Database,
         backlog: Backlog,
-        wanted: int,
+        wanted: QueueSet,
         hand_out: HandOut,
         *,
         behind: Callable[[int], None],
@@ -37,7 +38,7 @@ class JobDispatch:
         self._wanted = wanted
         self._hand_out = hand_out
         self._behind = behind
-        self._outbox = Outbox(database)
+        self._first_loads = FirstLoads(database)
         self._server = server
         self._servers = servers
 
@@ -52,6 +53,6 @@ class JobDispatch:
         if experiments:
             with self._database.write() as tx:
                 self._hand_out(tx, experiments, self._wanted)
-        elif first := [bit for bit in self._outbox.first_loads() if self._wanted >> bit & 1]:
-            self._outbox.loaded(first, server=self._server, servers=self._servers)
+        elif first := [queue for queue in self._first_loads.since() if queue in self._wanted]:
+            self._first_loads.end(first, server=self._server, servers=self._servers)
         return EnqueueReport({}, (), unfinished=False)

@@ -17,6 +17,7 @@ import time
 from sqlalchemy import Connection, select, update
 
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.schema import partition as partitions
 from mlflow_monitoring_exporter.state.statements import insert
 
@@ -24,14 +25,14 @@ from mlflow_monitoring_exporter.state.statements import insert
 UNDIVIDED = 0
 
 
-def add(tx: Connection, bit: int, partition: int, batches: int) -> None:
+def add(tx: Connection, queue: QueueId, partition: int, batches: int) -> None:
     """So many batches more wait in ``partition``, or less; part of the caller's transaction.
 
-    To be called after the exporter's ledger has moved: two transactions that take both take them in that order.
+    To be called after the queue's ledger has moved: two transactions that take both take them in that order.
     """
     if partition == UNDIVIDED:
         return
-    statement = insert(tx, partitions).values(exporter=bit, partition=partition, waiting=batches)
+    statement = insert(tx, partitions).values(exporter=queue.number, partition=partition, waiting=batches)
     more = {"waiting": partitions.c.waiting + statement.excluded.waiting}
     tx.execute(
         statement.on_conflict_do_update(index_elements=[partitions.c.exporter, partitions.c.partition], set_=more)
@@ -45,9 +46,9 @@ class Partitions:
         self._database = database
         self._replica = replica
 
-    def lease(self, bit: int) -> int | None:
-        """The partition of this exporter that was served longest ago, of those without an owner; None without any."""
-        waiting = (partitions.c.exporter == bit) & partitions.c.owner.is_(None) & (partitions.c.waiting > 0)
+    def lease(self, queue: QueueId) -> int | None:
+        """The partition of this queue that was served longest ago, of those without an owner; None without any."""
+        waiting = (partitions.c.exporter == queue.number) & partitions.c.owner.is_(None) & (partitions.c.waiting > 0)
         query = (
             select(partitions.c.partition).where(waiting).order_by(partitions.c.turn, partitions.c.partition).limit(1)
         )
@@ -57,14 +58,14 @@ class Partitions:
         with self._database.write() as tx:
             partition: int | None = tx.execute(query.with_for_update(skip_locked=True)).scalar()
             if partition is not None:
-                mine = (partitions.c.exporter == bit) & (partitions.c.partition == partition)
+                mine = (partitions.c.exporter == queue.number) & (partitions.c.partition == partition)
                 tx.execute(update(partitions).where(mine).values(owner=self._replica))
         return partition
 
-    def give_back(self, bit: int, partition: int) -> None:
+    def give_back(self, queue: QueueId, partition: int) -> None:
         """Release it to other replicas, behind all others."""
         mine = (
-            (partitions.c.exporter == bit)
+            (partitions.c.exporter == queue.number)
             & (partitions.c.partition == partition)
             & (partitions.c.owner == self._replica)
         )

@@ -28,8 +28,10 @@ from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from tests.parts.dead_samples import dead_samples
 
 CONTEXT = RunContext("server", "1", "experiment", "a" * 32, "run")
 
@@ -75,7 +77,7 @@ class Sink:
     platform: Platform
     worker: Worker
     outbox: Outbox
-    bit: int
+    queue_id: QueueId
     database: Database
     readiness: Readiness
     metrics: SelfMetrics
@@ -83,20 +85,20 @@ class Sink:
     def queue(self, count: int, batch_size: int = 10) -> None:
         samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in range(count)]
         with self.database.write() as tx:
-            self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
+            self.outbox.enqueue(tx, self.queue_id, samples, batch_size=batch_size)
         self.worker.wake()
 
     @property
     def waiting(self) -> int:
-        return self.outbox.ledger(self.bit).queued
+        return self.outbox.ledger(self.queue_id).queued
 
     @property
     def dead(self) -> int:
-        return self.outbox.ledger(self.bit).dead
+        return self.outbox.ledger(self.queue_id).dead
 
     @property
     def delivered(self) -> int:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue_id)
         assert ledger.balanced
         return ledger.delivered
 
@@ -108,11 +110,11 @@ class Sink:
 def sink(tmp_path: Path) -> Iterator[Sink]:
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     readiness, platform = Readiness(), Platform()
     metrics = SelfMetrics(readiness)
-    made = Worker("sink", platform, QueueSource(outbox, bit), readiness=readiness, metrics=metrics)
-    yield Sink(platform, made, outbox, bit, database, readiness, metrics)
+    made = Worker("sink", platform, QueueSource(outbox, queue), readiness=readiness, metrics=metrics)
+    yield Sink(platform, made, outbox, queue, database, readiness, metrics)
     database.close()
 
 
@@ -172,7 +174,7 @@ def test_a_refused_batch_is_bisected_until_only_the_poison_is_set_aside(sink: Si
     assert (drained.delivered, drained.set_aside, drained.error) == (296, 4, None)
     assert sorted(sink.platform.steps) == [step for step in range(300) if step not in sink.platform.poison]
     letters = DeadLetters(sink.database)
-    dead = [sample.step for letter in letters.all() for sample in letters.samples(letter.number) or ()]
+    dead = [sample.step for letter in letters.all() for sample in dead_samples(letters, letter.number)]
     assert sorted(dead) == sorted(sink.platform.poison)
     assert {letter.status for letter in letters.all()} == {422}
     assert all(letter.first_ms <= letter.last_ms for letter in letters.all())

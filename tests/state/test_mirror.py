@@ -16,12 +16,16 @@ from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
 from mlflow_monitoring_exporter.state.read_progress import KnownExperiment, ReadProgress
+from mlflow_monitoring_exporter.state.seen_points import mark_unseen
 from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
 #: A time that can be believed, in ms.
 LATELY = 1_600_000_000_000
+#: The queues of one exporter, and of two.
+FIRST, BOTH = QueueSet.of([QueueId(0, 0)]), QueueSet.of([QueueId(0, 0), QueueId(1, 1)])
 
 
 def selected(*points: Point, run_id: str = A, parent: str | None = None, status: str = "RUNNING") -> Selected:
@@ -70,17 +74,18 @@ class State:
         with self.database.write() as tx:
             self.backlog.touch(tx, [(A, key, step)])
 
-    def queue(self, points: list[Point], *bits: int, wanted: int = 0b1) -> dict[int, list[Point]]:
-        """Queue what is pending for ``bits`` out of these points of every series; what was new."""
-        active = sum(1 << bit for bit in bits)
-        fresh: dict[int, list[Point]] = {bit: [] for bit in bits}
+    def queue(self, points: list[Point], *slots: int, wanted: QueueSet = FIRST) -> dict[int, list[Point]]:
+        """Queue what is pending for these out of these points of every series; what was new."""
+        queues = [QueueId(slot, slot) for slot in slots]
+        active = QueueSet.of(queues)
+        fresh: dict[int, list[Point]] = {slot: [] for slot in slots}
         for item in self.backlog.next(active):
             there = [p for p in points if item.from_step is None or p.step >= item.from_step]
             with self.database.write() as tx:
-                (new,) = self.backlog.unseen(tx, [(item.series_id, there, bits)])
+                (new,) = mark_unseen(tx, [(item.series_id, there, queues)])
                 self.backlog.complete(tx, [item], active, wanted)
-            for bit in bits:
-                fresh[bit] += new[bit]
+            for queue in queues:
+                fresh[queue.number] += new[queue]
         return fresh
 
 
@@ -92,16 +97,16 @@ def state(database: Database) -> State:
 def test_a_series_is_pending_until_its_history_is_queued_and_again_from_where_it_moved(state: State) -> None:
     first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, math.nan)
     state.load(selected(first))
-    (item,) = state.backlog.next(0b1)
+    (item,) = state.backlog.next(FIRST)
     assert (item.latest, item.from_step) == (first, None)
     assert item.context == RunContext("server", "1", "experiment", A, "run", {"owner": "me"}, None, A)
     assert state.record(selected(first)) == 0
-    assert state.backlog.next(0b1), "not queued yet, so still pending"
+    assert state.backlog.next(FIRST), "not queued yet, so still pending"
     assert state.queue([first], 0) == {0: [first]}
     assert state.record(selected(first)) == 0
-    assert state.backlog.next(0b1) == []
+    assert state.backlog.next(FIRST) == []
     assert state.record(selected(second)) == 1
-    assert [item.from_step for item in state.backlog.next(0b1)] == [1], "its tail is enough"
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [1], "its tail is enough"
     assert state.queue([first, second], 0) == {0: [second]}, "each point is queued once"
     assert state.record(selected(second)) == 0, "NaN equals itself here"
 
@@ -112,32 +117,32 @@ def test_a_series_that_moves_again_before_it_is_read_is_read_from_where_it_first
     state.queue(points, 0)
     for point in points[1:]:
         state.record(selected(point))
-    assert [item.from_step for item in state.backlog.next(0b1)] == [1]
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [1]
 
 
 def test_an_exporter_that_lags_behind_sets_where_reading_begins(state: State) -> None:
     points = [Point("loss", step, 10, 1.0) for step in range(1, 5)]
-    state.backlog.expect(0b11)
+    state.backlog.expect(BOTH)
     state.load(selected(points[0]))
-    state.queue(points[:1], 0, 1, wanted=0b11)
+    state.queue(points[:1], 0, 1, wanted=BOTH)
     state.record(selected(points[1]))
-    state.queue(points[:2], 0, wanted=0b11)
+    state.queue(points[:2], 0, wanted=BOTH)
     state.record(selected(points[2]))
-    assert [item.from_step for item in state.backlog.next(0b11)] == [1]
-    assert state.queue(points[:3], 0, 1, wanted=0b11) == {0: points[2:3], 1: points[1:3]}
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [1]
+    assert state.queue(points[:3], 0, 1, wanted=BOTH) == {0: points[2:3], 1: points[1:3]}
     state.record(selected(points[3]))
-    assert [item.from_step for item in state.backlog.next(0b11)] == [3]
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [3]
 
 
 def test_a_new_exporter_gets_the_whole_history_and_an_old_one_nothing_twice(state: State) -> None:
     first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
     state.load(selected(first))
     state.queue([first], 0)
-    state.backlog.expect(0b11)
-    assert [item.from_step for item in state.backlog.next(0b11)] == [None]
+    state.backlog.expect(BOTH)
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [None]
     state.record(selected(second))
-    assert state.queue([first, second], 0, 1, wanted=0b11) == {0: [second], 1: [first, second]}
-    state.backlog.expect(0b1)
+    assert state.queue([first, second], 0, 1, wanted=BOTH) == {0: [second], 1: [first, second]}
+    state.backlog.expect(FIRST)
     assert state.backlog.count() == 0
 
 
@@ -145,7 +150,7 @@ def test_a_series_that_goes_back_is_read_as_a_whole(state: State) -> None:
     state.load(selected(Point("loss", 9, 10, 1.0)))
     state.queue([Point("loss", 9, 10, 1.0)], 0)
     state.record(selected(Point("loss", 3, 10, 1.0)))
-    assert [item.from_step for item in state.backlog.next(0b1)] == [None]
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [None]
 
 
 def test_what_a_feed_names_is_read_from_there(state: State) -> None:
@@ -168,7 +173,7 @@ def test_a_load_that_reads_again_finds_points_that_were_logged_late(state: State
 def test_pending_series_come_in_pages(state: State) -> None:
     state.load(selected(*(Point(f"key{n}", 0, 0, 0.0) for n in range(5))))
     found: list[UnqueuedSeries] = []
-    while page := state.backlog.next(1, after=found[-1].series_id if found else 0, limit=2):
+    while page := state.backlog.next(FIRST, after=found[-1].series_id if found else 0, limit=2):
         assert len(page) <= 2
         found += page
     assert sorted(item.latest.key for item in found) == [f"key{n}" for n in range(5)]
@@ -194,7 +199,7 @@ def test_a_run_that_comes_back_is_shown_again_and_its_points_are_not_sent_again(
         assert state.mirror.hide(tx, [A]) == []
     assert state.runs() == []
     assert state.mirror.open_runs(["1"]) == []
-    assert state.backlog.next(1) == []
+    assert state.backlog.next(FIRST) == []
     assert state.record(selected(point)) == 1
     assert len(state.runs()) == 1
     assert state.queue([point], 0) == {0: []}
@@ -205,7 +210,7 @@ def test_a_key_that_is_no_longer_selected_is_hidden_and_may_come_back(state: Sta
     state.load(selected(loss, accuracy))
     state.load(selected(loss))
     assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0}]
-    assert [item.latest.key for item in state.backlog.next(1)] == ["loss"]
+    assert [item.latest.key for item in state.backlog.next(FIRST)] == ["loss"]
     state.load(selected(loss, accuracy))
     assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
 
@@ -245,7 +250,7 @@ def test_runs_that_ended_are_read_again_first_and_a_large_one_alone(state: State
     def recheck(points: int) -> tuple[int, list[str]]:
         with state.database.write() as tx:
             size = state.backlog.recheck(tx, runs=2, points=points)
-        found = [item.context.run_id for item in state.backlog.next(1)]
+        found = [item.context.run_id for item in state.backlog.next(FIRST)]
         state.queue([point], 0)
         return size, found
 
@@ -267,7 +272,7 @@ def test_nested_runs_know_their_root(state: State) -> None:
         selected(point, run_id=orphan, parent=B),
         selected(point, run_id=odd, parent=odd),
     )
-    found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.backlog.next(1)}
+    found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.backlog.next(FIRST)}
     assert found == {grandchild: (child, A), child: (A, A), A: (None, A), orphan: (B, B), odd: (odd, odd)}
     assert {run.run_id: run.parent_run_id for run in state.runs()}[child] == A
 
@@ -314,7 +319,7 @@ def test_two_servers_share_a_state_file_without_mixing(database: Database) -> No
     two.load()
     assert len(one.runs()) == 1
     assert two.runs() == []
-    assert two.backlog.next(1) == []
+    assert two.backlog.next(FIRST) == []
     assert two.backlog.count() == 0
 
 
@@ -345,14 +350,14 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
         self.points[step, 0] = Point("loss", step, 0, 1.0)
         self.state.record(selected(self.points[step, 0]))
 
-    @rule(bits=st.sampled_from([(0,), (1,), (0, 1)]))
-    def queue(self, bits: tuple[int, ...]) -> None:
+    @rule(slots=st.sampled_from([(0,), (1,), (0, 1)]))
+    def queue(self, slots: tuple[int, ...]) -> None:
         """One of the queues may be full."""
-        self.state.backlog.expect(0b11)
-        fresh = self.state.queue(list(self.points.values()), *bits, wanted=0b11)
-        for bit in bits:
-            self.got[bit] += fresh[bit]
-            assert sorted(self.got[bit]) == sorted(self.points.values())
+        self.state.backlog.expect(BOTH)
+        fresh = self.state.queue(list(self.points.values()), *slots, wanted=BOTH)
+        for slot in slots:
+            self.got[slot] += fresh[slot]
+            assert sorted(self.got[slot]) == sorted(self.points.values())
 
     @rule()
     def reread(self) -> None:
@@ -389,5 +394,5 @@ def test_a_name_may_hold_what_postgresql_cannot_store(state: State, name: str) -
     state.load(Selected(run, {"owner": name}, name, "", run.latest))
     (found,) = state.runs()
     assert (found.name, found.model_stage) == (name, name)
-    (item,) = state.backlog.next(0b1)
+    (item,) = state.backlog.next(FIRST)
     assert (item.context.run_name, item.context.tags) == (name, {"owner": name})

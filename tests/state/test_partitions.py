@@ -22,8 +22,10 @@ from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.membership import ReplicaTable
-from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
+from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.partitions import Partitions
+from mlflow_monitoring_exporter.state.payload import Refusal
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -31,11 +33,11 @@ from tests.parts.states import States
 from tests.state.test_outbox import samples
 
 
-def feed_of(name: str, database: Database, bit: int, owned: Callable[[], bool] = lambda: True) -> PartitionSource:
+def feed_of(name: str, database: Database, queue: QueueId, owned: Callable[[], bool] = lambda: True) -> PartitionSource:
     """What a new replica delivers."""
     replicas = ReplicaTable(database, lease=60.0)
     replicas.join(name)
-    return PartitionSource(Outbox(database), bit, Partitions(database, replicas.me), owned)
+    return PartitionSource(Outbox(database), queue, Partitions(database, replicas.me), owned)
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -47,7 +49,7 @@ class Deliveries(RuleBasedStateMachine):
         super().__init__()
         self.database = self.kept.empty()
         self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
-        self.bit = self.outbox.register(["sink"])["sink"]
+        self.queue = self.outbox.register(["sink"])["sink"]
         self.waiting: dict[int, list[int]] = {}
         self.dead: list[tuple[int, int]] = []
         self.number = 0
@@ -60,7 +62,7 @@ class Deliveries(RuleBasedStateMachine):
         replicas.join(name)
         partitions = Partitions(replicas._database, replicas.me)
         self.replicas.append(
-            (replicas, PartitionSource(Outbox(replicas._database), self.bit, partitions, lambda: True))
+            (replicas, PartitionSource(Outbox(replicas._database), self.queue, partitions, lambda: True))
         )
 
     @rule(partition=st.integers(1, 3), count=st.integers(1, 30))
@@ -68,7 +70,7 @@ class Deliveries(RuleBasedStateMachine):
         for _ in range(count):
             self.number += 1
             with self.database.write() as tx:
-                self.outbox.enqueue(tx, self.bit, samples(self.number)[-1:], batch_size=1, partition=partition)
+                self.outbox.enqueue(tx, self.queue, samples(self.number)[-1:], batch_size=1, partition=partition)
             self.waiting.setdefault(partition, []).append(self.number - 1)
 
     @rule(who=st.integers(0, 1), count=st.integers(1, 25), refused=st.booleans())
@@ -105,7 +107,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def figures_are_the_truth(self) -> None:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue)
         assert ledger.balanced
         assert ledger.queued == sum(map(len, self.waiting.values()))
         with self.database.read() as tx:
@@ -123,11 +125,11 @@ def test_partitions_are_delivered_by_one_at_a_time_and_in_order(shared: States) 
 def test_a_long_partition_gives_others_their_turn(shared: States) -> None:
     database = shared.empty()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(50), batch_size=1, partition=1)
-        outbox.enqueue(tx, bit, samples(1), batch_size=1, partition=2)
-    feed = feed_of("one", database, bit)
+        outbox.enqueue(tx, queue, samples(50), batch_size=1, partition=1)
+        outbox.enqueue(tx, queue, samples(1), batch_size=1, partition=2)
+    feed = feed_of("one", database, queue)
     order = []
     while (item := feed.head()) is not None:
         order.append(feed._partition)
@@ -138,22 +140,22 @@ def test_a_long_partition_gives_others_their_turn(shared: States) -> None:
 def test_nothing_is_sent_once_others_may_have_taken_over(shared: States) -> None:
     database = shared.empty()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(2), batch_size=1, partition=1)
+        outbox.enqueue(tx, queue, samples(2), batch_size=1, partition=1)
     owned = True
-    feed = feed_of("one", database, bit, lambda: owned)
+    feed = feed_of("one", database, queue, lambda: owned)
     assert feed.head() is not None
     owned = False
     assert feed.head() is None
 
 
-def queue_in(database: Database, bit: int, partitions: dict[int, int]) -> None:
+def queue_in(database: Database, queue: QueueId, partitions: dict[int, int]) -> None:
     """So many batches in each partition."""
     for partition, count in partitions.items():
         for number in range(count):
             with database.write() as tx:
-                Outbox.enqueue(tx, bit, samples(100 * partition + number + 1)[-1:], batch_size=1, partition=partition)
+                Outbox.enqueue(tx, queue, samples(100 * partition + number + 1)[-1:], batch_size=1, partition=partition)
 
 
 def partition_of(item: Item | None) -> int | None:
@@ -162,9 +164,9 @@ def partition_of(item: Item | None) -> int | None:
 
 def test_what_is_stuck_in_one_partition_holds_up_neither_its_own_partition_nor_others(shared: States) -> None:
     database = shared.again()
-    bit = Outbox(database).register(["sink"])["sink"]
-    queue_in(database, bit, {1: 2, 2: 1, 3: 1})
-    feed, other = feed_of("one", shared.again(), bit), feed_of("two", shared.again(), bit)
+    queue = Outbox(database).register(["sink"])["sink"]
+    queue_in(database, queue, {1: 2, 2: 1, 3: 1})
+    feed, other = feed_of("one", shared.again(), queue), feed_of("two", shared.again(), queue)
     stuck = feed.head()
     assert stuck is not None
     assert partition_of(stuck) == 1
@@ -189,8 +191,8 @@ def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
         monkeypatch.setattr(trial, name, value)
     database = shared.again()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
-    queue_in(database, bit, {1: 1, 2: 3, 3: 3})
+    queue = outbox.register(["sink"])["sink"]
+    queue_in(database, queue, {1: 1, 2: 3, 3: 3})
     readiness = Readiness()
 
     class Platform:
@@ -206,11 +208,11 @@ def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
             self.got.extend(steps)
 
     platform: Any = Platform()
-    feed = feed_of("one", shared.again(), bit)
+    feed = feed_of("one", shared.again(), queue)
     made = Worker("sink", platform, feed, readiness=readiness, metrics=SelfMetrics(readiness))
     for _ in range(20):
         made.drain(Deadline.after(30), attempts=1)
-    ledger = outbox.ledger(bit)
+    ledger = outbox.ledger(queue)
     assert (ledger.delivered, ledger.dead, ledger.queued, ledger.balanced) == (6, 1, 0, True)
 
 
