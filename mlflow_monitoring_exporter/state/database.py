@@ -92,6 +92,11 @@ class Database:
         """Whether queues have partitions here, because many deliver."""
         return isinstance(self._store, StoreServer)
 
+    @property
+    def replica(self) -> int | None:
+        """The number of the replica that this process is; None where there are no replicas."""
+        return self._replica
+
     def act_as(self, replica_id: int) -> None:
         """Write only as long as this replica is not given up by the others."""
         self._replica = replica_id

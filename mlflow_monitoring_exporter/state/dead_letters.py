@@ -43,7 +43,7 @@ class DeadLetters:
                 *(dead_letter.c.id, exporter.c.name, dead_letter.c.samples, dead_letter.c.created_ms),
                 *(dead_letter.c.first_ms, dead_letter.c.last_ms, dead_letter.c.status, dead_letter.c.reason),
             )
-            .join(exporter, exporter.c.bit == dead_letter.c.exporter)
+            .join(exporter, exporter.c.id == dead_letter.c.exporter)
             .order_by(dead_letter.c.id)
         )
         with self._database.read() as tx:

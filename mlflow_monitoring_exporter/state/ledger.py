@@ -50,7 +50,7 @@ def move(tx: Connection, queue: QueueId, **changes: int) -> None:
     """Add to the figures of one queue, as part of the caller's transaction."""
     tx.execute(
         update(exporter)
-        .where(exporter.c.bit == queue.number)
+        .where(exporter.c.id == queue.number)
         .values({name: exporter.c[name] + change for name, change in changes.items()})
     )
 
@@ -64,15 +64,15 @@ def ledgers(database: Database) -> list[Ledger]:
 def ledger_of(database: Database, queue: QueueId) -> Ledger:
     """That of one queue."""
     with database.read() as tx:
-        return Ledger(*tx.execute(_ledgers().where(exporter.c.bit == queue.number)).one())
+        return Ledger(*tx.execute(_ledgers().where(exporter.c.id == queue.number)).one())
 
 
 def _ledgers() -> Select[Any]:
     oldest = (
         select(outbox.c.created_ms)
-        .where(outbox.c.exporter == exporter.c.bit)
+        .where(outbox.c.exporter == exporter.c.id)
         .order_by(outbox.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    return select(exporter.c.name, *(exporter.c[name] for name in LEDGER), oldest).order_by(exporter.c.bit)
+    return select(exporter.c.name, *(exporter.c[name] for name in LEDGER), oldest).order_by(exporter.c.id)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.state import partitions
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledger_of, move
@@ -27,6 +28,7 @@ from mlflow_monitoring_exporter.state.partitions import UNDIVIDED
 from mlflow_monitoring_exporter.state.payload import Payload, QueuedPayload, Refusal
 from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
+from mlflow_monitoring_exporter.state.statements import alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,22 @@ class PayloadQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def open(self, name: str) -> QueueId:
+        """The queue of this name for payloads that are no points of series, made if need be.
+
+        Names of exporters (state/registration.py) are names, too. Raises StateError for one that an exporter has.
+        """
+        with self._database.write() as tx:
+            alone(tx, exporter)
+            row = tx.execute(select(exporter.c.id, exporter.c.slot).where(exporter.c.name == name)).first()
+            if row is not None and row.slot is not None:
+                raise StateError(f"{name} is an exporter of {self._database.where}, and cannot name another queue")
+            if row is not None:
+                return QueueId(row.id)
+            number: int = tx.execute(select(func.count()).select_from(exporter)).scalar_one()
+            tx.execute(exporter.insert().values(id=number, name=name))
+            return QueueId(number)
 
     @staticmethod
     def put(tx: Connection, queue: QueueId, payloads: Sequence[Payload], *, partition: int = UNDIVIDED) -> None:
@@ -118,7 +136,7 @@ class PayloadQueue:
     @staticmethod
     def waiting_bytes(tx: Connection, queue: QueueId) -> int:
         """The size of one queue, as part of the caller's transaction."""
-        query = select(exporter.c.queued_bytes).where(exporter.c.bit == queue.number)
+        query = select(exporter.c.queued_bytes).where(exporter.c.id == queue.number)
         size: int = tx.execute(query).scalar_one()
         return size
 
