@@ -58,9 +58,7 @@ class PayloadQueue:
                 raise StateError(f"{name} is an exporter of {self._database.where}, and cannot name another queue")
             if row is not None:
                 return QueueId(row.id)
-            number: int = tx.execute(select(func.count()).select_from(exporter)).scalar_one()
-            tx.execute(exporter.insert().values(id=number, name=name))
-            return QueueId(number)
+            return new_queue(tx, name)
 
     @staticmethod
     def put(tx: Connection, queue: QueueId, payloads: Sequence[Payload], *, partition: int = UNDIVIDED) -> None:
@@ -159,6 +157,13 @@ class PayloadQueue:
     def ledger(self, queue: QueueId) -> Ledger:
         """What became of everything that was put in this queue."""
         return ledger_of(self._database, queue)
+
+
+def new_queue(tx: Connection, name: str) -> QueueId:
+    """A queue of this name, without a slot. Nobody else may make one meanwhile."""
+    number: int = tx.execute(select(func.coalesce(func.max(exporter.c.id), -1) + 1)).scalar_one()
+    tx.execute(exporter.insert().values(id=number, name=name))
+    return QueueId(number)
 
 
 def _take(tx: Connection, place: int) -> _Taken | None:

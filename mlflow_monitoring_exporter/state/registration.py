@@ -22,6 +22,7 @@ from sqlalchemy import Connection, func, select, text, update
 
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem, StateError
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.payload_queue import new_queue
 from mlflow_monitoring_exporter.state.queue_id import SLOTS, QueueId
 from mlflow_monitoring_exporter.state.schema import (
     SCHEMA_VERSION,
@@ -166,8 +167,7 @@ def _enter(tx: Connection, names: Sequence[str]) -> list[_Known]:
     known = _known(tx)
     for name in names:
         if name not in known:
-            known[name] = _Known(len(known), name, None, "", 0, 0)
-            tx.execute(exporter.insert().values(id=known[name].number, name=name))
+            known[name] = _Known(new_queue(tx, name).number, name, None, "", 0, 0)
     return [known[name] for name in names]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from mlflow_monitoring_exporter import state
 from mlflow_monitoring_exporter.core.errors import ConfigError, StateError
 from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.state.backlog import Backlog
@@ -177,3 +181,10 @@ def test_a_set_of_queues_is_a_set() -> None:
     assert sorted([one, two, three]) == [two, three, one]
     with pytest.raises(ValueError, match="queue 4 has no slot"):
         QueueSet.of([QueueId(4)])
+
+
+def test_bits_stay_in_state() -> None:
+    package = Path(state.__file__).parents[1]
+    others = [path for path in package.rglob("*.py") if package / "state" not in path.parents]
+    assert [path for path in others if re.search(r"\.(mask|slot)\b|1 << (bit|slot)", path.read_text())] == []
+    assert len(others) > 100
