@@ -236,8 +236,7 @@ class Worker:
         if error is None:
             return
         if isinstance(error, LaterError):
-            if (error.retry_after or 0) > _LONG_PAUSE or self.state is not State.closed:
-                self._unable(State.backing_off, say(error))
+            self._back_off(error, error.retry_after)
             return
         self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
@@ -250,6 +249,10 @@ class Worker:
         pause = error.retry_after if isinstance(error, RetryableExportError) else None
         if pause:
             self._retry_after.asked(pause, say(error))
+        self._back_off(error, pause)
+
+    def _back_off(self, error: BaseException, pause: float | None) -> None:
+        """Count as unable after a few failures in a row, or a long pause."""
         if self._failures >= _OPENS_AFTER or self.state is not State.closed or (pause or 0) > _LONG_PAUSE:
             self._unable(State.backing_off, say(error))
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
 from mlflow_monitoring_exporter.core.values import RunGauges, Snapshot
+from mlflow_monitoring_exporter.pipeline.differences import Differences
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry
-from mlflow_monitoring_exporter.pipeline.sync import Differences
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
 from mlflow_monitoring_exporter.transform.lifecycle import Patience, orphaned, stalled

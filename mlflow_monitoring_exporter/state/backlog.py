@@ -22,8 +22,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func,
 
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.values import Point, RunContext
+from mlflow_monitoring_exporter.state.column_types import loaded
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
+from mlflow_monitoring_exporter.state.mirror import Mirror, of_run
 from mlflow_monitoring_exporter.state.queue_id import QueueSet
 from mlflow_monitoring_exporter.state.run_contexts import run_contexts
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server

@@ -1,6 +1,8 @@
-"""Types of columns that are not the same in both databases."""
+"""Columns and values that are not the same in both databases."""
 
 from __future__ import annotations
+
+import math
 
 from sqlalchemy import BigInteger, Dialect, Integer, Text, TypeDecorator
 
@@ -23,3 +25,13 @@ class AnyText(TypeDecorator[str]):
         if value is None or dialect.name != "postgresql":
             return value
         return value.replace("\x010", "\x00").replace("\x011", "\x01")
+
+
+def stored(value: float) -> float | None:
+    """SQLite cannot store NaN."""
+    return None if math.isnan(value) else value
+
+
+def loaded(value: float | None) -> float:
+    """What :func:`stored` stored."""
+    return math.nan if value is None else value

@@ -15,9 +15,10 @@ from mlflow_monitoring_exporter.state import read_progress
 from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
-from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
 from mlflow_monitoring_exporter.state.read_progress import KnownExperiment, ReadProgress
+from mlflow_monitoring_exporter.state.run_changes import Selected
 from mlflow_monitoring_exporter.state.seen_points import mark_unseen
 from tests.parts.states import States
 
