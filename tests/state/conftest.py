@@ -20,13 +20,18 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that stands still inside a transaction loses it after seconds. A busy machine may let a test stand
+    still as long, which shows nothing but that, so here it may.
+    """
+    longer = ", set_config('idle_in_transaction_session_timeout', '300s', false)"
+    monkeypatch.setattr(postgresql_engine, "SETTINGS", postgresql_engine.SETTINGS + longer)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path, patient: None) -> Iterator[States]:
     """Where the state is kept."""
-    # A replica that stands still inside a transaction loses it after seconds; a busy machine makes a test stand still.
-    patient = postgresql_engine.SETTINGS.replace("session_timeout', '5s'", "session_timeout', '300s'")
-    assert patient != postgresql_engine.SETTINGS
-    monkeypatch.setattr(postgresql_engine, "SETTINGS", patient)
     found = (
         States(request.getfixturevalue("postgresql"))
         if request.param == "postgresql"
