@@ -50,21 +50,27 @@ class TestHttpJson(Served, HttpExporterContract):
 class TestRemoteWrite(Served, HttpExporterContract):
     plugin = remote_write.plugin
     make = platforms.RemoteWritePlatform
+    idempotency_key = None
+    carries = ("timestamp",)
 
 
 class TestInflux(Served, HttpExporterContract):
     plugin = influx.plugin
     make = platforms.InfluxPlatform
+    idempotency_key = None
 
 
 class TestOtlpOverHttp(Served, HttpExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpHttpPlatform
+    idempotency_key = None
+    carries = ("timestamp",)
 
 
 class TestOtlpOverGrpc(Served, ExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpGrpcPlatform
+    carries = ("timestamp",)
 
 
 class TestPushgateway(Served, HttpExporterContract):
