@@ -6,17 +6,27 @@ suite that tests them.
 """
 
 from mlflow_monitoring_exporter.config.fields import Duration, DurationOrZero, HttpUrl, Size
-from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
+from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, Secret
 from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.core.errors import (
     ConfigError,
+    ConfigProblem,
     ExportError,
     PartialExportError,
     PermanentExportError,
     RetryableExportError,
     UnauthorizedExportError,
 )
-from mlflow_monitoring_exporter.core.values import Batch, Family, RunContext, Sample, Series, Snapshot, nonfinite_name
+from mlflow_monitoring_exporter.core.values import (
+    Batch,
+    Demand,
+    Family,
+    RunContext,
+    Sample,
+    Series,
+    Snapshot,
+    nonfinite_name,
+)
 from mlflow_monitoring_exporter.exporters.contract import CONTRACT, DeliveryMode, Exporter, ExporterPlugin
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint, HttpSettings
 from mlflow_monitoring_exporter.http import Credentials, HttpResponse, display_url
@@ -27,9 +37,11 @@ __all__ = [
     "Batch",
     "BatchExporterConfig",
     "ConfigError",
+    "ConfigProblem",
     "Credentials",
     "Deadline",
     "DeliveryMode",
+    "Demand",
     "Duration",
     "DurationOrZero",
     "Endpoint",
@@ -46,6 +58,7 @@ __all__ = [
     "RetryableExportError",
     "RunContext",
     "Sample",
+    "Secret",
     "Series",
     "Size",
     "Snapshot",
