@@ -64,13 +64,11 @@ class TestOtlpOverHttp(Served, HttpExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpHttpPlatform
     idempotency_key = None
-    carries = ("timestamp",)
 
 
 class TestOtlpOverGrpc(Served, ExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpGrpcPlatform
-    carries = ("timestamp",)
 
 
 class TestPushgateway(Served, HttpExporterContract):
