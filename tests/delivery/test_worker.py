@@ -76,6 +76,7 @@ class Sink:
 
     platform: Platform
     worker: Worker
+    source: QueueSource
     outbox: Outbox
     queue_id: QueueId
     database: Database
@@ -97,6 +98,11 @@ class Sink:
         return self.outbox.ledger(self.queue_id).dead
 
     @property
+    def dead_steps(self) -> list[int]:
+        letters = DeadLetters(self.database)
+        return sorted(sample.step for letter in letters.all() for sample in dead_samples(letters, letter.number))
+
+    @property
     def delivered(self) -> int:
         ledger = self.outbox.ledger(self.queue_id)
         assert ledger.balanced
@@ -113,8 +119,9 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     queue = outbox.register(["sink"])["sink"]
     readiness, platform = Readiness(), Platform()
     metrics = SelfMetrics(readiness)
-    made = Worker("sink", platform, QueueSource(outbox, queue), readiness=readiness, metrics=metrics)
-    yield Sink(platform, made, outbox, queue, database, readiness, metrics)
+    source = QueueSource(outbox, queue)
+    made = Worker("sink", platform, source, readiness=readiness, metrics=metrics)
+    yield Sink(platform, made, source, outbox, queue, database, readiness, metrics)
     database.close()
 
 
@@ -173,9 +180,8 @@ def test_a_refused_batch_is_bisected_until_only_the_poison_is_set_aside(sink: Si
     drained = sink.worker.drain(Deadline.after(10), attempts=1)
     assert (drained.delivered, drained.set_aside, drained.error) == (296, 4, None)
     assert sorted(sink.platform.steps) == [step for step in range(300) if step not in sink.platform.poison]
+    assert sink.dead_steps == sorted(sink.platform.poison)
     letters = DeadLetters(sink.database)
-    dead = [sample.step for letter in letters.all() for sample in dead_samples(letters, letter.number)]
-    assert sorted(dead) == sorted(sink.platform.poison)
     assert {letter.status for letter in letters.all()} == {422}
     assert all(letter.first_ms <= letter.last_ms for letter in letters.all())
     assert sink.platform.attempts < 80
@@ -213,6 +219,28 @@ def test_what_a_platform_takes_in_part_is_settled_in_part(sink: Sink) -> None:
     drained = sink.worker.drain(Deadline.after(10), attempts=1)
     assert (drained.delivered, drained.set_aside, drained.error) == (17, 3, None)
     assert (sink.dead, sink.delivered) == (3, 17)
+
+
+@dataclass
+class Particular(Platform):
+    """Takes four samples at a time, and of these what it likes."""
+
+    def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
+        assert isinstance(payload, Batch)
+        if len(payload.samples) > 4:
+            raise PermanentExportError("HTTP 413", status=413)
+        rejected = [at for at, sample in enumerate(payload.samples) if sample.step in self.poison]
+        if rejected:
+            raise PartialExportError("not these", rejected=rejected)
+
+
+def test_what_is_refused_of_a_half_are_the_samples_of_that_half(sink: Sink) -> None:
+    sink.queue(16, batch_size=16)
+    sink.platform = Particular(poison={1, 6, 14, 15})
+    picky = Worker("sink", sink.platform, sink.source, readiness=sink.readiness, metrics=sink.metrics)
+    drained = picky.drain(Deadline.after(10), attempts=1)
+    assert (drained.delivered, drained.set_aside, drained.error) == (12, 4, None)
+    assert sink.dead_steps == [1, 6, 14, 15]
 
 
 def test_a_full_disk_does_not_make_the_platform_get_everything_twice(

@@ -117,6 +117,7 @@ class Deliveries(RuleBasedStateMachine):
         }
 
 
+@pytest.mark.usefixtures("patient")
 def test_partitions_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
     Deliveries.kept = shared
     run_state_machine_as_test(Deliveries, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
