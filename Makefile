@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo test test-reliability lint bench stack check-stack dashboards grafana-schema lock clean
+.PHONY: demo test test-reliability mutation lint bench stack check-stack dashboards grafana-schema lock clean
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -48,6 +48,12 @@ test: .venv/dev lint
 # The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
 test-reliability: .venv/dev
 	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py -v --durations=0
+
+# Which changes of the code does no test notice? What is changed and which tests run: [tool.mutmut] in pyproject.toml.
+# All of it takes a day; MUTANTS='mlflow_monitoring_exporter.transform.fair_shares.*' does one module.
+mutation: .venv/dev
+	$(BIN)/mutmut run --max-children 1 $(if $(MUTANTS),'$(MUTANTS)')
+	$(BIN)/mutmut results | grep -v ': not checked' || true
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -57,13 +57,13 @@ def backlog(path: Path, samples: int) -> None:
     path.unlink(missing_ok=True)
     database = Database(f"sqlite:///{path}")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     runs = [RunContext("http://mlflow", "1", "name", f"{n:032x}", f"run-{n}", {"owner": "me"}) for n in range(100)]
     for first in range(0, samples, 5000):
         steps = range(first, min(first + 5000, samples))
         batch = [Sample(runs[step % 100], "val/loss", step, 1_790_000_000_000 + step, step / 7) for step in steps]
         with database.write() as tx:
-            outbox.enqueue(tx, bit, batch, batch_size=500)
+            outbox.enqueue(tx, queue, batch, batch_size=500)
     database.close()
 
 

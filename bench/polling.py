@@ -19,8 +19,8 @@ from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
 from mlflow_monitoring_exporter.exporters.plugins import load_plugins
-from mlflow_monitoring_exporter.pipeline.enqueue import Queue
 from mlflow_monitoring_exporter.pipeline.poll import Poller
+from mlflow_monitoring_exporter.pipeline.queues import Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from mlflow_monitoring_exporter.state.database import Database
@@ -34,13 +34,13 @@ _POLLS = 5
 def polling(uri: str, state: Path, *, queue: bool) -> Iterator[Poller]:
     """A poller as the daemon has it; with ``queue`` one exporter gets every point."""
     database = Database(f"sqlite:///{state}")
-    bits = Outbox(database).register(["sink"])
+    ids = Outbox(database).register(["sink"])
     source = open_source(MlflowConfig(tracking_uri=uri), stop=threading.Event(), concurrency=4)
     yield build_poller(
         source,
         ExportConfig(max_experiments=0),
         database=database,
-        queues=[Queue("sink", bits["sink"], 500, 10**12, SampleProjection())] if queue else [],
+        queues=[Queue("sink", ids["sink"], 500, 10**12, SampleProjection())] if queue else [],
         events=PollEvents(),
         stop=threading.Event(),
     )

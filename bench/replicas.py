@@ -31,7 +31,7 @@ from tests.parts.databases import driver_url, postgresql
 from tests.parts.growing_store import Store
 from tests.parts.states import drop
 
-_LANES = 60
+_PARTITIONS = 60
 _SAMPLES = 500
 #: Seconds that the sink far away takes for each request.
 _FAR = 0.05
@@ -114,13 +114,13 @@ def _delivering(count: int, directory: Path, url: str, batches: int) -> float:
     drop(url)
     database = Database(url)
     outbox = Outbox(database)
-    bit = outbox.register(["pramathus"])["pramathus"]
+    queue = outbox.register(["pramathus"])["pramathus"]
     run = RunContext("http://mlflow", "1", "name", "0" * 32, "run", {"owner": "me"})
     for number in range(batches):
         first = number * _SAMPLES
         samples = [Sample(run, "loss", step, 1_790_000_000_000, 0.5) for step in range(first, first + _SAMPLES)]
         with database.write() as tx:
-            outbox.enqueue(tx, bit, samples, batch_size=_SAMPLES, lane=1 + number % _LANES)
+            outbox.enqueue(tx, queue, samples, batch_size=_SAMPLES, partition=1 + number % _PARTITIONS)
     database.close()
     store = Store(directory / f"{count}.db", runs=0)
     with _sink(_FAR) as arrivals, _replicas(count, directory, url, store, arrivals.url):
@@ -179,7 +179,7 @@ def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
     directory.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     with postgresql() as url, tempfile.TemporaryDirectory(dir=directory) as place:
-        store = Store(Path(place) / "mlflow.db", experiments=_LANES, runs=10)
+        store = Store(Path(place) / "mlflow.db", experiments=_PARTITIONS, runs=10)
         store.log(points)
         small = Store(Path(place) / "small.db", experiments=3, runs=3)
         print(f"\nreplicas, {os.cpu_count()} processors\n")

@@ -31,8 +31,9 @@ from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ScrapedExporter
 from mlflow_monitoring_exporter.pipeline.dispatch import HandOut
-from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer, QueueEvents
+from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer
 from mlflow_monitoring_exporter.pipeline.poll import Poller
+from mlflow_monitoring_exporter.pipeline.queues import QueueEvents
 from mlflow_monitoring_exporter.schedule.poll_job import STATE, PollJob, component_of
 from mlflow_monitoring_exporter.schedule.poll_loop import PollLoop
 from mlflow_monitoring_exporter.source.protocol import Source
@@ -81,7 +82,7 @@ class Assembly:
             database = self._database
             self.outbox = Outbox(database)
             self._queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
-            self.bits = register(self.outbox, config, self._queued)
+            self.queue_ids = register(self.outbox, config, self._queued)
             for destination in destinations:
                 opened.callback(destination.exporter.close)
                 destination.exporter.start()
@@ -89,7 +90,7 @@ class Assembly:
                     shown = OwnedPage(destination.exporter, lambda: self._membership.shows)
                     telemetry.scraped.append(shown)
                     opened.callback(telemetry.scraped.remove, shown)
-            ledger = LedgerMetrics(database, self.bits, lambda: self._membership.counts)
+            ledger = LedgerMetrics(database, self.queue_ids, lambda: self._membership.counts)
             telemetry.metrics.registry.register(ledger)
             opened.callback(telemetry.metrics.registry.unregister, ledger)
             self.workers = Workers([self._worker(destination) for destination in destinations])
@@ -122,7 +123,7 @@ class Assembly:
             self.config.export,
             gauges=share_of_gauges(self.config, tracked.config),
             database=self._database,
-            queues=queues(self.config, self._queued, self.bits),
+            queues=queues(self.config, self._queued, self.queue_ids),
             events=self._events(tracked),
             stop=self.stopping,
             hand_out=hand_out,
@@ -170,8 +171,8 @@ class Assembly:
         return Enqueuer(
             source,
             database=self._database,
-            pending=Backlog(self._database, Mirror(self._database, source.server)),
-            queues=queues(self.config, self._queued, self.bits),
+            backlog=Backlog(self._database, Mirror(self._database, source.server)),
+            queues=queues(self.config, self._queued, self.queue_ids),
             history=self.config.export.history,
             events=QueueEvents(self.workers.wake, self._telemetry.metrics.read.inc, self._progress.series),
             stop=self.stopping,
@@ -216,7 +217,7 @@ class Assembly:
             self._feed(destination),
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
-            rest=RetryAfter(destination.name, destination.target, RetryTimes(self._database)),
+            retry_after=RetryAfter(destination.name, destination.target, RetryTimes(self._database)),
         )
 
     def _feed(self, destination: Destination) -> PayloadSource:
@@ -224,8 +225,7 @@ class Assembly:
             return SnapshotSource(
                 SnapshotProjection(destination.config.select).of, owned=lambda: self._membership.shows
             )
-        bit = self.bits[destination.name]
-        return self._membership.payloads(self.outbox, bit)
+        return self._membership.payloads(self.outbox, self.queue_ids[destination.name])
 
     def _skipped(self, server: MlflowConfig, item: str, reason: str) -> None:
         """Each record is counted as often as it is met, and named once. Called by several threads."""

@@ -63,8 +63,8 @@ class _DryRun:
         self._progress = progress
         self._outbox = Outbox(state)
         queued = [d for d in destinations if d.mode is DeliveryMode.EVERY]
-        self._bits = register(self._outbox, config, queued)
-        self._queues = [replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, self._bits)]
+        self._queue_ids = register(self._outbox, config, queued)
+        self._queues = [replace(queue, max_bytes=sys.maxsize) for queue in queues(config, queued, self._queue_ids)]
         self._gauges = MergedServers([server.name or "" for server in config.servers])
         self._snapshot: Snapshot | None = None
         #: Of every metric key, which way is better: ``min``, ``max``, or None where that is unknown.
@@ -99,8 +99,8 @@ class _DryRun:
 
     def would_deliver(self, destination: Destination) -> int:
         """Samples that are queued for an exporter by now, or series of the snapshot that are for it."""
-        if destination.name in self._bits:
-            return self._outbox.ledger(self._bits[destination.name]).queued
+        if destination.name in self._queue_ids:
+            return self._outbox.ledger(self._queue_ids[destination.name]).queued
         if self._snapshot is None:
             return 0
         return SnapshotProjection(destination.config.select).of(self._snapshot).series_count

@@ -14,8 +14,9 @@ from mlflow_monitoring_exporter.core.disclosure import shown_key
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode, ExporterPlugin, ScrapedExporter
 from mlflow_monitoring_exporter.exporters.plugins import Plugins
-from mlflow_monitoring_exporter.pipeline.enqueue import Queue
+from mlflow_monitoring_exporter.pipeline.queues import Queue
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.transform.projection import SampleProjection
 
 
@@ -69,18 +70,18 @@ def create_destinations(config: Config, plugins: Plugins) -> tuple[Destination, 
     return tuple(made)
 
 
-def register(outbox: Outbox, config: Config, destinations: Sequence[Destination]) -> Mapping[str, int]:
-    """The bit of each EVERY exporter; a new one begins where ``export.since`` says."""
+def register(outbox: Outbox, config: Config, destinations: Sequence[Destination]) -> Mapping[str, QueueId]:
+    """The queue of each EVERY exporter; a new one begins where ``export.since`` says."""
     begin = since_ms(config.export.since, now_ms())
     selections = {d.name: SampleProjection(d.batches).selection for d in destinations}
     return outbox.register(selections, since_ms=begin, selections=selections)
 
 
-def queues(config: Config, destinations: Sequence[Destination], bits: Mapping[str, int]) -> list[Queue]:
+def queues(config: Config, destinations: Sequence[Destination], ids: Mapping[str, QueueId]) -> list[Queue]:
     """A queue for each EVERY exporter, each with the same share of ``state.max_size``."""
     share = config.state.max_size // max(1, len(destinations))
     drop_oldest = config.state.overflow == "drop_oldest"
     return [
-        Queue(d.name, bits[d.name], d.batches.batch_size, share, SampleProjection(d.batches), drop_oldest)
+        Queue(d.name, ids[d.name], d.batches.batch_size, share, SampleProjection(d.batches), drop_oldest)
         for d in destinations
     ]

@@ -36,8 +36,8 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
                 note = "only while continuous runs"
                 reports.append(report_on(destination, note=note))
                 continue
-            bit = assembly.bits.get(destination.name)
-            waiting = 0 if bit is None else assembly.outbox.ledger(bit).queued
+            queue = assembly.queue_ids.get(destination.name)
+            waiting = 0 if queue is None else assembly.outbox.ledger(queue).queued
             reports.append(
                 report_on(
                     destination,

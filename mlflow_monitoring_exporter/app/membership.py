@@ -13,6 +13,7 @@ from mlflow_monitoring_exporter.delivery.payload_source import PayloadSource, Qu
 from mlflow_monitoring_exporter.schedule.poll_loop import PollLoops, Roles
 from mlflow_monitoring_exporter.state.database import Database, is_shared
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.state_file import StateLock, set_aside, state_path
 from mlflow_monitoring_exporter.telemetry.audit import audit
 
@@ -52,7 +53,7 @@ class Membership(Protocol):
         """Whether this process reports the totals that all share."""
         ...
 
-    def payloads(self, outbox: Outbox, bit: int) -> PayloadSource:
+    def payloads(self, outbox: Outbox, queue: QueueId) -> PayloadSource:
         """What this process delivers of an exporter's queue."""
         ...
 
@@ -78,8 +79,8 @@ class SingleDaemon:
     shows = True
     counts = True
 
-    def payloads(self, outbox: Outbox, bit: int) -> PayloadSource:
-        return QueueSource(outbox, bit)
+    def payloads(self, outbox: Outbox, queue: QueueId) -> PayloadSource:
+        return QueueSource(outbox, queue)
 
     def polling(
         self,

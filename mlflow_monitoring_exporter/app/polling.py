@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.values import Snapshot
 from mlflow_monitoring_exporter.pipeline.dispatch import HandOut, JobDispatch
-from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer, Histories, Queue, QueueEvents, mask
+from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer
 from mlflow_monitoring_exporter.pipeline.poll import Poller
+from mlflow_monitoring_exporter.pipeline.queues import Histories, Queue, QueueEvents
 from mlflow_monitoring_exporter.pipeline.snapshots import SnapshotBuilder
 from mlflow_monitoring_exporter.pipeline.sync import MirrorSync
 from mlflow_monitoring_exporter.source.protocol import Source
@@ -19,6 +20,7 @@ from mlflow_monitoring_exporter.state.backlog import Backlog
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 
 
@@ -64,14 +66,14 @@ def build_poller(
     gauges = gauges or GaugesConfig()
     servers = tuple(servers) or (source.server,)
     mirror = Mirror(database, source.server, clock=clock)
-    pending = Backlog(database, mirror)
+    backlog = Backlog(database, mirror)
     sync = MirrorSync(
         source,
         config,
         AddedLabels(gauges.labels.add, longest=gauges.max_label_length),
         database=database,
         mirror=mirror,
-        pending=pending,
+        backlog=backlog,
         stop=stop,
         on_runs=events.loading,
         clock=clock,
@@ -81,7 +83,7 @@ def build_poller(
         histories = Enqueuer(
             source,
             database=database,
-            pending=pending,
+            backlog=backlog,
             queues=queues,
             history=config.history,
             events=QueueEvents(events.queued, events.read, events.sending),
@@ -92,8 +94,8 @@ def build_poller(
     else:
         histories = JobDispatch(
             database,
-            pending,
-            mask(queues),
+            backlog,
+            QueueSet.of(queue.id for queue in queues),
             hand_out,
             behind=events.behind,
             server=source.server,

@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.membership import ReplicaTable
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.partitions import Partitions
+from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -58,10 +59,10 @@ class Replica:
         """Whether this replica says what they all share."""
         return self._cluster is None or self._cluster.counts
 
-    def payloads(self, outbox: Outbox, bit: int) -> PayloadSource:
+    def payloads(self, outbox: Outbox, queue: QueueId) -> PayloadSource:
         """What this replica delivers of an exporter's queue."""
         return PartitionSource(
-            outbox, bit, Partitions(self._database, self._replicas.me), lambda: self._heartbeat.holds_lease
+            outbox, queue, Partitions(self._database, self._replicas.me), lambda: self._heartbeat.holds_lease
         )
 
     def polling(
@@ -71,7 +72,7 @@ class Replica:
         database, lease = self._database, self._config.state.lease
         self._replicas.introduce(servers)
 
-        def again(server: str, experiment: int, wanted: int) -> None:
+        def again(server: str, experiment: int, wanted: QueueSet) -> None:
             with database.write() as tx:
                 hand_out(server, tx, [experiment], wanted)
 

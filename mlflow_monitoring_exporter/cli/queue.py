@@ -23,6 +23,7 @@ from mlflow_monitoring_exporter.cli.output import (
 from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
+from mlflow_monitoring_exporter.state.batch_codec import decode
 from mlflow_monitoring_exporter.state.database import Database, where
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
 from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers
@@ -72,11 +73,11 @@ def show(options: Options, number: Annotated[int, typer.Argument(help="The numbe
     with _state(options) as database:
         letters = DeadLetters(database)
         found = next((one for one in letters.all() if one.number == number), None)
-        samples = letters.samples(number)
-    if found is None or samples is None:
+        payload = letters.payload(number)
+    if found is None or payload is None:
         print_error(f"there is no dead letter {number}; queue list shows which there are")
         raise typer.Exit(EXIT_FAILED)
-    print_json({**_tree(found), "metrics": [to_record(sample) for sample in samples]})
+    print_json({**_tree(found), "metrics": [to_record(sample) for sample in decode(payload.content)]})
 
 
 @queue_commands.command()

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from mlflow_monitoring_exporter.core.errors import SourceError, StateError
-from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer, EnqueueReport
+from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer
+from mlflow_monitoring_exporter.pipeline.queues import EnqueueReport
 from mlflow_monitoring_exporter.pipeline.sync import PollInterruptedError
 from mlflow_monitoring_exporter.schedule.poll_job import report_queues
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
@@ -29,7 +31,7 @@ class CollectJob:
         servers: Mapping[str, Callable[[], Enqueuer]],
         *,
         longest: float,
-        again: Callable[[str, int, int], None],
+        again: Callable[[str, int, QueueSet], None],
         metrics: SelfMetrics,
         readiness: Readiness,
     ) -> None:
@@ -41,7 +43,7 @@ class CollectJob:
         self._metrics = metrics
         self._readiness = readiness
 
-    def __call__(self, server: str, experiment: int, wanted: int) -> None:
+    def __call__(self, server: str, experiment: int, wanted: QueueSet) -> None:
         if server not in self._servers:
             return  # of another configuration; the replica that polls that server hands it out again
         try:

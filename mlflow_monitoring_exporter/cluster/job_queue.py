@@ -30,6 +30,7 @@ from sqlalchemy import Connection, text
 from mlflow_monitoring_exporter.core.errors import describe
 from mlflow_monitoring_exporter.schedule.poll_job import COLLECTORS
 from mlflow_monitoring_exporter.state.postgresql_engine import ARGUMENTS, SETTINGS
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 _log = structlog.get_logger(__name__)
@@ -43,11 +44,11 @@ _CANCEL_AGAIN = 0.1
 #: Only defers jobs, through the caller's connection.
 _APP = App(connector=SyncPsycopgConnector())
 
-#: Collects ``(server, experiment, wanted bits)``. Raises nothing.
-Collect = Callable[[str, int, int], None]
+#: Collects ``(server, experiment, the queues that count)``. Raises nothing.
+Collect = Callable[[str, int, QueueSet], None]
 
 
-def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: int) -> None:
+def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: QueueSet) -> None:
     """Defer a job for each of these experiments of a server, as part of the caller's transaction."""
     queued = text("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(:locks)")
     waiting = set(tx.execute(queued, {"locks": [_lock(experiment) for experiment in experiments]}).scalars())
@@ -57,7 +58,7 @@ def hand_out(server: str, tx: Connection, experiments: Sequence[int], wanted: in
         driver: Any = tx.connection.driver_connection
         with suppress(AlreadyEnqueued), tx.begin_nested():
             job = _APP.configure_task(_TASK, queue=_QUEUE, lock=lock, queueing_lock=lock, connection=driver)
-            job.defer(server=server, experiment=experiment, wanted=wanted)
+            job.defer(server=server, experiment=experiment, wanted=int(wanted))
 
 
 def _lock(experiment: int) -> str:
@@ -145,7 +146,7 @@ class CollectWorkers:
 
         @app.task(name=_TASK, queue=_QUEUE)
         def collect(server: str, experiment: int, wanted: int) -> None:
-            self._collect(server, experiment, wanted)
+            self._collect(server, experiment, QueueSet(wanted))
 
         async with app.open_async():
             worker = asyncio.create_task(

@@ -22,7 +22,7 @@ from mlflow_monitoring_exporter.delivery.bisection import EXPORT_TIMEOUT, Bisect
 from mlflow_monitoring_exporter.delivery.payload_source import Item, PayloadSource
 from mlflow_monitoring_exporter.delivery.poison import PoisonSearch, doubtful
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
-from mlflow_monitoring_exporter.state.outbox import Refusal
+from mlflow_monitoring_exporter.state.payload import Refusal
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 
 _log = structlog.get_logger(__name__)

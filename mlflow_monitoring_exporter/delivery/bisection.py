@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.core.errors import PartialExportError, Permanent
 from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import AnyExporter
 from mlflow_monitoring_exporter.state.batch_codec import part
-from mlflow_monitoring_exporter.state.outbox import Refusal
+from mlflow_monitoring_exporter.state.payload import Refusal
 
 Refusals = Mapping[Refusal, Sequence[int]]
 """Why, and which samples, by their index in the batch."""

@@ -1,6 +1,6 @@
 """What does a worker deliver next?
 
-Two answers behind one protocol: the oldest batch of a durable queue (or, among many replicas, of a lane
+Two answers behind one protocol: the oldest batch of a durable queue (or, among many replicas, of a partition
 of it), or the newest snapshot.
 """
 
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlflow_monitoring_exporter.core.values import Batch, Snapshot
-from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
+from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
 from mlflow_monitoring_exporter.state.partitions import Partitions
+from mlflow_monitoring_exporter.state.payload import Refusal
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 
-#: Batches of one lane before it is another one's turn.
+#: Batches of one partition before it is another one's turn.
 _TURN = 20
 
 
@@ -56,15 +58,15 @@ class QueueSource:
 
     durable = True
 
-    def __init__(self, outbox: Outbox, bit: int) -> None:
+    def __init__(self, outbox: Outbox, queue: QueueId) -> None:
         self._outbox = outbox
-        self._bit = bit
+        self._queue = queue
 
     def head(self) -> Item | None:
-        return _item(self._outbox.head(self._bit))
+        return _item(self._outbox.head(self._queue))
 
     def behind(self, item: Item) -> Item | None:
-        return _item(self._outbox.head(self._bit, after=self._queued(item).place))
+        return _item(self._outbox.head(self._queue, after=self._queued(item).place))
 
     def acknowledge(self, item: Item) -> None:
         self._outbox.acknowledge(self._queued(item))
@@ -79,48 +81,48 @@ class QueueSource:
 
 
 class PartitionSource(QueueSource):
-    """Every batch of some lanes in their order: what no other replica delivers.
+    """Every batch of some partitions in their order: what no other replica delivers.
 
     Nothing while ``owned`` returns False: another replica may have taken over the lease.
     """
 
-    def __init__(self, outbox: Outbox, bit: int, lanes: Partitions, owned: Callable[[], bool]) -> None:
-        super().__init__(outbox, bit)
-        self._lanes = lanes
+    def __init__(self, outbox: Outbox, queue: QueueId, partitions: Partitions, owned: Callable[[], bool]) -> None:
+        super().__init__(outbox, queue)
+        self._partitions = partitions
         self._owned = owned
-        self._lane: int | None = None
+        self._partition: int | None = None
         self._beside: int | None = None
         self._served = 0
 
     def head(self) -> Item | None:
         self._leave_beside()
         while self._owned():
-            if self._lane is not None:
-                item = _item(self._outbox.head(self._bit, self._lane)) if self._served < _TURN else None
+            if self._partition is not None:
+                item = _item(self._outbox.head(self._queue, self._partition)) if self._served < _TURN else None
                 if item is not None:
                     return item
-                self._lanes.give_back(self._bit, self._lane)
-            self._lane, self._served = self._lanes.lease(self._bit), 0
-            if self._lane is None:
+                self._partitions.give_back(self._queue, self._partition)
+            self._partition, self._served = self._partitions.lease(self._queue), 0
+            if self._partition is None:
                 return None
         return None
 
     def behind(self, item: Item) -> Item | None:
-        """In its lane, and after that in another one: a lane need not wait for what another one waits for."""
+        """In its partition, and after that in another one: a partition need not wait for what another one waits for."""
         after = self._queued(item).place
         if not self._owned():
             return None
-        if self._beside is None and self._lane is not None:
-            item_behind = _item(self._outbox.head(self._bit, self._lane, after=after))
+        if self._beside is None and self._partition is not None:
+            item_behind = _item(self._outbox.head(self._queue, self._partition, after=after))
             if item_behind is not None:
                 return item_behind
         self._leave_beside()
-        self._beside = self._lanes.lease(self._bit)
-        return None if self._beside is None else _item(self._outbox.head(self._bit, self._beside))
+        self._beside = self._partitions.lease(self._queue)
+        return None if self._beside is None else _item(self._outbox.head(self._queue, self._beside))
 
     def _leave_beside(self) -> None:
         if self._beside is not None:
-            self._lanes.give_back(self._bit, self._beside)
+            self._partitions.give_back(self._queue, self._beside)
             self._beside = None
 
     def acknowledge(self, item: Item) -> None:

@@ -32,7 +32,7 @@ from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.delivery.bisection import Refusals
 from mlflow_monitoring_exporter.delivery.retry_after import LaterError
 from mlflow_monitoring_exporter.state.batch_codec import part
-from mlflow_monitoring_exporter.state.outbox import Refusal
+from mlflow_monitoring_exporter.state.payload import Refusal
 
 #: A batch is divided when it failed so often in a row, over so many seconds at least.
 ATTEMPTS = 8

@@ -5,7 +5,7 @@
     head ---> export ---> returned                     acknowledge, next
      ^           |
      |           +------> retryable                    back off, then the head again; when it always
-     |           |                                     fails: is it the platform, or one sample? (trial.py)
+     |           |                                     fails: is it the platform, or one sample? (poison.py)
      |           +------> unauthorized                 park: the same, slowly
      |           +------> permanent                    bisect; set aside what is refused alone
      |           +------> partial                      set aside what was refused, next
@@ -88,9 +88,9 @@ class Worker:
         *,
         readiness: Readiness,
         metrics: SelfMetrics,
-        rest: RetryAfter | None = None,
+        retry_after: RetryAfter | None = None,
     ) -> None:
-        """``rest`` remembers that the platform asked to wait, for whoever comes next; without it nothing does."""
+        """``retry_after`` remembers what the platform asked for, for whoever comes next; without it nothing does."""
         self.name = name
         self.component = f"exporters.{name}"
         self.exporter = exporter
@@ -104,7 +104,7 @@ class Worker:
         self.state = State.closed
         self._failures = 0
         self._probe_at = 0.0
-        self._rest = rest or RetryAfter(name, "", None)
+        self._retry_after = retry_after or RetryAfter(name, "", None)
         self._sending = Attempts(
             name, exporter, payloads, stopping=self._stop.is_set, settled=self._keep_account, metrics=metrics
         )
@@ -185,7 +185,7 @@ class Worker:
             item = self.payloads.head()
             if item is None:
                 return False
-            self._rest.check()
+            self._retry_after.check()
             self._settled = item, self._sending.deliver(item, until)
         # What the platform took is not sent again only because the disk is full.
         self._settle(*self._settled)
@@ -195,7 +195,7 @@ class Worker:
     def _settle(self, item: Item, refusals: Refusals) -> None:
         """Take ``item`` out of the payloads, and say how it went."""
         self._keep_account(item, refusals)
-        self._rest.over()
+        self._retry_after.over()
         self._refused = "" if self.payloads.durable or not refusals else "; ".join(why.reason for why in refusals)
         if self._refused:
             self._unable(State.backing_off, self._refused)
@@ -229,8 +229,7 @@ class Worker:
         if error is None:
             return
         if isinstance(error, LaterError):
-            if (error.retry_after or 0) > _LONG_PAUSE or self.state is not State.closed:
-                self._unable(State.backing_off, describe(error))
+            self._back_off(error, error.retry_after)
             return
         self._failures += 1
         self._metrics.exports.labels(self.name, _result(error)).inc()
@@ -242,7 +241,11 @@ class Worker:
             return
         pause = error.retry_after if isinstance(error, RetryableExportError) else None
         if pause:
-            self._rest.asked(pause, describe(error))
+            self._retry_after.asked(pause, describe(error))
+        self._back_off(error, pause)
+
+    def _back_off(self, error: BaseException, pause: float | None) -> None:
+        """Count as unable after a few failures in a row, or a long pause."""
         if self._failures >= _OPENS_AFTER or self.state is not State.closed or (pause or 0) > _LONG_PAUSE:
             self._unable(State.backing_off, describe(error))
 
@@ -255,7 +258,7 @@ class Worker:
     def _probe(self) -> None:
         """Find out whether the exporter could deliver, before there is anything to deliver."""
         try:
-            self._rest.check()
+            self._retry_after.check()
             self.exporter.check()
         except (UnauthorizedExportError, ConfigError) as error:
             self._unable(State.parked, describe(error))

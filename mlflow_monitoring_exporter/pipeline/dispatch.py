@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
-from mlflow_monitoring_exporter.pipeline.enqueue import EnqueueReport
+from mlflow_monitoring_exporter.pipeline.queues import EnqueueReport
 from mlflow_monitoring_exporter.state.backlog import Backlog
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.first_loads import FirstLoads
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
 
-#: Part of a transaction: see to it that these experiments are collected for these bits.
-HandOut = Callable[[Connection, Sequence[int], int], None]
+#: Part of a transaction: see to it that these experiments are collected for these queues.
+HandOut = Callable[[Connection, Sequence[int], QueueSet], None]
 
 
 class JobDispatch:
@@ -24,8 +25,8 @@ class JobDispatch:
     def __init__(
         self,
         database: Database,
-        pending: Backlog,
-        wanted: int,
+        backlog: Backlog,
+        wanted: QueueSet,
         hand_out: HandOut,
         *,
         behind: Callable[[int], None],
@@ -33,25 +34,25 @@ class JobDispatch:
         servers: Sequence[str],
     ) -> None:
         self._database = database
-        self._pending = pending
+        self._backlog = backlog
         self._wanted = wanted
         self._hand_out = hand_out
         self._behind = behind
-        self._outbox = Outbox(database)
+        self._first_loads = FirstLoads(database)
         self._server = server
         self._servers = servers
 
     def expect(self) -> None:
         """Make pending what an exporter misses that was not there before."""
-        self._pending.expect(self._wanted)
+        self._backlog.expect(self._wanted)
 
     def run(self, *, until: float | None = None) -> EnqueueReport:  # noqa: ARG002 - handing out takes no time
         """Hand out what is pending; who collects it says what was queued."""
-        experiments = self._pending.experiments(self._wanted)
+        experiments = self._backlog.experiments(self._wanted)
         self._behind(len(experiments))
         if experiments:
             with self._database.write() as tx:
                 self._hand_out(tx, experiments, self._wanted)
-        elif first := [bit for bit in self._outbox.first_loads() if self._wanted >> bit & 1]:
-            self._outbox.loaded(first, server=self._server, servers=self._servers)
+        elif first := [queue for queue in self._first_loads.since() if queue in self._wanted]:
+            self._first_loads.end(first, server=self._server, servers=self._servers)
         return EnqueueReport({}, (), unfinished=False)

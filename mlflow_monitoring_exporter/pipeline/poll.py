@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
 from mlflow_monitoring_exporter.core.values import Demand, Snapshot
-from mlflow_monitoring_exporter.pipeline.enqueue import Histories
+from mlflow_monitoring_exporter.pipeline.differences import Differences
+from mlflow_monitoring_exporter.pipeline.queues import Histories
 from mlflow_monitoring_exporter.pipeline.snapshots import SnapshotBuilder
-from mlflow_monitoring_exporter.pipeline.sync import Differences, MirrorSync
+from mlflow_monitoring_exporter.pipeline.sync import MirrorSync
 from mlflow_monitoring_exporter.state.mirror import Mirror
 
 #: How many times as long as counting took it is not done again, unless it took less than _CHEAP seconds.

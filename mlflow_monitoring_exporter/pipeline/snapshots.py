@@ -2,7 +2,7 @@
 
 ::
 
-    moved, gone -> board: aggregates, and which runs are shown one by one
+    moved, gone -> overview: aggregates, and which runs are shown one by one
                      |
     the shown runs --+--> gauges -> snapshot; the same object when it would be equal
 """
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
 from mlflow_monitoring_exporter.core.values import RunGauges, Snapshot
+from mlflow_monitoring_exporter.pipeline.differences import Differences
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry
-from mlflow_monitoring_exporter.pipeline.sync import Differences
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
 from mlflow_monitoring_exporter.transform.lifecycle import Patience, orphaned, stalled
@@ -36,7 +36,7 @@ class SnapshotBuilder:
         self._begin()
 
     def _begin(self) -> None:
-        self._board = Overview(self._config, self._gauges.directions, nested=self._nested)
+        self._overview = Overview(self._config, self._gauges.directions, nested=self._nested)
         self._names: Mapping[str, str] = {}
         self._registry = ModelRegistry()
         self._runs: dict[str, RunGauges] = {}
@@ -61,19 +61,19 @@ class SnapshotBuilder:
 
     def verdicts(self) -> Iterator[tuple[str, str, Verdict]]:
         """Of every metric key of every experiment (by name), which way is better, and what says so."""
-        return self._board.verdicts(self._names)
+        return self._overview.verdicts(self._names)
 
     def _take_over(self, found: Differences) -> None:
         moved = found.moved | found.gone
         read = set()
-        entering = self._board.watch(found.experiments)
-        self._board.take_hints(found.hints)
+        entering = self._overview.watch(found.experiments)
+        self._overview.take_hints(found.hints)
         for run in self._latest.of(entering):
-            self._board.put(run)
+            self._overview.put(run)
             read.add(run.run_id)
         self._reread(moved - read)
         self._names, self._registry = found.experiments, found.registry
-        shown = self._board.shown()
+        shown = self._overview.shown()
         wanted = shown | runs_of(self._registry.versions)
         self._runs = {run_id: run for run_id, run in self._runs.items() if run_id in wanted and run_id not in moved}
         for run in self._latest.named(wanted - self._runs.keys()):
@@ -83,10 +83,10 @@ class SnapshotBuilder:
     def _reread(self, run_ids: Iterable[str]) -> None:
         missing = set(run_ids)
         for run in self._latest.named(missing):
-            self._board.put(run)
+            self._overview.put(run)
             missing.discard(run.run_id)
         for run_id in missing:
-            self._board.drop(run_id)
+            self._overview.drop(run_id)
 
     def _judge(self, now_ms: int) -> tuple[frozenset[str], frozenset[str]]:
         """Which runs are stalled, and which are orphaned."""
@@ -98,7 +98,7 @@ class SnapshotBuilder:
                 run,
                 now_ms,
                 self._patience,
-                parent_ended=run.parent_run_id is not None and self._board.ended(run.parent_run_id),
+                parent_ended=run.parent_run_id is not None and self._overview.ended(run.parent_run_id),
             )
         )
         return frozenset(run.run_id for run in silent), left_behind
@@ -107,12 +107,12 @@ class SnapshotBuilder:
         registry = self._registry
         mirrored = {run_id: run.values for run_id, run in self._runs.items() if run.experiment_id in self._names}
         judged_by = {
-            version.run_id: self._board.directions(self._runs[version.run_id].experiment_id)
+            version.run_id: self._overview.directions(self._runs[version.run_id].experiment_id)
             for version in registry.versions
             if version.run_id in mirrored
         }
         return Facts(
-            self._board.facts(self._names),
+            self._overview.facts(self._names),
             self._shown,
             silent,
             left_behind,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import blake2b
 
 import structlog
@@ -28,12 +28,14 @@ from mlflow_monitoring_exporter.core.concurrency import ahead
 from mlflow_monitoring_exporter.core.directions.direction import hints_of
 from mlflow_monitoring_exporter.core.values import Experiment, Run
 from mlflow_monitoring_exporter.pipeline.activity import Activity
-from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry, ModelRegistrySync
+from mlflow_monitoring_exporter.pipeline.differences import Differences
+from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistrySync
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.backlog import Backlog
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.mirror import Mirror
 from mlflow_monitoring_exporter.state.read_progress import Checkpoint, KnownExperiment, Pass, ReadProgress
+from mlflow_monitoring_exporter.state.run_changes import Selected
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.model_versions import tagged_stage
 from mlflow_monitoring_exporter.transform.ranking import newest_first
@@ -47,29 +49,6 @@ _REREAD = 25_000
 
 class PollInterruptedError(Exception):
     """The daemon is stopping; nothing is wrong."""
-
-
-@dataclass(slots=True)
-class Differences:
-    """What is different since the last update that was whole.
-
-    ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
-    (:func:`transform.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
-    runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
-    object as before when it says the same.
-    """
-
-    experiments: Mapping[str, str] = field(default_factory=dict)
-    hints: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
-    renewed: bool = False
-    moved: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
-    registry: ModelRegistry = field(default_factory=ModelRegistry)
-
-    @property
-    def anything(self) -> bool:
-        """Whether runs or experiments differ."""
-        return bool(self.renewed or self.moved or self.gone)
 
 
 class MirrorSync:
@@ -86,7 +65,7 @@ class MirrorSync:
         *,
         database: Database,
         mirror: Mirror,
-        pending: Backlog,
+        backlog: Backlog,
         stop: threading.Event,
         on_runs: Callable[[int], None],
         clock: Callable[[], float] = time.time,
@@ -98,8 +77,8 @@ class MirrorSync:
         self._chosen = _fingerprint(config, labels)
         self._database = database
         self._mirror = mirror
-        self._pending = pending
-        self._standing = ReadProgress(database, mirror.server)
+        self._backlog = backlog
+        self._progress = ReadProgress(database, mirror.server)
         self._stop = stop
         self._on_runs = on_runs
         self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
@@ -111,54 +90,53 @@ class MirrorSync:
 
     def known(self) -> Differences | None:
         """What the mirror holds without asking MLflow, but for the registry; None when there never was a whole poll."""
-        stood = self._standing.stood()
-        if stood.since_ms is None:
+        last = self._progress.checkpoint()
+        if last.since_ms is None:
             return None
-        return Differences({i: known.name for i, known in stood.experiments.items() if known.watched})
+        return Differences(_watched(last))
 
     def update(self, *, complete: bool) -> Differences:
         """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
 
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
-        old = self._standing.stood()
+        old = self._progress.checkpoint()
         found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
         result = self._found  # with what an update that failed had recorded by then
         sweep = time.monotonic() - self._swept >= self._config.sweep.every
         result.moved.update(self._registry.update(refresh=sweep or complete, first=old.since_ms is None))
-        selection = self._chosen
-        if complete or old.since_ms is None or old.selection != selection:
-            reread = complete or old.selection.rpartition(":")[2] != selection.rpartition(":")[2]
-            # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
-            mark = self._source.mark() if reread or old.since_ms is None else old.mark
-            new = self._load_everything(found, old, mark, reread, result)
+        if complete or old.since_ms is None or old.selection != self._chosen:
+            new = self._load_everything(found, old, result, complete=complete)
         else:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
-                self._sweep([i for i, known in new.experiments.items() if known.watched], result)
-        result.experiments = {i: known.name for i, known in new.experiments.items() if known.watched}
-        hints = {i: hints_of(found[i].tags) for i in result.experiments if found[i].tags}
-        result.renewed |= hints != self._hints
-        result.hints = self._hints = hints
+                self._sweep(list(_watched(new)), result)
+        result.experiments = _watched(new)
+        self._take_hints(found, result)
         others = [i for i in found if i not in result.experiments]
-        elsewhere = {i for i, known in old.experiments.items() if known.watched} != result.experiments.keys()
+        elsewhere = _watched(old).keys() != result.experiments.keys()
         self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)
         result.registry = self._registry.registry
         with self._database.write() as tx:
-            result.renewed |= self._standing.advance(tx, old, replace(new, selection=selection))
+            result.renewed |= self._progress.advance(tx, old, replace(new, selection=self._chosen))
         self._found = Differences()
         self._activity.settled()
         return result
 
+    def _take_hints(self, found: Mapping[str, Experiment], result: Differences) -> None:
+        """What the tags of the watched experiments say of metrics."""
+        hints = {i: hints_of(found[i].tags) for i in result.experiments if found[i].tags}
+        result.renewed |= hints != self._hints
+        result.hints = self._hints = hints
+
     def _load_everything(
-        self,
-        found: Mapping[str, Experiment],
-        old: Checkpoint,
-        mark: str,
-        reread: bool,  # noqa: FBT001
-        result: Differences,
+        self, found: Mapping[str, Experiment], old: Checkpoint, result: Differences, *, complete: bool
     ) -> Checkpoint:
-        activity = self._newest_runs(found, found, _activity(old))
+        """All runs; their histories, too, when everything is to be ``complete``, or more of each is selected."""
+        reread = complete or _extent(old.selection) != _extent(self._chosen)
+        # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
+        mark = self._source.mark() if reread or old.since_ms is None else old.mark
+        activity = self._newest_runs(list(found), found, _activity(old.experiments))
         watched = self._newest(found, activity)
         load = self._load(watched, result, since_ms=now_ms(), mark=mark, reread=reread)
         return Checkpoint(load.since_ms, load.mark, "", _known(found, watched, activity))
@@ -168,7 +146,7 @@ class MirrorSync:
     ) -> Checkpoint:
         now, mark = now_ms(), self._source.mark()
         known = {i: e for i, e in old.experiments.items() if i in found}
-        activity = {i: when for i, when in _activity(old).items() if i in known}
+        activity = _activity(known)
         watched = [i for i, e in known.items() if e.watched]
         others = [i for i, e in known.items() if not e.watched]
         last = LastPoll(watched, others, since_ms, old.mark, self._mirror.open_runs(frozenset(watched)))
@@ -176,9 +154,9 @@ class MirrorSync:
             self._check_stop()
             self._apply(part, frozenset(watched), activity, result)
         if refresh:
-            activity = self._newest_runs(found, found, activity)
-        elif newcomers := [i for i in found if i not in known]:
-            activity |= self._newest_runs(newcomers, found, {})
+            activity = self._newest_runs(list(found), found, activity)
+        else:
+            activity |= self._newest_runs([i for i in found if i not in known], found, {})
         newest = self._newest(found, activity)
         if entering := [i for i in newest if i not in watched]:
             self._load(entering, result, since_ms=now, mark="", reread=False)
@@ -191,11 +169,11 @@ class MirrorSync:
         if not (selected or part.gone or part.touched or part.lost):
             return
         with self._database.write() as tx:
-            moved = self._mirror.record(tx, selected, self._standing.round(tx), count=False)
+            moved = self._mirror.record(tx, selected, self._progress.round(tx), count=False)
             gone = self._mirror.hide(tx, part.gone)
-            self._pending.touch(tx, part.touched)
+            self._backlog.touch(tx, part.touched)
             if part.lost:
-                self._pending.reset(tx)
+                self._backlog.reset(tx)
         result.moved.update(moved)
         result.gone.update(gone)
 
@@ -204,34 +182,34 @@ class MirrorSync:
         key = f"{self._chosen} {reread} {' '.join(sorted(ids))}"
         digest = blake2b(key.encode(), digest_size=16).hexdigest()
         with self._database.write() as tx:
-            load, is_new = self._standing.load(tx, digest, since_ms=since_ms, mark=mark)
+            load, is_new = self._progress.load(tx, digest, since_ms=since_ms, mark=mark)
             if is_new and reread:
-                self._pending.reset(tx)
+                self._backlog.reset(tx)
         _log.info("reading all runs", experiments=len(ids), resumed=not is_new)
         count = 0
         for page in ahead(self._source.runs(ids, after=load.position)):
             self._check_stop()
             with self._database.write() as tx:
                 moved = self._mirror.record(tx, self._select(page.runs), load.number, count=True)
-                self._standing.load_reached(tx, page.position)
+                self._progress.load_reached(tx, page.position)
             result.moved.update(moved)
             count += len(page.runs)
             self._on_runs(count)
         with self._database.write() as tx:
             gone = self._mirror.settle(tx, ids, load.number)
-            self._standing.load_ended(tx)
+            self._progress.load_ended(tx)
         result.gone.update(gone)
         return load
 
     def _sweep(self, ids: Sequence[str], result: Differences) -> None:
         """Look at some runs again, and read some histories again unless the source tells what is new."""
         with self._database.write() as tx:
-            sweep = self._standing.sweep(tx)
+            sweep = self._progress.sweep(tx)
         for page in self._source.runs(ids, after=sweep.position, limit=self._config.sweep.page):
             self._check_stop()
             with self._database.write() as tx:
                 moved = self._mirror.record(tx, self._select(page.runs), sweep.number, count=True)
-                self._standing.sweep_reached(tx, page.position)
+                self._progress.sweep_reached(tx, page.position)
                 gone = [] if page.position else self._mirror.settle(tx, ids, sweep.number)
             result.moved.update(moved)
             result.gone.update(gone)
@@ -246,14 +224,14 @@ class MirrorSync:
         """A run that is larger than a step's points is paid for by the steps after it."""
         self._allowance = min(_REREAD, self._allowance + _REREAD)
         if self._allowance > 0:
-            self._allowance -= self._pending.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
+            self._allowance -= self._backlog.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
     def _newest_runs(
-        self, ids: Iterable[str], found: Mapping[str, Experiment], known: Mapping[str, int]
+        self, ids: Sequence[str], found: Mapping[str, Experiment], known: Mapping[str, int]
     ) -> dict[str, int]:
         """Nothing is asked when all of them will be watched anyway."""
         limit = self._config.max_experiments
-        answer = self._source.activity(list(ids), limit) if 0 < limit < len(found) else {}
+        answer = self._source.activity(ids, limit) if ids and 0 < limit < len(found) else {}
         return self._activity.of_runs(answer, known)
 
     def _newest(self, found: Mapping[str, Experiment], activity: Mapping[str, int]) -> list[str]:
@@ -278,9 +256,14 @@ class MirrorSync:
             raise PollInterruptedError
 
 
-def _activity(stood: Checkpoint) -> dict[str, int]:
-    """What is known of it."""
-    return {i: e.activity_ms for i, e in stood.experiments.items() if e.activity_ms is not None}
+def _watched(point: Checkpoint) -> dict[str, str]:
+    """The names of the watched experiments, by id."""
+    return {i: known.name for i, known in point.experiments.items() if known.watched}
+
+
+def _activity(experiments: Mapping[str, KnownExperiment]) -> dict[str, int]:
+    """Where it is known when something last happened, in ms."""
+    return {i: e.activity_ms for i, e in experiments.items() if e.activity_ms is not None}
 
 
 def _known(
@@ -288,6 +271,11 @@ def _known(
 ) -> dict[str, KnownExperiment]:
     chosen = frozenset(watched)
     return {i: KnownExperiment(e.name, i in chosen, activity.get(i)) for i, e in found.items()}
+
+
+def _extent(fingerprint: str) -> str:
+    """How much of what is selected is read."""
+    return fingerprint.rpartition(":")[2]
 
 
 def _fingerprint(config: ExportConfig, labels: AddedLabels) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    next(...) -> the reader's points -> hold, unseen, enqueue, complete     (one transaction)
+    next(...) -> the reader's points -> hold, mark_unseen, enqueue, complete     (one transaction)
 
 In a cluster the mirror may move on while a history is read, and a replica that was frozen may read what
 another one reads. So a transaction first holds its series, one after the other gets its turn; and a
@@ -14,39 +14,22 @@ A series becomes pending when its latest point moves (state/mirror.py), when a c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from sqlalchemy import Connection, bindparam, case, exists, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func, select, update
 
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.values import Point, RunContext
-from mlflow_monitoring_exporter.state.batch_codec import point_hash
+from mlflow_monitoring_exporter.state.column_types import loaded
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import Mirror, loaded, of_run
-from mlflow_monitoring_exporter.state.schema import experiment, run, seen, series, server
-from mlflow_monitoring_exporter.state.statements import BINDS, execute_many, insert
+from mlflow_monitoring_exporter.state.mirror import Mirror, of_run
+from mlflow_monitoring_exporter.state.queue_id import QueueSet
+from mlflow_monitoring_exporter.state.run_contexts import run_contexts
+from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
+from mlflow_monitoring_exporter.state.statements import BINDS, execute_many
 from mlflow_monitoring_exporter.state.unread_columns import UNREAD, tail_from
-
-#: One list of pairs instead of two variables for each: a seventh of the time.
-_SEEN = {
-    "sqlite": text(
-        "SELECT seen.series, seen.point, seen.mask FROM json_each(:pairs) AS pair CROSS JOIN seen "
-        "ON seen.series = json_extract(pair.value, '$[0]') AND seen.point = json_extract(pair.value, '$[1]')"
-    ),
-    "postgresql": text(
-        "SELECT seen.series, seen.point, seen.mask FROM unnest(CAST(:series AS bigint[]), CAST(:points AS bigint[])) "
-        "AS pair (series, point) JOIN seen ON seen.series = pair.series AND seen.point = pair.point"
-    ),
-}
-#: The same for writing, in half of the time.
-_SEE = text(
-    "INSERT INTO seen (series, point, mask) SELECT * FROM unnest("
-    "CAST(:series AS bigint[]), CAST(:point AS bigint[]), CAST(:mask AS bigint[])) "
-    "ON CONFLICT (series, point) DO UPDATE SET mask = excluded.mask"
-)
 
 #: In points, what a series counts as that looks deeper still.
 _DEEP = 10**9
@@ -76,9 +59,9 @@ class Backlog:
         self._mine = run.c.server == mirror.server
         self._series = series.c.run.in_(select(run.c.id).where(self._mine))
 
-    def expect(self, wanted: int) -> None:
-        """From now on these bits are wanted: what one of them misses becomes pending, nothing else is."""
-        missing = series.c.mask.bitwise_and(wanted) != wanted
+    def expect(self, wanted: QueueSet) -> None:
+        """From now on these queues count: what one of them misses becomes pending, nothing else is."""
+        missing = _lacks(series.c.mask, wanted)
         with self._database.write() as tx:
             tx.execute(update(series).where(self._series, missing != series.c.pending).values(pending=missing))
 
@@ -121,7 +104,7 @@ class Backlog:
 
     def next(
         self,
-        active: int,
+        active: QueueSet,
         *,
         after: int = 0,
         until: int | None = None,
@@ -129,7 +112,7 @@ class Backlog:
         limit: int = 2000,
         experiment: int | None = None,
     ) -> list[UnqueuedSeries]:
-        """Series of which something was not queued for each of the bits ``active``.
+        """Series of which something was not queued for each of the queues ``active``.
 
         At most ``limit`` of them, in the order of their ids, which are larger than ``after`` and at most ``until``;
         or those ``only``, by id. Those of one ``experiment``, by its number, or of all.
@@ -137,7 +120,7 @@ class Backlog:
         s = series.c
         query = (
             select(s.id, s.run, s.key, s.step, s.timestamp_ms, s.value, s.mask, s.base, s.from_step, s.revision)
-            .where(s.pending, s.shown, s.mask.bitwise_and(active) != active)
+            .where(s.pending, s.shown, _lacks(s.mask, active))
             .order_by(s.id)
             .limit(limit)
         )
@@ -150,18 +133,16 @@ class Backlog:
         with self._database.read() as tx:
             # Not joined with their runs: then SQLite would rather sort all series than use the index of pending ones.
             while rows := tx.execute(query.where(s.id > after)).all():
-                contexts = self._contexts(tx, {row.run for row in rows})
-                if found := [_pending(row, contexts[row.run], active) for row in rows if row.run in contexts]:
+                contexts = run_contexts(tx, self._mirror, {row.run for row in rows})
+                if found := [_unqueued(row, contexts[row.run], active) for row in rows if row.run in contexts]:
                     return found
                 after = rows[-1].id
         return []
 
-    def experiments(self, active: int) -> list[int]:
+    def experiments(self, active: QueueSet) -> list[int]:
         """The watched experiments, by number, that have a series of which something was not queued for ``active``."""
         s = series.c
-        waiting = exists().where(
-            s.experiment == experiment.c.id, s.pending, s.shown, s.mask.bitwise_and(active) != active
-        )
+        waiting = exists().where(s.experiment == experiment.c.id, s.pending, s.shown, _lacks(s.mask, active))
         mine = experiment.c.server == self._mirror.server
         with self._database.read() as tx:
             return list(tx.execute(select(experiment.c.id).where(mine, experiment.c.watched, waiting)).scalars())
@@ -188,80 +169,27 @@ class Backlog:
             tx.execute(query.with_for_update(key_share=True))
 
     @staticmethod
-    def unseen(
-        tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[int]]]
-    ) -> list[dict[int, list[Point]]]:
-        """Of each ``(series id, points, bits)`` the points that were never queued, per bit.
-
-        They count as queued from now on.
-        """
-        hashed = {(series_id, point_hash(point)): point for series_id, points, _ in read for point in points}
-        masks = _seen(tx, list(hashed))
-        fresh: dict[int, dict[int, list[Point]]] = {series_id: {bit: [] for bit in bits} for series_id, _, bits in read}
-        every = {series_id: sum(1 << bit for bit in bits) for series_id, _, bits in read}
-        rows = []
-        for (series_id, digest), point in hashed.items():
-            mask, active = masks.get((series_id, digest), 0), every[series_id]
-            if mask & active == active:
-                continue
-            for bit in fresh[series_id]:
-                if not mask >> bit & 1:
-                    fresh[series_id][bit].append(point)
-            rows.append({"series": series_id, "point": digest, "mask": mask | active})
-        _see(tx, rows)
-        return [fresh.pop(series_id, {}) for series_id, _, _ in read]
-
-    @staticmethod
-    def complete(tx: Connection, read: Iterable[UnqueuedSeries], active: int, wanted: int) -> None:
+    def complete(tx: Connection, read: Iterable[UnqueuedSeries], active: QueueSet, wanted: QueueSet) -> None:
         """All of these series is queued for ``active``; with that, those who are ``wanted`` may have all.
 
         Not of one that became unread again since it was found pending.
         """
         rows = [{"pk": item.series_id, "then": item.revision} for item in read]
-        marked = series.c.mask.bitwise_or(active)
-        pending = marked.bitwise_and(wanted) != wanted
+        marked = series.c.mask.bitwise_or(int(active))
+        pending = _lacks(marked, wanted)
         same = (series.c.id == bindparam("pk")) & (series.c.revision == bindparam("then"))
         statement = update(series).where(same).values(mask=marked, pending=pending)
         execute_many(tx, statement, rows)
 
-    def _contexts(self, tx: Connection, pks: Collection[int]) -> dict[int, RunContext]:
-        """Of those of these runs that are there and watched."""
-        query = (
-            select(
-                *(run.c.id, run.c.experiment_id, experiment.c.name.label("experiment_name")),
-                *(run.c.run_id, run.c.name.label("run_name"), run.c.tags, run.c.parent_run_id),
-            )
-            .join(experiment, of_run)
-            .where(run.c.id.in_(pks), self._mine, run.c.present, experiment.c.watched)
-        )
-        rows = tx.execute(query).all()
-        roots = self._roots(tx, {row.parent_run_id for row in rows if row.parent_run_id})
-        return {
-            row.id: RunContext(
-                self._mirror.identity,
-                *(row.experiment_id, row.experiment_name, row.run_id, row.run_name),
-                tags=orjson.loads(row.tags),
-                parent_run_id=row.parent_run_id,
-                root_run_id=roots[row.parent_run_id] if row.parent_run_id else row.run_id,
-            )
-            for row in rows
-        }
 
-    def _roots(self, tx: Connection, run_ids: Iterable[str]) -> dict[str, str]:
-        """The outermost run known above each of these; a run without a known parent is its own."""
-        parents: dict[str, str | None] = {}
-        level = set(run_ids)
-        while level:
-            parents |= dict.fromkeys(level)
-            query = select(run.c.run_id, run.c.parent_run_id).where(self._mine, run.c.run_id.in_(level))
-            parents |= {run_id: parent for run_id, parent in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
-            level = {parent for parent in parents.values() if parent} - parents.keys()
-        return {run_id: _top(run_id, parents) for run_id in parents}
+def _lacks(mask: ColumnElement[int], queues: QueueSet) -> ColumnElement[bool]:
+    """Whether one of these queues is not in ``mask``."""
+    return mask.bitwise_and(int(queues)) != int(queues)
 
 
-def _pending(row: Any, context: RunContext, active: int) -> UnqueuedSeries:
+def _unqueued(row: Any, context: RunContext, active: QueueSet) -> UnqueuedSeries:
     latest = Point(row.key, row.step, row.timestamp_ms, loaded(row.value))
-    whole = active & ~row.mask & ~row.base
+    whole = active - QueueSet(row.mask) - QueueSet(row.base)
     return UnqueuedSeries(row.id, context, latest, None if whole else row.from_step, row.revision)
 
 
@@ -278,31 +206,3 @@ def _affordable(tx: Connection, pks: Sequence[int], points: int) -> dict[int, in
             break
         chosen[pk] = sizes.get(pk, 0)
     return chosen
-
-
-def _seen(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """Which of these ``(series, point)`` were queued, and for whom."""
-    given: dict[str, Any] = {"pairs": orjson.dumps(pairs).decode()}
-    if tx.dialect.name == "postgresql":
-        given = {"series": [series_id for series_id, _ in pairs], "points": [digest for _, digest in pairs]}
-    found = tx.execute(_SEEN[tx.dialect.name], given)
-    return {(series_id, digest): mask for series_id, digest, mask in found}
-
-
-def _see(tx: Connection, rows: Sequence[Mapping[str, int]]) -> None:
-    """Take over masks of ``(series, point)``."""
-    if tx.dialect.name == "postgresql":
-        if rows:
-            tx.execute(_SEE, {name: [row[name] for row in rows] for name in ("series", "point", "mask")})
-        return
-    statement = insert(tx, seen)
-    changed = {"mask": statement.excluded.mask}
-    execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=changed), rows)
-
-
-def _top(run_id: str, parents: Mapping[str, str | None]) -> str:
-    met = {run_id}
-    while (above := parents.get(run_id)) and above not in met:  # two runs may name each other
-        run_id = above
-        met.add(run_id)
-    return run_id

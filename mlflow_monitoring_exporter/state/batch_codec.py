@@ -8,12 +8,13 @@ is ``"NaN"``, ``"+Inf"`` or ``"-Inf"``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import orjson
 
 from mlflow_monitoring_exporter.core.values import Batch, Point, RunContext, Sample, nonfinite_name
+from mlflow_monitoring_exporter.state.payload import Payload, batch_id
 
 _POINT = struct.Struct("<qqd")
 _HASH = struct.Struct("<q")
@@ -63,12 +64,15 @@ def decode(payload: bytes) -> tuple[Sample, ...]:
     )
 
 
-def freeze(samples: Sequence[Sample], *, batch_size: int, created_ms: int) -> Iterator[tuple[Batch, bytes]]:
-    """Batches of at most ``batch_size`` samples, each with its stored form."""
-    for start in range(0, len(samples), batch_size):
-        part = samples[start : start + batch_size]
-        payload = encode(part)
-        yield Batch(batch_id(payload, created_ms), created_ms, part), payload
+def freeze(samples: Sequence[Sample], *, batch_size: int, created_ms: int) -> list[Payload]:
+    """Payloads of at most ``batch_size`` samples each."""
+    parts = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
+    return [Payload.frozen(encode(part), items=len(part), created_ms=created_ms) for part in parts]
+
+
+def thaw(payload: Payload) -> Batch:
+    """The batch that was frozen."""
+    return Batch(payload.batch_id, payload.created_ms, decode(payload.content))
 
 
 def part(batch: Batch, indexes: Sequence[int]) -> Batch:
@@ -79,12 +83,7 @@ def part(batch: Batch, indexes: Sequence[int]) -> Batch:
     return Batch(batch_id(encode(samples), batch.created_ms), batch.created_ms, samples)
 
 
-def batch_id(payload: bytes, created_ms: int) -> str:
-    """32 hexadecimal digits that depend on nothing but the frozen content."""
-    return blake2b(payload, digest_size=16, salt=created_ms.to_bytes(8, "little")).hexdigest()
-
-
-def thaw(rows: Iterable[tuple[str, int, bytes]]) -> Iterator[Batch]:
-    """Batches from stored ``(batch_id, created_ms, payload)``."""
-    for identity, created_ms, payload in rows:
-        yield Batch(identity, created_ms, decode(payload))
+def frozen_part(batch: Batch, indexes: Sequence[int]) -> Payload:
+    """The samples at ``indexes`` as they are stored, under the id that :func:`part` gives them."""
+    found = part(batch, indexes)
+    return Payload(found.batch_id, found.created_ms, len(found.samples), encode(found.samples))

@@ -89,8 +89,13 @@ class Database:
 
     @property
     def divided(self) -> bool:
-        """Whether queues have lanes here, because many deliver."""
+        """Whether queues have partitions here, because many deliver."""
         return isinstance(self._store, StoreServer)
+
+    @property
+    def replica(self) -> int | None:
+        """The number of the replica that this process is; None where there are no replicas."""
+        return self._replica
 
     def act_as(self, replica_id: int) -> None:
         """Write only as long as this replica is not given up by the others."""

@@ -1,18 +1,18 @@
-"""Samples that a platform permanently rejected: inspect, replay or delete them."""
+"""What a platform permanently rejected: inspect, replay or delete it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from mlflow_monitoring_exporter.core.values import Sample
-from mlflow_monitoring_exporter.state import partitions as lanes
-from mlflow_monitoring_exporter.state.batch_codec import decode
+from mlflow_monitoring_exporter.state import partitions
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import move
+from mlflow_monitoring_exporter.state.payload import Payload
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
 
 
@@ -43,36 +43,37 @@ class DeadLetters:
                 *(dead_letter.c.id, exporter.c.name, dead_letter.c.samples, dead_letter.c.created_ms),
                 *(dead_letter.c.first_ms, dead_letter.c.last_ms, dead_letter.c.status, dead_letter.c.reason),
             )
-            .join(exporter, exporter.c.bit == dead_letter.c.exporter)
+            .join(exporter, exporter.c.id == dead_letter.c.exporter)
             .order_by(dead_letter.c.id)
         )
         with self._database.read() as tx:
             return [DeadLetter(*row) for row in tx.execute(query)]
 
-    def samples(self, number: int) -> Sequence[Sample] | None:
+    def payload(self, number: int) -> Payload | None:
         """What is in it; None when there is no such dead letter."""
+        columns = (dead_letter.c.batch_id, dead_letter.c.created_ms, dead_letter.c.samples, dead_letter.c.payload)
         with self._database.read() as tx:
-            payload = tx.execute(select(dead_letter.c.payload).where(dead_letter.c.id == number)).scalar()
-        return None if payload is None else decode(payload)
+            row = tx.execute(select(*columns).where(dead_letter.c.id == number)).first()
+        return None if row is None else Payload(*row)
 
     def replay(self, numbers: Sequence[int]) -> int:
         """Queue these again, at the end, under the same batch ids; how many samples that is."""
         moved = 0
         with self._database.write() as tx:
-            for row in self._taken(tx, numbers):
+            for row in self._take(tx, numbers):
                 tx.execute(
                     outbox.insert().values(
                         exporter=row.exporter,
-                        lane=row.lane,
+                        partition=row.partition,
                         batch_id=row.batch_id,
                         created_ms=row.created_ms,
                         samples=row.samples,
                         payload=row.payload,
                     )
                 )
-                size = len(row.payload)
-                move(tx, row.exporter, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
-                lanes.add(tx, row.exporter, row.lane, 1)
+                queue, size = QueueId(row.exporter), len(row.payload)
+                move(tx, queue, dead=-row.samples, queued=row.samples, queued_batches=1, queued_bytes=size)
+                partitions.add(tx, queue, row.partition, 1)
                 moved += row.samples
         return moved
 
@@ -80,14 +81,17 @@ class DeadLetters:
         """Delete these; how many samples are lost with them."""
         lost = 0
         with self._database.write() as tx:
-            for row in self._taken(tx, numbers):
-                move(tx, row.exporter, dead=-row.samples, purged=row.samples)
+            for row in self._take(tx, numbers):
+                move(tx, QueueId(row.exporter), dead=-row.samples, purged=row.samples)
                 lost += row.samples
         return lost
 
     @staticmethod
-    def _taken(tx: Connection, numbers: Sequence[int]) -> Iterator[Row[Any]]:
+    def _take(tx: Connection, numbers: Sequence[int]) -> list[Row[Any]]:
+        """Delete these, and return them in this order; what is not there is left out."""
+        found = []
         for number in numbers:
             row = tx.execute(dead_letter.delete().where(dead_letter.c.id == number).returning(*dead_letter.c)).first()
             if row is not None:
-                yield row
+                found.append(row)
+        return found

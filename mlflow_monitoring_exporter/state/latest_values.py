@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, select
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.plausible_times import recalled
 from mlflow_monitoring_exporter.core.values import RunGauges, RunStatus
+from mlflow_monitoring_exporter.state.column_types import loaded
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.mirror import loaded
 from mlflow_monitoring_exporter.state.schema import run, series
 from mlflow_monitoring_exporter.state.statements import BINDS, raw_rows
 

@@ -11,10 +11,12 @@ and one row answers a scrape however long the queue is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.schema import LEDGER, exporter, outbox
 
 
@@ -44,24 +46,33 @@ class Ledger:
         return self.enqueued == self.delivered + self.queued + self.dead + self.purged + self.overflowed
 
 
-def move(tx: Connection, bit: int, **changes: int) -> None:
-    """Add to the figures of one exporter, as part of the caller's transaction."""
+def move(tx: Connection, queue: QueueId, **changes: int) -> None:
+    """Add to the figures of one queue, as part of the caller's transaction."""
     tx.execute(
         update(exporter)
-        .where(exporter.c.bit == bit)
+        .where(exporter.c.id == queue.number)
         .values({name: exporter.c[name] + change for name, change in changes.items()})
     )
 
 
 def ledgers(database: Database) -> list[Ledger]:
-    """Every exporter that ever had a queue here, in one consistent view."""
+    """Those of every queue that there ever was here, in one consistent view."""
+    with database.read() as tx:
+        return [Ledger(*row) for row in tx.execute(_ledgers())]
+
+
+def ledger_of(database: Database, queue: QueueId) -> Ledger:
+    """That of one queue."""
+    with database.read() as tx:
+        return Ledger(*tx.execute(_ledgers().where(exporter.c.id == queue.number)).one())
+
+
+def _ledgers() -> Select[Any]:
     oldest = (
         select(outbox.c.created_ms)
-        .where(outbox.c.exporter == exporter.c.bit)
+        .where(outbox.c.exporter == exporter.c.id)
         .order_by(outbox.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    query = select(exporter.c.name, *(exporter.c[name] for name in LEDGER), oldest).order_by(exporter.c.bit)
-    with database.read() as tx:
-        return [Ledger(*row) for row in tx.execute(query)]
+    return select(exporter.c.name, *(exporter.c[name] for name in LEDGER), oldest).order_by(exporter.c.id)

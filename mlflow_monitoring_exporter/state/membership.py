@@ -23,7 +23,7 @@ from sqlalchemy import Interval, bindparam, delete, func, select, text, update
 
 from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.schema import replica, server
+from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, replica, server
 from mlflow_monitoring_exporter.state.statements import insert
 
 _NOW = func.clock_timestamp()
@@ -83,9 +83,8 @@ class ReplicaTable:
                     f"{self._database.where} is in use by {others}: "
                     "stop that one, or give this one a state.url of its own"
                 )
-            self._me = tx.execute(
-                insert(tx, replica).values(name=name, session=self._session).returning(replica.c.id)
-            ).scalar_one()
+            me = insert(tx, replica).values(name=name, session=self._session, schema=SCHEMA_VERSION)
+            self._me = tx.execute(me.returning(replica.c.id)).scalar_one()
         self._database.act_as(self._me)
 
     def beat(self) -> Beat:

@@ -6,76 +6,19 @@ a kill before its history was queued costs nothing: the next poll reads it again
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 
 from mlflow_monitoring_exporter.core.batches import batches
-from mlflow_monitoring_exporter.core.plausible_times import remembered
-from mlflow_monitoring_exporter.core.values import OPEN_STATUSES, Point, Run
+from mlflow_monitoring_exporter.core.values import OPEN_STATUSES
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.last_logged import last_logged
+from mlflow_monitoring_exporter.state.run_changes import CHANGING, KNOWN, Selected, run_changes
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
-from mlflow_monitoring_exporter.state.statements import BINDS, execute_many, insert
-from mlflow_monitoring_exporter.state.unread_columns import NEW, UNREAD, tail_from
-
-#: How much of the usual gap between two metrics the newest one makes.
-_NEWEST_GAP = 0.3
-#: In ms, a century: two odd times may lie further apart than a database's integer reaches.
-_LONGEST_GAP = 100 * 365 * 86_400_000
-
-_CHANGING = (
-    *(run.c.experiment_id, run.c.name, run.c.status, run.c.start_ms, run.c.end_ms, run.c.parent_run_id),
-    *(run.c.tags, run.c.labels, run.c.tagged_stage, run.c.registry_stage, run.c.present),
-    *(run.c.last_ms, run.c.alive_ms),
-)
-#: Where these begin among the columns that are read of a known run.
-_FIRST = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """A run as it is exported: only selected metrics and tags; its stage by its tags and by the registry.
-
-    ``labels`` are those that the operator added to its gauges.
-    """
-
-    run: Run
-    tags: Mapping[str, str]
-    tagged_stage: str
-    registry_stage: str
-    latest: tuple[Point, ...]
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A series as the mirror has it."""
-
-    pk: int
-    step: int
-    timestamp_ms: int
-    value: float | None
-    shown: bool
-
-    def is_latest(self, point: Point) -> bool:
-        """Whether it had this point already when it was read last."""
-        return self.shown and (point.step, point.timestamp_ms) == (self.step, self.timestamp_ms)
-
-
-def stored(value: float) -> float | None:
-    """SQLite cannot store NaN."""
-    return None if math.isnan(value) else value
-
-
-def loaded(value: float | None) -> float:
-    """What :func:`stored` stored."""
-    return math.nan if value is None else value
+from mlflow_monitoring_exporter.state.series_changes import SeriesOfRun, known_series, record_series
+from mlflow_monitoring_exporter.state.statements import BINDS, insert
 
 
 class Mirror:
@@ -96,38 +39,17 @@ class Mirror:
         """
         read_ms = round(self._clock() * 1000)
         known = self._known_runs(tx, [item.run.run_id for item in page])
-        points = _known_series(tx, [row.id for row in known.values()])
-        fresh: list[dict[str, Any]] = []
-        changed: list[dict[str, Any]] = []
-        unchanged: list[int] = []
-        for item in page:
-            old = known.get(item.run.run_id)
-            row = _row(item, read_ms, old, {} if old is None else points.get(old.id, {}))
-            if old is None:
-                fresh.append({**row, "server": self.server, "round": met_in, "recheck": False})
-            elif tuple(row[column.name] for column in _CHANGING) != tuple(old)[_FIRST:]:
-                ended = old.status in OPEN_STATUSES and item.run.status.terminal
-                gap = _gap(old.gap_ms, old.last_ms, row["last_ms"])
-                changed.append({**row, "pk": old.id, "met": met_in, "ended": ended, "gap_ms": gap})
-            else:
-                unchanged.append(old.id)
-        pks = {run_id: row.id for run_id, row in known.items()} | self._insert(tx, fresh)
-        if changed:
-            columns = (run.c.run_id, run.c.gap_ms, *_CHANGING)
-            values: dict[Any, Any] = {column: bindparam(column.name) for column in columns}
-            again = run.c.recheck | bindparam("ended")
-            tx.execute(
-                update(run)
-                .where(run.c.id == bindparam("pk"))
-                .values({**values, run.c.round: _newer(bindparam("met")), run.c.recheck: again}),
-                changed,
-            )
-        if unchanged and count:
-            for some in batches(unchanged, BINDS):
+        series_before = known_series(tx, [row.id for row in known.values()])
+        changes = run_changes(page, known, series_before, read_ms)
+        pks = {run_id: row.id for run_id, row in known.items()} | self._insert(tx, changes.fresh, met_in)
+        _update(tx, changes.changed, met_in)
+        if count:
+            for some in batches(changes.unchanged, BINDS):
                 tx.execute(update(run).where(run.c.id.in_(some), run.c.round < met_in).values(round=met_in))
         experiments = self._experiments(tx, {item.run.experiment_id for item in page})
-        moved = self._record_series(tx, page, pks, points, experiments)
-        differ = {row["run_id"] for row in (*fresh, *changed)}
+        series_now = [SeriesOfRun(pks[i.run.run_id], experiments[i.run.experiment_id], i.latest) for i in page]
+        moved = record_series(tx, series_now, series_before)
+        differ = {row["run_id"] for row in (*changes.fresh, *changes.changed)}
         return [item.run.run_id for item in page if item.run.run_id in differ or pks[item.run.run_id] in moved]
 
     def hide(self, tx: Connection, run_ids: Sequence[str]) -> list[str]:
@@ -188,13 +110,14 @@ class Mirror:
         return run.c.server == self.server
 
     def _known_runs(self, tx: Connection, run_ids: Sequence[str]) -> dict[str, Any]:
-        query = select(run.c.id, run.c.run_id, run.c.gap_ms, *_CHANGING).where(self._mine, run.c.run_id.in_(run_ids))
+        query = select(*KNOWN).where(self._mine, run.c.run_id.in_(run_ids))
         return {row.run_id: row for row in tx.execute(query)}
 
-    @staticmethod
-    def _insert(tx: Connection, rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    def _insert(self, tx: Connection, rows: Sequence[Mapping[str, object]], met_in: int) -> dict[str, int]:
+        """New runs; the ids of their rows, by run id."""
         if not rows:
             return {}
+        rows = [{**row, "server": self.server, "round": met_in, "recheck": False} for row in rows]
         return {row.run_id: row.id for row in tx.execute(run.insert().returning(run.c.run_id, run.c.id), rows)}
 
     def _experiments(self, tx: Connection, experiment_ids: Collection[str]) -> Mapping[str, int]:
@@ -209,80 +132,15 @@ class Mirror:
             known = {row.experiment_id: row.id for row in tx.execute(query)}
         return known
 
-    @staticmethod
-    def _record_series(
-        tx: Connection,
-        page: Sequence[Selected],
-        pks: Mapping[str, int],
-        known: dict[int, dict[str, _Known]],
-        experiments: Mapping[str, int],
-    ) -> set[int]:
-        """The runs with a series that is new, moved, or no longer selected; ``known`` is used up."""
-        fresh: list[dict[str, Any]] = []
-        moved: list[dict[str, Any]] = []
-        restarted: list[dict[str, Any]] = []
-        hidden: list[dict[str, Any]] = []
-        differ: set[int] = set()
-        for selected in page:
-            run_pk = pks[selected.run.run_id]
-            old = known.pop(run_pk, {})
-            before = len(fresh) + len(moved) + len(restarted) + len(hidden)
-            for point in selected.latest:
-                row = old.pop(point.key, None)
-                value = stored(point.value)
-                values = {"step": point.step, "timestamp_ms": point.timestamp_ms, "value": value}
-                if row is None:
-                    ours = {"run": run_pk, "experiment": experiments[selected.run.experiment_id]}
-                    fresh.append({**values, **NEW, **ours, "shown": True, "key": point.key})
-                elif row != _Known(row.pk, point.step, point.timestamp_ms, value, shown=True):
-                    forward = point.step >= row.step
-                    (moved if forward else restarted).append({**values, "pk": row.pk, "from": row.step})
-            hidden += [{"pk": row.pk} for row in old.values() if row.shown]
-            if len(fresh) + len(moved) + len(restarted) + len(hidden) > before:
-                differ.add(run_pk)
-        execute_many(tx, series.insert(), fresh)
-        this = update(series).where(series.c.id == bindparam("pk"))
-        latest: dict[str, Any] = {name: bindparam(name) for name in ("step", "timestamp_ms", "value")}
-        execute_many(tx, this.values({**latest, "shown": True, **tail_from(bindparam("from"))}), moved)
-        execute_many(tx, this.values({**latest, **UNREAD, "shown": True}), restarted)
-        execute_many(tx, this.values(shown=False), hidden)
-        return differ
 
-
-def _row(item: Selected, read_ms: int, old: Any, known: Mapping[str, _Known]) -> dict[str, Any]:
-    """A run as it is stored; ``old`` is its row and ``known`` its series as they were read last, if ever."""
-    found = item.run
-    same_status = old is not None and old.status == found.status.value
-
-    def is_new(point: Point) -> bool:
-        return point.key not in known or not known[point.key].is_latest(point)
-
-    before = (None, None) if old is None else (old.last_ms, old.alive_ms)
-    last_ms, alive_ms = last_logged(item.latest, read_ms, before=before, is_new=is_new)
-    return {
-        "run_id": found.run_id,
-        "experiment_id": found.experiment_id,
-        "name": found.name,
-        "status": found.status.value,
-        "start_ms": remembered(found.start_ms, read_ms, None if old is None else old.start_ms),
-        "end_ms": remembered(found.end_ms, read_ms, old.end_ms if same_status else None),
-        "parent_run_id": found.parent_run_id,
-        "tags": orjson.dumps(dict(item.tags), option=orjson.OPT_SORT_KEYS).decode(),
-        "labels": orjson.dumps(dict(item.labels), option=orjson.OPT_SORT_KEYS).decode(),
-        "last_ms": last_ms,
-        "alive_ms": alive_ms,
-        "tagged_stage": item.tagged_stage,
-        "registry_stage": item.registry_stage,
-        "present": True,
-    }
-
-
-def _gap(usual: int | None, before: int | None, now: int | None) -> int | None:
-    """The usual time between two metrics, of which the newest gap makes a part."""
-    if before is None or now is None or now <= before:
-        return usual
-    gap = min(now - before, _LONGEST_GAP)
-    return gap if usual is None else round(usual + _NEWEST_GAP * (gap - usual))
+def _update(tx: Connection, rows: Sequence[Mapping[str, object]], met_in: int) -> None:
+    """Runs that are not what they were: rows of :class:`RunChanges`."""
+    if not rows:
+        return
+    values: dict[Any, Any] = {column: bindparam(column.name) for column in (run.c.run_id, run.c.gap_ms, *CHANGING)}
+    again = {run.c.round: _newer(bindparam("met")), run.c.recheck: run.c.recheck | bindparam("ended")}
+    statement = update(run).where(run.c.id == bindparam("pk")).values({**values, **again})
+    tx.execute(statement, [{**row, "met": met_in} for row in rows])
 
 
 def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
@@ -291,15 +149,3 @@ def _newer(met_in: ColumnElement[int]) -> ColumnElement[int]:
 
 
 of_run = (experiment.c.server == run.c.server) & (experiment.c.experiment_id == run.c.experiment_id)
-
-
-def _known_series(tx: Connection, run_pks: Sequence[int]) -> dict[int, dict[str, _Known]]:
-    known: dict[int, dict[str, _Known]] = {}
-    for some in batches(run_pks, BINDS):
-        query = select(
-            *(series.c.run, series.c.key),
-            *(series.c.id, series.c.step, series.c.timestamp_ms, series.c.value, series.c.shown),
-        ).where(series.c.run.in_(some))
-        for run_pk, key, *fields in tx.execute(query):
-            known.setdefault(run_pk, {})[key] = _Known(*fields)
-    return known

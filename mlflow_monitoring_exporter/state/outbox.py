@@ -1,14 +1,7 @@
-"""Samples that are on their way.
+"""Samples that are on their way to exporters: what the payloads in their queues mean.
 
-::
-
-    enqueue (in the poll's transaction) --> head --> acknowledge     deleted: the platform has it
-                                              |
-                                              +----> set_aside       moved to the dead letters
-
-Batches leave in the order in which they were queued, per exporter. One is deleted only after the
-platform acknowledged it, so a kill at any instant repeats a delivery at worst, with the same
-batch id.
+A sample leaves its queue once it was delivered, dead-lettered or dropped (state/payload_queue.py); how a batch lies in
+it says state/batch_codec.py.
 """
 
 from __future__ import annotations
@@ -16,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection
 
 from mlflow_monitoring_exporter.core.clock import now_ms
-from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.core.values import Batch, Sample
-from mlflow_monitoring_exporter.state import partitions as lanes
-from mlflow_monitoring_exporter.state.batch_codec import encode, freeze, part, thaw
+from mlflow_monitoring_exporter.state.batch_codec import freeze, frozen_part, thaw
 from mlflow_monitoring_exporter.state.database import Database
-from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers, move
-from mlflow_monitoring_exporter.state.partitions import NO_LANE
-from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, meta, outbox, series
-from mlflow_monitoring_exporter.state.statements import alone
-
-#: Bits of a signed 64-bit mask.
-_MOST_EXPORTERS = 62
+from mlflow_monitoring_exporter.state.ledger import Ledger
+from mlflow_monitoring_exporter.state.partitions import UNDIVIDED
+from mlflow_monitoring_exporter.state.payload import Refusal
+from mlflow_monitoring_exporter.state.payload_queue import PayloadQueue
+from mlflow_monitoring_exporter.state.queue_id import QueueId
+from mlflow_monitoring_exporter.state.registration import Registration
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,203 +31,51 @@ class QueuedBatch:
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a platform will never take some samples: for people, and an HTTP status if there was one.
-
-    ``first_ms`` is when they were first tried.
-    """
-
-    reason: str
-    status: int | None
-    first_ms: int
-
-
 class Outbox:
     """The queues of all EVERY exporters. Usable from every thread."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._registration = Registration(database)
+        self._queues = PayloadQueue(database)
 
     def register(
         self, names: Iterable[str], *, since_ms: int | None = None, selections: Mapping[str, str] | None = None
-    ) -> Mapping[str, int]:
-        """Each exporter's bit; a name keeps its bit for ever.
-
-        The first load of one that is new here leaves out points that are older than ``since_ms``. One whose
-        ``selections``, anything that tells them apart, are others than before counts as having the whole of no
-        series: what it has by then is known by point.
-        """
-        names = tuple(names)
-        with self._database.write() as tx:
-            alone(tx, exporter)
-            bits: dict[str, int] = {name: bit for bit, name in tx.execute(select(exporter.c.bit, exporter.c.name))}
-            for name in names:
-                if name not in bits:
-                    bit = len(bits)
-                    if bit > _MOST_EXPORTERS:
-                        raise StateError(
-                            f"the state file knows {bit} exporters by name, which is the most it can hold: "
-                            "reuse an old name, or move the file aside to start afresh"
-                        )
-                    tx.execute(exporter.insert().values(bit=bit, name=name, since_ms=since_ms))
-                    bits[name] = bit
-            for name in names:
-                self._reselect(tx, name, bits[name], (selections or {}).get(name, ""))
-        return {name: bits[name] for name in names}
+    ) -> Mapping[str, QueueId]:
+        """The queue of each of these exporters: :meth:`Registration.register`."""
+        return self._registration.register(names, since_ms=since_ms, selections=selections or {})
 
     @staticmethod
-    def _reselect(tx: Connection, name: str, bit: int, selection: str) -> None:
-        key = f"selection of {name}"
-        known = tx.execute(select(meta.c.value).where(meta.c.key == key)).scalar() or ""
-        if known == selection:
-            return
-        tx.execute(meta.delete().where(meta.c.key == key))
-        tx.execute(meta.insert().values(key=key, value=selection))
-        others = ~(1 << bit)
-        cleared = {"mask": series.c.mask.bitwise_and(others), "base": series.c.base.bitwise_and(others)}
-        tx.execute(update(series).values({**cleared, "revision": series.c.revision + 1}))
-
-    def first_loads(self) -> Mapping[int, int]:
-        """Of each exporter whose first load is not over, by bit: from which time on it wants points."""
-        query = select(exporter.c.bit, exporter.c.since_ms).where(exporter.c.since_ms.is_not(None))
-        with self._database.read() as tx:
-            return {bit: since_ms for bit, since_ms in tx.execute(query)}  # noqa: C416 - dict(result) is not typed
-
-    def loaded(self, bits: Sequence[int], *, server: str, servers: Sequence[str]) -> None:
-        """The first load of these from ``server`` is over.
-
-        Once it is so for all ``servers``, whatever comes is new, however old it says it is.
-        """
-        key = "first loads of {}".format
-        with self._database.write() as tx:
-            alone(tx, exporter)
-            names = [key(each) for each in servers]
-            known = {name: int(value) for name, value in tx.execute(select(meta).where(meta.c.key.in_(names)))}
-            done = known.get(key(server), 0) | sum(1 << bit for bit in bits)
-            tx.execute(meta.delete().where(meta.c.key == key(server)))
-            tx.execute(meta.insert().values(key=key(server), value=str(done)))
-            known[key(server)] = done
-            over = [bit for bit in bits if all(known.get(name, 0) >> bit & 1 for name in names)]
-            tx.execute(update(exporter).where(exporter.c.bit.in_(over)).values(since_ms=None))
-
-    @staticmethod
-    def enqueue(tx: Connection, bit: int, samples: Sequence[Sample], *, batch_size: int, lane: int = NO_LANE) -> None:
+    def enqueue(
+        tx: Connection, queue: QueueId, samples: Sequence[Sample], *, batch_size: int, partition: int = UNDIVIDED
+    ) -> None:
         """Queue ``samples`` for one exporter as part of the caller's transaction."""
-        created_ms = now_ms()
-        frozen = list(freeze(samples, batch_size=batch_size, created_ms=created_ms))
-        if not frozen:
-            return
-        rows = [
-            {
-                "exporter": bit,
-                "lane": lane,
-                "batch_id": batch.batch_id,
-                "created_ms": created_ms,
-                "samples": len(batch.samples),
-                "payload": payload,
-            }
-            for batch, payload in frozen
-        ]
-        tx.execute(outbox.insert(), rows)
-        count, size = len(samples), sum(len(payload) for _, payload in frozen)
-        move(tx, bit, enqueued=count, queued=count, queued_batches=len(rows), queued_bytes=size)
-        lanes.add(tx, bit, lane, len(rows))
+        payloads = freeze(samples, batch_size=batch_size, created_ms=now_ms())
+        PayloadQueue.put(tx, queue, payloads, partition=partition)
 
-    def head(self, bit: int, lane: int | None = None, *, after: int = 0) -> QueuedBatch | None:
-        """The oldest batch that waits for this exporter, or in one lane of it, behind ``after``; it stays queued."""
-        query = (
-            select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.payload)
-            .where(outbox.c.exporter == bit)
-            .order_by(outbox.c.id)
-            .limit(1)
-        )
-        if lane is not None:
-            query = query.where(outbox.c.lane == lane)
-        if after:
-            query = query.where(outbox.c.id > after)
-        with self._database.read() as tx:
-            row = tx.execute(query).first()
-        if row is None:
-            return None
-        return QueuedBatch(row.id, next(thaw([(row.batch_id, row.created_ms, row.payload)])))
+    def head(self, queue: QueueId, partition: int | None = None, *, after: int = 0) -> QueuedBatch | None:
+        """The oldest batch that waits for this exporter, or in one partition, behind ``after``; it stays queued."""
+        queued = self._queues.head(queue, partition, after=after)
+        return None if queued is None else QueuedBatch(queued.place, thaw(queued.payload))
 
     def acknowledge(self, queued: QueuedBatch) -> None:
         """The platform has it: delete it."""
-        with self._database.write() as tx:
-            taken = self._take(tx, queued)
-            if taken is not None:
-                move(tx, taken[0], delivered=len(queued.batch.samples))
+        self._queues.acknowledge(queued.place)
 
     def set_aside(self, queued: QueuedBatch, refusals: Mapping[Refusal, Sequence[int]]) -> None:
         """Move the samples at these indexes to the dead letters; the platform has the others."""
-        with self._database.write() as tx:
-            taken = self._take(tx, queued)
-            if taken is None:
-                return
-            bit, dead = taken[0], 0
-            for refusal, indexes in refusals.items():
-                self._bury(tx, taken, queued.batch, refusal, indexes)
-                dead += len(indexes)
-            move(tx, bit, dead_lettered=dead, dead=dead, delivered=len(queued.batch.samples) - dead)
+        dead = [(refusal, frozen_part(queued.batch, indexes)) for refusal, indexes in refusals.items()]
+        self._queues.set_aside(queued.place, dead)
 
     @staticmethod
-    def waiting_bytes(tx: Connection, bit: int) -> int:
+    def waiting_bytes(tx: Connection, queue: QueueId) -> int:
         """The size of one queue, as part of the caller's transaction."""
-        size: int = tx.execute(select(exporter.c.queued_bytes).where(exporter.c.bit == bit)).scalar_one()
-        return size
+        return PayloadQueue.waiting_bytes(tx, queue)
 
     @staticmethod
-    def drop_oldest(tx: Connection, bit: int, size: int) -> int:
+    def drop_oldest(tx: Connection, queue: QueueId, size: int) -> int:
         """Drop at least ``size`` bytes from the head of one queue; how many samples those were."""
-        freed = dropped = 0
-        while freed < size:
-            query = select(outbox.c.id, outbox.c.samples, outbox.c.lane, func.length(outbox.c.payload))
-            oldest = query.where(outbox.c.exporter == bit).order_by(outbox.c.id).limit(1)
-            # In a cluster another replica may be about to take it.
-            row = tx.execute(oldest.with_for_update(skip_locked=True)).first()
-            if row is None:
-                break
-            place, samples, lane, length = row
-            tx.execute(outbox.delete().where(outbox.c.id == place))
-            move(tx, bit, queued=-samples, queued_batches=-1, queued_bytes=-length, overflowed=samples)
-            lanes.add(tx, bit, lane, -1)
-            freed, dropped = freed + length, dropped + samples
-        return dropped
+        return PayloadQueue.drop_oldest(tx, queue, size)
 
-    def ledger(self, bit: int) -> Ledger:
+    def ledger(self, queue: QueueId) -> Ledger:
         """What became of this exporter's samples."""
-        with self._database.read() as tx:
-            name = tx.execute(select(exporter.c.name).where(exporter.c.bit == bit)).scalar_one()
-        return next(ledger for ledger in ledgers(self._database) if ledger.name == name)
-
-    @staticmethod
-    def _take(tx: Connection, queued: QueuedBatch) -> tuple[int, int] | None:
-        """Delete the row; its exporter's bit and its lane, None when it was gone already."""
-        size = func.length(outbox.c.payload).label("size")
-        gone = outbox.delete().where(outbox.c.id == queued.place).returning(outbox.c.exporter, outbox.c.lane, size)
-        row = tx.execute(gone).first()
-        if row is None:
-            return None
-        move(tx, row.exporter, queued=-len(queued.batch.samples), queued_batches=-1, queued_bytes=-row.size)
-        lanes.add(tx, row.exporter, row.lane, -1)
-        return row.exporter, row.lane
-
-    @staticmethod
-    def _bury(tx: Connection, whose: tuple[int, int], batch: Batch, refusal: Refusal, indexes: Sequence[int]) -> None:
-        bit, lane = whose
-        dead = part(batch, indexes)
-        tx.execute(
-            dead_letter.insert().values(
-                exporter=bit,
-                lane=lane,
-                batch_id=dead.batch_id,
-                created_ms=batch.created_ms,
-                first_ms=refusal.first_ms,
-                last_ms=now_ms(),
-                status=refusal.status,
-                reason=refusal.reason,
-                samples=len(dead.samples),
-                payload=encode(dead.samples),
-            )
-        )
+        return self._queues.ledger(queue)

@@ -172,7 +172,7 @@ class StoreServer:
             copy.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
             for table in metadata.sorted_tables:
                 # Whose it is does not matter to a copy, and who they are need not be there.
-                columns = [column for column in table.c if column.name != "owner"]
+                columns = [column.label(column.key) for column in table.c if column.name != "owner"]
                 for rows in source.execute(select(*columns).execution_options(yield_per=5000)).mappings().partitions():
                     copy.execute(table.insert(), [dict(row) for row in rows])
         target.dispose()

@@ -55,7 +55,7 @@ class Pass:
 
 
 class ReadProgress:
-    """The standing of one tracking server, by the number of its row."""
+    """How far the reading of one tracking server has come, by the number of its row."""
 
     def __init__(self, database: Database, number: int) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class ReadProgress:
         self._row = server.c.id == number
         self._mine = experiment.c.server == number
 
-    def stood(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """Where the last whole poll stood."""
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()

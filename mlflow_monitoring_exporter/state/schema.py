@@ -5,16 +5,18 @@
     server -- experiment -- run -- series -- seen        what MLflow holds, and what was read of it
     server -- alias                                      the model registry's
     exporter -- outbox, dead_letter                      what is on its way
-    replica -- server, lane                              in a cluster: who is alive, and what is whose
+    exporter -- first_load;  retry_time                  what exporters still have to get, and when
+    replica -- server, partition, configured             in a cluster: who is alive, and what is whose
 
-Each exporter that receives every sample owns one bit. A bit in ``seen.mask`` says that this point
+Each exporter that receives every sample owns one bit, its slot, as long as it is configured, and afterwards until
+another one needs it (state/registration.py). A bit in ``seen.mask`` says that this point
 has been queued for that exporter. A bit in ``series.mask`` says that its whole history up to
 ``series``'s own latest point has been, a bit in ``series.base`` that all of it below ``from_step``
 has. So a new exporter gets everything, an old one nothing twice, and of a series that moved only
 its tail is read. Runs that are deleted or no longer selected keep their rows, only not ``present``:
 should they come back, what was sent of them is not sent again. Experiments do the same.
 
-One SQLite file is one daemon's, and has neither replicas nor lanes. A PostgreSQL database is shared by
+One SQLite file is one daemon's, and has neither replicas nor partitions. A PostgreSQL database is shared by
 any number of them (state/membership.py, state/partitions.py).
 """
 
@@ -25,7 +27,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -34,14 +35,15 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     func,
     text,
 )
 
+from mlflow_monitoring_exporter.state.column_types import ROW_ID, AnyText
+
 #: Raised with every change; a state of an older schema is brought up to date by state/migrations.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 #: The schema of Alembic's first revision, 0001; later revisions are called by the number of theirs.
 FIRST_REVISION = 5
 
@@ -60,35 +62,16 @@ def schema_of(revision: str) -> int | None:
 
 metadata = MetaData()
 
-#: SQLite numbers rows by a column that is called INTEGER, and nothing else.
-_Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-class _Words(TypeDecorator[str]):
-    """Any text. PostgreSQL takes all characters but U+0000, which is written as U+0001 and a zero there."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or dialect.name != "postgresql":
-            return value
-        return value.replace("\x01", "\x011").replace("\x00", "\x010")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or dialect.name != "postgresql":
-            return value
-        return value.replace("\x010", "\x00").replace("\x011", "\x01")
-
-
+#: What identifies the state: its schema, and the release that opened it last (state/written_by.py).
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
 replica = Table(
     "replica",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("name", Text, nullable=False),  # its host and process, for people
     Column("session", Text, nullable=False),  # what its connections are called
+    Column("schema", Integer, nullable=False, server_default="0"),  # the newest that it knows; 0 before schema 7
     Column("joined", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("heartbeat", DateTime(timezone=True), nullable=False, server_default=func.now()),
     sqlite_autoincrement=True,
@@ -103,7 +86,7 @@ def _owner() -> Column[int]:
 server = Table(
     "server",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("identity", Text, nullable=False, unique=True),
     Column("since_ms", BigInteger),  # when the last poll that was whole began; NULL before the first
     Column("mark", Text, nullable=False, server_default=""),  # the source's own cursor at that time
@@ -116,17 +99,17 @@ server = Table(
     Column("load_mark", Text),
     Column("sweep_round", Integer),
     Column("sweep_position", Text),
-    Column("recheck_after", _Id, nullable=False, server_default="0"),  # the run whose histories were reread last
+    Column("recheck_after", ROW_ID, nullable=False, server_default="0"),  # the run whose histories were reread last
     _owner(),  # who polls it, and shows its gauges
 )
 
 experiment = Table(
     "experiment",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("server", ForeignKey("server.id"), nullable=False),
     Column("experiment_id", Text, nullable=False),
-    Column("name", _Words, nullable=False),
+    Column("name", AnyText, nullable=False),
     Column("watched", Boolean, nullable=False),  # one of the newest, whose runs are mirrored
     Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
     Column("present", Boolean, nullable=False),
@@ -137,8 +120,8 @@ alias = Table(
     "alias",
     metadata,
     Column("server", ForeignKey("server.id"), primary_key=True),
-    Column("model", _Words, primary_key=True),
-    Column("alias", _Words, primary_key=True),
+    Column("model", AnyText, primary_key=True),
+    Column("alias", AnyText, primary_key=True),
     Column("version", Integer),  # of the model; NULL once the alias is removed
     Column("changes", Integer, nullable=False),  # since it was first seen
 )
@@ -146,22 +129,22 @@ alias = Table(
 run = Table(
     "run",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("server", ForeignKey("server.id"), nullable=False),
     Column("run_id", Text, nullable=False),
     Column("experiment_id", Text, nullable=False),
-    Column("name", _Words, nullable=False),
+    Column("name", AnyText, nullable=False),
     Column("status", Text, nullable=False),
     Column("start_ms", BigInteger),
     Column("end_ms", BigInteger),
-    Column("parent_run_id", _Words),
+    Column("parent_run_id", AnyText),
     Column("tags", Text, nullable=False),  # a JSON object, only tags that are allowed out
     Column("labels", Text, nullable=False),  # a JSON object, the labels that the operator added to its gauges
     Column("last_ms", BigInteger),  # its newest metric that is not a system metric
     Column("alive_ms", BigInteger),  # its newest metric
     Column("gap_ms", BigInteger),  # the usual time between two values of last_ms; NULL before there are two
-    Column("tagged_stage", _Words, nullable=False),
-    Column("registry_stage", _Words, nullable=False),
+    Column("tagged_stage", AnyText, nullable=False),
+    Column("registry_stage", AnyText, nullable=False),
     Column("present", Boolean, nullable=False),
     Column("round", Integer, nullable=False),  # the last load or sweep that met this run
     Column("recheck", Boolean, nullable=False),  # it ended: what came out of order is still to be found
@@ -174,7 +157,7 @@ Index("run_recheck", run.c.id, sqlite_where=text("recheck = 1"), postgresql_wher
 series = Table(
     "series",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("run", ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
     Column("experiment", ForeignKey("experiment.id"), nullable=False),
     Column("key", Text, nullable=False),
@@ -214,52 +197,86 @@ LEDGER = (
 exporter = Table(
     "exporter",
     metadata,
-    Column("bit", Integer, primary_key=True),
+    # The number of its queue; called what it was when it was the slot, too.
+    Column("bit", Integer, key="id", primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("slot", Integer),  # its bit in masks; NULL for one whose slot another one has, and for what has no points
+    Column("selection", Text, nullable=False, server_default=""),  # what is selected for it
+    Column("configured_ms", BigInteger),  # when it was last known to be configured; NULL before schema 7
     Column("since_ms", BigInteger),  # the first load leaves older points out; NULL once it is over
     *(Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER),
+)
+
+Index("exporter_slot", exporter.c.slot, unique=True)
+
+first_load = Table(
+    "first_load",
+    metadata,
+    Column("server", ForeignKey("server.id"), primary_key=True),  # from which the exporter has what there was
+    Column("exporter", ForeignKey("exporter.id"), primary_key=True),
+)
+
+configured = Table(
+    "configured",
+    metadata,
+    Column("replica", ForeignKey("replica.id", ondelete="CASCADE"), primary_key=True),
+    Column("exporter", ForeignKey("exporter.id"), primary_key=True),
+)
+
+retry_time = Table(
+    "retry_time",
+    metadata,
+    Column("exporter", Text, primary_key=True),  # its name: not every exporter has a queue
+    Column("target", Text, nullable=False),  # the platform that asked
+    Column("asked_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("reason", AnyText, nullable=False),
 )
 
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", _Id, primary_key=True),  # the order of delivery within an exporter
-    Column("exporter", ForeignKey("exporter.bit"), nullable=False),
-    Column("lane", _Id, nullable=False),  # in a cluster the order within an experiment: its id; else 0
+    Column("id", ROW_ID, primary_key=True),  # the order of delivery within an exporter
+    Column("exporter", ForeignKey("exporter.id"), nullable=False),
+    Column("lane", ROW_ID, key="partition", nullable=False),  # in a cluster the experiment's id, else 0
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Index("outbox_order", "exporter", "id"),
-    Index("outbox_lane", "exporter", "lane", "id").ddl_if("postgresql"),
+    Index("outbox_lane", "exporter", "partition", "id").ddl_if("postgresql"),
     sqlite_autoincrement=True,  # an id is never used twice, so order survives an emptied queue
 )
 
-lane = Table(
+#: The names in the database are those of the first release that had partitions: to rename them would be a migration.
+partition = Table(
     "lane",
     metadata,
-    Column("exporter", ForeignKey("exporter.bit"), primary_key=True),
-    Column("lane", _Id, primary_key=True, autoincrement=False),
+    Column("exporter", ForeignKey("exporter.id"), primary_key=True),
+    Column("lane", ROW_ID, key="partition", primary_key=True, autoincrement=False),
     Column("waiting", Integer, nullable=False),  # batches
     Column("turn", BigInteger, nullable=False, server_default="0"),  # who was served longest ago is served next
     _owner(),  # who delivers it
 )
-Index("lane_free", lane.c.exporter, lane.c.turn, postgresql_where=lane.c.owner.is_(None) & (lane.c.waiting > 0)).ddl_if(
-    "postgresql"
-)
+Index(
+    "lane_free",
+    partition.c.exporter,
+    partition.c.turn,
+    postgresql_where=partition.c.owner.is_(None) & (partition.c.waiting > 0),
+).ddl_if("postgresql")
 
 dead_letter = Table(
     "dead_letter",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("exporter", ForeignKey("exporter.bit"), nullable=False),
-    Column("lane", _Id, nullable=False),
+    Column("id", ROW_ID, primary_key=True),
+    Column("exporter", ForeignKey("exporter.id"), nullable=False),
+    Column("lane", ROW_ID, key="partition", nullable=False),
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("first_ms", BigInteger, nullable=False),  # the first and the last attempt to deliver it
     Column("last_ms", BigInteger, nullable=False),
     Column("status", Integer),  # of an HTTP answer
-    Column("reason", _Words, nullable=False),
+    Column("reason", AnyText, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     sqlite_autoincrement=True,

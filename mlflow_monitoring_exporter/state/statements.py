@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, Executable, Table
+from sqlalchemy import ClauseElement, Connection, Executable, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+
+from mlflow_monitoring_exporter.core.clock import now_ms
 
 #: Values in one IN clause; SQLite binds at most 32,766 variables in one statement.
 BINDS = 10_000
@@ -21,6 +23,14 @@ def alone(tx: Connection, table: Table) -> None:
     """Keep other writers from ``table`` until this transaction ends; SQLite lets one write at a time anyway."""
     if tx.dialect.name == "postgresql":
         tx.exec_driver_sql(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE")
+
+
+def now_of(tx: Connection) -> int:
+    """The time in ms, by the clock that all who share the database have in common."""
+    if tx.dialect.name == "postgresql":
+        now = tx.execute(select(func.floor(func.extract("epoch", func.clock_timestamp()) * 1000))).scalar_one()
+        return int(now)
+    return now_ms()
 
 
 def raw_rows(tx: Connection, query: Executable) -> Sequence[tuple[Any, ...]]:

@@ -13,9 +13,15 @@
 
 import pytest
 
-pytest.register_assert_rewrite("mlflow_monitoring_exporter.testing.contract")
+pytest.register_assert_rewrite(
+    "mlflow_monitoring_exporter.testing.delivery_contract",
+    "mlflow_monitoring_exporter.testing.exporter_contract",
+    "mlflow_monitoring_exporter.testing.http_contract",
+)
 
-from mlflow_monitoring_exporter.testing.contract import DeliveryContract, ExporterContract, HttpExporterContract
+from mlflow_monitoring_exporter.testing.delivery_contract import DeliveryContract
+from mlflow_monitoring_exporter.testing.exporter_contract import ExporterContract
+from mlflow_monitoring_exporter.testing.http_contract import HttpExporterContract
 from mlflow_monitoring_exporter.testing.http_platform import HttpPlatform, Reply, Request
 from mlflow_monitoring_exporter.testing.payloads import make_batch, make_snapshot
 from mlflow_monitoring_exporter.testing.platform import Fault, Platform

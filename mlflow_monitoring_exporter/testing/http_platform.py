@@ -59,7 +59,11 @@ class HttpPlatform(ABC):
 
     @abstractmethod
     def read(self, request: Request) -> Iterable[Hashable]:
-        """What a request delivers; see :meth:`Platform.received`. Raise ValueError for one that makes no sense."""
+        """What a request delivers; see :meth:`Platform.received`.
+
+        Raise ValueError or LookupError, as ``request.headers["idempotency-key"]`` does, for one that makes no sense: it
+        is answered with 400.
+        """
 
     def reply(self, request: Request) -> Reply:  # noqa: ARG002 - for those who need it
         """The answer when nothing is wrong."""
@@ -68,9 +72,12 @@ class HttpPlatform(ABC):
     def __enter__(self) -> Self:
         self._fault: Fault | None = None
         self._received: dict[Hashable, None] = {}
+        self._connected = False
         self._stopping = threading.Event()
-        #: What came so far, faults or not, and the bytes of the longest answer to each method.
+        #: What came so far, faults or not, those of it that delivered something, and the bytes of the longest answer to
+        #: each method.
         self.requests: list[Request] = []
+        self.deliveries: list[Request] = []
         self.sizes: dict[str, int] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -86,7 +93,8 @@ class HttpPlatform(ABC):
         self._thread.join()
 
     def contacted(self) -> bool:
-        return bool(self.requests)
+        """Whether anybody has connected, even if nothing was asked."""
+        return self._connected
 
     def received(self) -> Collection[Hashable]:
         return list(self._received)
@@ -106,9 +114,12 @@ class HttpPlatform(ABC):
         if self.instead is not None:
             return self.instead
         try:
-            self._received.update(dict.fromkeys(self.read(request)))
-        except ValueError as error:
-            return Reply(400, {"Content-Type": "text/plain"}, str(error).encode())
+            delivered = dict.fromkeys(self.read(request))
+        except (ValueError, LookupError) as error:
+            return Reply(400, {"Content-Type": "text/plain"}, f"{type(error).__name__}: {error}".encode())
+        if delivered:
+            self.deliveries.append(request)
+            self._received.update(delivered)
         return self.reply(request)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -116,6 +127,10 @@ class HttpPlatform(ABC):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                platform._connected = True
+                super().setup()
 
             def _take(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions
@@ -43,16 +43,16 @@ class Aggregates:
             self._directions = directions
             self._known = {}
 
-    def __iter__(self) -> Iterator[tuple[str, Aggregate]]:
-        """Each key with its aggregate, in the order of keys."""
-        changed, self._table.changed = self._table.changed, set()
+    def update(self) -> Mapping[str, Aggregate]:
+        """Compute again what changed since the last update; every key with its aggregate, in the order of keys."""
+        changed = self._table.take_changed()
         self._known = {
             key: _aggregate(self._table, key, self._directions)
             if key in changed or key not in self._known
             else self._known[key]
             for key in self._table
         }
-        return iter(self._known.items())
+        return self._known
 
 
 def _aggregate(table: ExperimentTable, key: str, directions: Directions) -> Aggregate:

@@ -83,7 +83,7 @@ class ExperimentTable:
     def __init__(self, *, nested: bool = True) -> None:
         self._nested = nested
         self._nesting = Nesting()
-        self.changed: set[str] = set()
+        self._changed: set[str] = set()
         self._places: dict[str, int] = {}
         self._run_ids: list[str] = []
         self._status = bytearray()
@@ -108,7 +108,7 @@ class ExperimentTable:
             self._keys[place] += column.put(place, value)
         if self._keys[place] > len(run.values):
             self._clear(place, keep=run.values.keys())
-        self.changed.update(run.values)
+        self._changed.update(run.values)
 
     def drop(self, run_id: str) -> bool:
         """Forget a run; whether it was there."""
@@ -119,10 +119,15 @@ class ExperimentTable:
         self._restart(place, 0)
         self._status[place], self._start[place], self._end[place] = NO_RUN, 0, 0
         if self._nesting.has_children(place):
-            self.changed.update(self._columns)
+            self._changed.update(self._columns)
         self._move(place, None)
         self._release(place)
         return True
+
+    def take_changed(self) -> set[str]:
+        """The keys of which anything is different since this was asked last."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def __iter__(self) -> Iterator[str]:
         """Every key that any run has, sorted."""
@@ -222,10 +227,10 @@ class ExperimentTable:
         is_new, is_parent = before[0] == NO_RUN, self._nesting.has_children(place)
         moved = self._move(place, around)
         if is_parent and (is_new or moved):
-            self.changed.update(self._columns)
+            self._changed.update(self._columns)
         elif is_parent and before != (self._status[place], self._start[place], self._end[place]):
             nested = self._nesting.below(place)
-            self.changed.update(key for key, column in self._columns.items() if not nested.isdisjoint(column.places))
+            self._changed.update(key for key, column in self._columns.items() if not nested.isdisjoint(column.places))
 
     def _move(self, place: int, around: int | None) -> bool:
         """Nest a place in another one, or in none; whether that is new."""
@@ -262,7 +267,7 @@ class ExperimentTable:
             column = self._columns[key]
             if column.drop(place):
                 self._keys[place] -= 1
-                self.changed.add(key)
+                self._changed.add(key)
                 if not column.places:
                     del self._columns[key]
 

@@ -64,12 +64,12 @@ class Overview:
         return all(status is None or status.terminal for status in known)
 
     def facts(self, names: Mapping[str, str]) -> dict[str, ExperimentFacts]:
-        """Of each experiment, which is called so."""
+        """Of each experiment, which is called so, with aggregates that are up to date."""
         return {
             experiment_id: ExperimentFacts(
                 names[experiment_id],
                 table.counts(),
-                self._aggregates[experiment_id],
+                self._aggregates[experiment_id].update().items(),
                 table.last_start_ms(),
                 table.runs_with,
             )

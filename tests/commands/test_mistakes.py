@@ -175,7 +175,7 @@ def test_a_reader_that_has_enough(here: Path) -> None:
     assert (process.stderr.read(), process.wait(30)) == (b"", 1)
 
 
-def test_a_hangup_does_not_end_the_daemon(here: Path) -> None:
+def test_no_peer_that_hangs_up_ends_the_daemon(here: Path) -> None:
     """A peer that closes its socket while something is sent to it, or whoever read the log."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow_monitoring_exporter", "continuous", "--log-level", "debug"]

@@ -18,6 +18,7 @@ from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig, create
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from tests.parts.bad_server import Behaviour, Received, answer, bad_server, html, raw
@@ -55,14 +56,14 @@ class Delivery:
     sink: Sink
     worker: Worker
     outbox: Outbox
-    bit: int
+    queue: QueueId
 
     def drain(self) -> Any:
         return self.worker.drain(Deadline.after(60), attempts=30)
 
     @property
     def dead(self) -> int:
-        return self.outbox.ledger(self.bit).dead
+        return self.outbox.ledger(self.queue).dead
 
 
 @pytest.fixture
@@ -74,14 +75,16 @@ def delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Delive
         server.judge = sink.judge
         database = Database(f"sqlite:///{tmp_path}/state.db")
         outbox = Outbox(database)
-        bit = outbox.register(["sink"])["sink"]
+        queue = outbox.register(["sink"])["sink"]
         readiness = Readiness()
         exporter = create(HttpJsonConfig(type="http_json", endpoint=server.url))
-        worker = Worker("sink", exporter, QueueSource(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
+        worker = Worker(
+            "sink", exporter, QueueSource(outbox, queue), readiness=readiness, metrics=SelfMetrics(readiness)
+        )
         samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in range(COUNT)]
         with database.write() as tx:
-            outbox.enqueue(tx, bit, samples, batch_size=10)
-        yield Delivery(sink, worker, outbox, bit)
+            outbox.enqueue(tx, queue, samples, batch_size=10)
+        yield Delivery(sink, worker, outbox, queue)
         exporter.close()
         database.close()
 
@@ -116,7 +119,7 @@ def test_whoever_reads_requests_and_hangs_up_in_the_middle_of_each_answer_gets_n
     outcome = delivery.worker.drain(Deadline.after(60), attempts=5)
     assert (outcome.delivered, outcome.set_aside) == (0, 0)
     assert "cut short" in (outcome.error or "")
-    assert delivery.outbox.ledger(delivery.bit).queued == COUNT
+    assert delivery.outbox.ledger(delivery.queue).queued == COUNT
 
 
 def test_of_a_batch_with_errors_only_what_is_refused_alone_is_set_aside(delivery: Delivery) -> None:

@@ -64,15 +64,15 @@ def worker(database: Database, platform: Platform, target: str = "http://sink", 
         feed,
         readiness=readiness,
         metrics=SelfMetrics(readiness),
-        rest=RetryAfter("sink", target, RetryTimes(database)),
+        retry_after=RetryAfter("sink", target, RetryTimes(database)),
     )
 
 
 def enqueue(database: Database) -> None:
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, [Sample(CONTEXT, "loss", 1, 1, 0.5)], batch_size=10)
+        outbox.enqueue(tx, queue, [Sample(CONTEXT, "loss", 1, 1, 0.5)], batch_size=10)
 
 
 def busy(seconds: float) -> RetryableExportError:

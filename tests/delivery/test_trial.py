@@ -27,8 +27,10 @@ from mlflow_monitoring_exporter.delivery.worker import Drained, Worker
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from tests.parts.dead_samples import dead_samples
 
 #: Seconds of an outage.
 LONG = 4 * 3600.0
@@ -76,14 +78,14 @@ class Sink:
     platform: Platform
     worker: Worker
     outbox: Outbox
-    bit: int
+    queue_id: QueueId
     database: Database
     readiness: Readiness
 
     def queue(self, steps: Sequence[int], batch_size: int = 500, value: float = 0.5) -> None:
         samples = [Sample(CONTEXT, "loss", step, step, value) for step in steps]
         with self.database.write() as tx:
-            self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
+            self.outbox.enqueue(tx, self.queue_id, samples, batch_size=batch_size)
 
     def attempt(self, times: int = 1) -> Drained:
         """So many attempts of the batch at the head; whatever else can be delivered then is."""
@@ -95,7 +97,7 @@ class Sink:
 
     @property
     def waiting(self) -> int:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue_id)
         assert ledger.balanced
         return ledger.queued
 
@@ -106,7 +108,7 @@ class Sink:
         return {
             sample.step: (letter.status, letter.reason)
             for letter in letters.all()
-            for sample in letters.samples(letter.number) or ()
+            for sample in dead_samples(letters, letter.number)
         }
 
 
@@ -115,10 +117,10 @@ def sink_with(platform: Platform) -> Iterator[Sink]:
     with TemporaryDirectory() as directory:
         database = Database(f"sqlite:///{directory}/state.db")
         outbox = Outbox(database)
-        bit = outbox.register(["sink"])["sink"]
+        queue = outbox.register(["sink"])["sink"]
         readiness = Readiness()
-        made = Worker("sink", platform, QueueSource(outbox, bit), readiness=readiness, metrics=SelfMetrics(readiness))
-        yield Sink(platform, made, outbox, bit, database, readiness)
+        made = Worker("sink", platform, QueueSource(outbox, queue), readiness=readiness, metrics=SelfMetrics(readiness))
+        yield Sink(platform, made, outbox, queue, database, readiness)
         database.close()
 
 
@@ -305,7 +307,7 @@ def test_a_restart_in_the_middle_begins_again_with_the_same_ids(sink: Sink) -> N
     again = Worker(
         "sink",
         sink.platform,
-        QueueSource(sink.outbox, sink.bit),
+        QueueSource(sink.outbox, sink.queue_id),
         readiness=sink.readiness,
         metrics=SelfMetrics(Readiness()),
     )

@@ -28,9 +28,11 @@ from mlflow_monitoring_exporter.delivery.workers import Workers
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.telemetry.exporter_metrics import State
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from tests.parts.dead_samples import dead_samples
 
 CONTEXT = RunContext("server", "1", "experiment", "a" * 32, "run")
 
@@ -75,8 +77,9 @@ class Sink:
 
     platform: Platform
     worker: Worker
+    source: QueueSource
     outbox: Outbox
-    bit: int
+    queue_id: QueueId
     database: Database
     readiness: Readiness
     metrics: SelfMetrics
@@ -84,20 +87,25 @@ class Sink:
     def queue(self, count: int, batch_size: int = 10) -> None:
         samples = [Sample(CONTEXT, "loss", step, step, 0.5) for step in range(count)]
         with self.database.write() as tx:
-            self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
+            self.outbox.enqueue(tx, self.queue_id, samples, batch_size=batch_size)
         self.worker.wake()
 
     @property
     def waiting(self) -> int:
-        return self.outbox.ledger(self.bit).queued
+        return self.outbox.ledger(self.queue_id).queued
 
     @property
     def dead(self) -> int:
-        return self.outbox.ledger(self.bit).dead
+        return self.outbox.ledger(self.queue_id).dead
+
+    @property
+    def dead_steps(self) -> list[int]:
+        letters = DeadLetters(self.database)
+        return sorted(sample.step for letter in letters.all() for sample in dead_samples(letters, letter.number))
 
     @property
     def delivered(self) -> int:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue_id)
         assert ledger.balanced
         return ledger.delivered
 
@@ -109,11 +117,12 @@ class Sink:
 def sink(tmp_path: Path) -> Iterator[Sink]:
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     readiness, platform = Readiness(), Platform()
     metrics = SelfMetrics(readiness)
-    made = Worker("sink", platform, QueueSource(outbox, bit), readiness=readiness, metrics=metrics)
-    yield Sink(platform, made, outbox, bit, database, readiness, metrics)
+    source = QueueSource(outbox, queue)
+    made = Worker("sink", platform, source, readiness=readiness, metrics=metrics)
+    yield Sink(platform, made, source, outbox, queue, database, readiness, metrics)
     database.close()
 
 
@@ -172,9 +181,8 @@ def test_a_refused_batch_is_bisected_until_only_the_poison_is_set_aside(sink: Si
     drained = sink.worker.drain(Deadline.after(10), attempts=1)
     assert (drained.delivered, drained.set_aside, drained.error) == (296, 4, None)
     assert sorted(sink.platform.steps) == [step for step in range(300) if step not in sink.platform.poison]
+    assert sink.dead_steps == sorted(sink.platform.poison)
     letters = DeadLetters(sink.database)
-    dead = [sample.step for letter in letters.all() for sample in letters.samples(letter.number) or ()]
-    assert sorted(dead) == sorted(sink.platform.poison)
     assert {letter.status for letter in letters.all()} == {422}
     assert all(letter.first_ms <= letter.last_ms for letter in letters.all())
     assert sink.platform.attempts < 80
@@ -212,6 +220,28 @@ def test_what_a_platform_takes_in_part_is_settled_in_part(sink: Sink) -> None:
     drained = sink.worker.drain(Deadline.after(10), attempts=1)
     assert (drained.delivered, drained.set_aside, drained.error) == (17, 3, None)
     assert (sink.dead, sink.delivered) == (3, 17)
+
+
+@dataclass
+class Particular(Platform):
+    """Takes four samples at a time, and of these what it likes."""
+
+    def export(self, payload: Batch | Snapshot, *, deadline: Deadline) -> None:
+        assert isinstance(payload, Batch)
+        if len(payload.samples) > 4:
+            raise PermanentExportError("HTTP 413", status=413)
+        rejected = [at for at, sample in enumerate(payload.samples) if sample.step in self.poison]
+        if rejected:
+            raise PartialExportError("not these", rejected=rejected)
+
+
+def test_what_is_refused_of_a_half_are_the_samples_of_that_half(sink: Sink) -> None:
+    sink.queue(16, batch_size=16)
+    sink.platform = Particular(poison={1, 6, 14, 15})
+    picky = Worker("sink", sink.platform, sink.source, readiness=sink.readiness, metrics=sink.metrics)
+    drained = picky.drain(Deadline.after(10), attempts=1)
+    assert (drained.delivered, drained.set_aside, drained.error) == (12, 4, None)
+    assert sink.dead_steps == [1, 6, 14, 15]
 
 
 def test_a_full_disk_does_not_make_the_platform_get_everything_twice(

@@ -1,7 +1,8 @@
-"""The example is a package that works by itself: installed into an environment of its own, listed, proved, used."""
+"""Each example is a package that works by itself: installed into an environment of its own, listed, proved, used."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -20,23 +21,24 @@ from typing import Any
 
 import pytest
 
+from mlflow_monitoring_exporter.testing import HttpPlatform, Reply, Request
 from tests.docs.pages import ROOT, fenced
 
-EXAMPLE = ROOT / "examples" / "exporter-graphite"
+EXAMPLES = sorted((ROOT / "examples").glob("exporter-*"))
 PAGE = (ROOT / "docs" / "how-to" / "write-an-exporter.md").read_text()
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """A fresh environment that has both packages from wheels; of this checkout it knows nothing.
+    """A fresh environment that has all packages from wheels; of this checkout it knows nothing.
 
     What they depend on is not downloaded again: it comes from the environment of the tests.
     """
     here = tmp_path_factory.mktemp("clean")
     wheels = here / "wheels"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    for package in (ROOT, EXAMPLE):
+    for package in (ROOT, *EXAMPLES):
         options = ("--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
         subprocess.run([*pip, "wheel", *options, str(package)], check=True, capture_output=True)
     venv.create(here / "venv", with_pip=False)
@@ -44,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     (library,) = (here / "venv" / "lib").glob("python*/site-packages")
     (library / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
     made = [str(wheel) for wheel in wheels.glob("*.whl")]
-    assert len(made) == 2
+    assert len(made) == 1 + len(EXAMPLES)
     subprocess.run([*pip, "--python", str(python), "install", "--no-deps", "--no-index", *made], check=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
 
@@ -57,23 +59,29 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     return here, run
 
 
-def test_it_is_listed(installed: tuple[Path, Run]) -> None:
+def test_the_page_has_one_for_http_and_one_that_is_not() -> None:
+    assert [example.name for example in EXAMPLES] == ["exporter-graphite", "exporter-opensearch"]
+
+
+@pytest.mark.parametrize("name", ["graphite", "opensearch"])
+def test_it_is_listed(installed: tuple[Path, Run], name: str) -> None:
     _, run = installed
     listed = json.loads(run("mlflow-monitoring-exporter", "exporters", "list", "--output", "json").stdout)
-    (graphite,) = (one for one in listed if one["name"] == "graphite")
-    assert graphite == {
-        "name": "graphite",
-        "origin": "exporter-graphite 1.0",
+    (found,) = (one for one in listed if one["name"] == name)
+    assert found == {
+        "name": name,
+        "origin": f"exporter-{name} 1.0",
         "mode": "every",
         "contract": 1,
         "problem": None,
     }
 
 
-def test_it_passes_the_contract_suite(installed: tuple[Path, Run]) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_it_passes_the_contract_suite(installed: tuple[Path, Run], example: Path) -> None:
     here, run = installed
-    shutil.copytree(EXAMPLE / "tests", here / "tests")
-    done = run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    shutil.copytree(example / "tests", here / example.name)
+    done = run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", example.name)
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed
@@ -81,7 +89,7 @@ def test_it_passes_the_contract_suite(installed: tuple[Path, Run]) -> None:
     assert "skipped" not in done.stdout
 
 
-def test_it_delivers_what_mlflow_holds(installed: tuple[Path, Run]) -> None:
+def test_graphite_gets_what_mlflow_holds(installed: tuple[Path, Run]) -> None:
     _, run = installed
     made = run("mlflow-monitoring-exporter", "generate-sample", "--runs", "2")
     assert made.returncode == 0, made.stderr
@@ -107,14 +115,69 @@ def _collect(listener: socket.socket, lines: list[str]) -> None:
                 lines += connection.makefile().read().splitlines()
 
 
-def test_the_page_shows_the_example_as_it_is() -> None:
-    source = (EXAMPLE / "exporter_graphite.py").read_text()
-    (shown,) = (block for block in fenced("python", PAGE) if "ExporterPlugin(" in block)
-    assert source.endswith(shown)
+class OpenSearch(HttpPlatform):
+    """Takes every document."""
+
+    def settings(self) -> dict[str, Any]:
+        return {"url": self.url}
+
+    def read(self, request: Request) -> Iterable[Hashable]:
+        return [line["create"]["_id"] for line in map(json.loads, request.body.splitlines()) if "create" in line]
+
+    def reply(self, request: Request) -> Reply:
+        return Reply(body=json.dumps({"items": [{"create": {"status": 201}} for _ in self.read(request)]}).encode())
+
+
+def test_opensearch_gets_what_mlflow_holds(installed: tuple[Path, Run], tmp_path: Path) -> None:
+    _, run = installed
+    store = ("--set", f"mlflow.tracking_uri=sqlite:///{tmp_path}/mlflow.db")
+    state = ("--set", f"state.url=sqlite:///{tmp_path}/state.db")
+    made = run("mlflow-monitoring-exporter", "generate-sample", "--runs", "2", *store)
+    assert made.returncode == 0, made.stderr
+    points = int(re.findall(r"(\d+) points", made.stdout)[0])
+    with OpenSearch() as platform:
+        url = f"exporters.opensearch.url={platform.url}"
+        done = run("mlflow-monitoring-exporter", "export-once", *store, *state, "--set", url)
+        assert done.returncode == 0, done.stderr
+        assert len(platform.received()) == points
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_the_page_shows_the_whole_exporter(example: Path) -> None:
+    (module,) = example.glob("*.py")
+    assert [block for block in fenced("python", PAGE) if module.read_text().endswith(f'"""\n\n{block}')]
+
+
+def test_every_block_of_the_page_is_in_an_example() -> None:
+    sources = [file.read_text() for example in EXAMPLES for file in example.rglob("*.py")]
+    blocks = fenced("python", PAGE)
+    assert sum("Contract):" in block for block in blocks) == len(EXAMPLES), "each shows how it is tested"
+    assert [block for block in blocks if not any(block in source for source in sources)] == []
+
+
+def test_the_page_shows_how_a_package_names_its_plugin() -> None:
     (project,) = fenced("toml", PAGE)
-    written: dict[str, Any] = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
+    written: dict[str, Any] = tomllib.loads((ROOT / "examples" / "exporter-graphite" / "pyproject.toml").read_text())
     for key, value in tomllib.loads(project)["project"].items():
         assert written["project"][key] == value
-    tests = (EXAMPLE / "tests" / "test_exporter_graphite.py").read_text()
-    (suite,) = (block for block in fenced("python", PAGE) if "ExporterContract)" in block)
-    assert suite in tests
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_exporter_imports_nothing_but_what_is_promised(example: Path) -> None:
+    """And its tests nothing but the suite in addition."""
+    for file in example.rglob("*.py"):
+        promised = {"mlflow_monitoring_exporter.plugin"}
+        if file.parent.name == "tests":
+            promised.add("mlflow_monitoring_exporter.testing")
+        assert imported(file.read_text()) <= promised, file.name
+
+
+def imported(source: str) -> set[str]:
+    """The modules of ours that a module imports from, at its top or anywhere else."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "mlflow_monitoring_exporter"}

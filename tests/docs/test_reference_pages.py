@@ -100,9 +100,9 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     metrics.want_most("server", "server", [Demand("1", "churn", 20_000)])
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, batch(1).samples, batch_size=1)
+        outbox.enqueue(tx, queue, batch(1).samples, batch_size=1)
     metrics.registry.register(LedgerMetrics(database, ["sink"]))
     yield metrics
     database.close()

@@ -92,6 +92,12 @@ def another_release(here: Path, schema: int) -> str:
     return run("queue", "list", cwd=here).err
 
 
+def too_many_exporters(here: Path) -> str:
+    names = "\n".join(f"  file-{n}: {{type: file, path: {n}.jsonl}}" for n in range(64))
+    (here / "config.yaml").write_text(f"exporters:\n{names}\n")
+    return run("export-once", cwd=here).err
+
+
 def other_file(here: Path, name: str) -> str:
     (here / "notes.txt").write_text("my shopping list")
     with sqlite3.connect(here / "other.db") as other:
@@ -193,6 +199,7 @@ TROUBLES: dict[str, Callable[[Path], str]] = {
         another_release, schema=5
     ),
     "was written by release ... which knows schemas up to": partial(another_release, schema=99),
+    "exporters that receive every sample share this state": too_many_exporters,
     "is not a state file of this program": partial(other_file, name="notes.txt"),
     "is another program's database": partial(other_file, name="other.db"),
     "the state database ... is in use by": database_in_use,

@@ -68,6 +68,11 @@ def test_a_pause_in_seconds_is_honoured_but_not_for_days(seconds: int) -> None:
     assert wait(f" {seconds} ") == min(seconds, LONGEST_WAIT)
 
 
+def test_a_pause_is_an_hour_at_most() -> None:
+    assert wait("86400") == 3600
+    assert wait("Fri, 31 Dec 9999 23:59:59 GMT") == 3600
+
+
 @given(st.integers(-(10**6), 10**6))
 def test_a_pause_until_a_date_is_honoured_too(seconds: int) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)

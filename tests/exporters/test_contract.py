@@ -50,16 +50,20 @@ class TestHttpJson(Served, HttpExporterContract):
 class TestRemoteWrite(Served, HttpExporterContract):
     plugin = remote_write.plugin
     make = platforms.RemoteWritePlatform
+    idempotency_key = None
+    carries = ("timestamp",)
 
 
 class TestInflux(Served, HttpExporterContract):
     plugin = influx.plugin
     make = platforms.InfluxPlatform
+    idempotency_key = None
 
 
 class TestOtlpOverHttp(Served, HttpExporterContract):
     plugin = otlp.plugin
     make = platforms.OtlpHttpPlatform
+    idempotency_key = None
 
 
 class TestOtlpOverGrpc(Served, ExporterContract):

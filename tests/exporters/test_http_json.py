@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def test_without_templates_it_sends_what_pramathus_sends() -> None:
     assert ours.body == theirs.body
     for name in ("authorization", "content-type", "idempotency-key"):
         assert ours.headers[name] == theirs.headers[name]
+
+
+def test_a_compressed_body_does_not_say_when_it_was_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that compares what comes under one key sees the same bytes."""
+    with bad_server() as server:
+        first = send(server, batch(), compression="gzip")
+        later = time.time() + 100
+        monkeypatch.setattr(time, "time", lambda: later)
+        assert send(server, batch(), compression="gzip").body == first.body
+    assert json.loads(gzip.decompress(first.body))["metrics"]
 
 
 def test_every_placeholder_has_its_value_and_its_type() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from mlflow_monitoring_exporter.exporters.builtin.otlp import OtlpConfig, create
 from mlflow_monitoring_exporter.exporters.builtin.otlp.messages import Encoder, metric_name
 from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from tests.exporters.samples import any_sample, batch
-from tests.parts.bad_server import answer
+from tests.parts.bad_server import answer, bad_server
 from tests.parts.otlp_receiver import PROTOBUF, Receiver, over_grpc, over_http, points_of
 from tests.parts.raw_grpc import data, headers, message, raw_grpc, reset, trailers
 
@@ -82,6 +83,20 @@ def send(receiver: Receiver, payload: Batch | None = None, **config: Any) -> Non
 def either(request: pytest.FixtureRequest) -> tuple[Receiver, dict[str, Any]]:
     fixture = "http" if request.param == "http" else "over"
     return request.getfixturevalue(fixture), {"protocol": request.param}
+
+
+def test_a_compressed_body_does_not_say_when_it_was_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bad_server(answer(200)) as server:
+        config = OtlpConfig.model_validate({"type": "otlp", "endpoint": server.url, "compression": "gzip"})
+        made = create(config)
+        made.export(batch(), deadline=Deadline.after(5))
+        later = time.time() + 100
+        monkeypatch.setattr(time, "time", lambda: later)
+        made.export(batch(), deadline=Deadline.after(5))
+        made.close()
+    first, second = server.requests
+    assert first.headers["content-encoding"] == "gzip"
+    assert first.body == second.body
 
 
 def test_a_point_has_all_that_is_known_of_it(either: tuple[Receiver, dict[str, Any]]) -> None:

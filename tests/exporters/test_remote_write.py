@@ -32,7 +32,7 @@ from mlflow_monitoring_exporter.core.values import Batch, RunContext, Sample
 from mlflow_monitoring_exporter.exporters import lateness
 from mlflow_monitoring_exporter.exporters.builtin.remote_write import RemoteWriteConfig, RemoteWriteExporter
 from mlflow_monitoring_exporter.exporters.write_request import WriteRequest, encode_v1
-from mlflow_monitoring_exporter.prometheus.timeseries import AHEAD, Dated, spread
+from mlflow_monitoring_exporter.prometheus.timeseries import AHEAD, Dated, spread, to_series
 from tests.exporters.samples import any_sample, batch
 from tests.parts.bad_server import answer
 from tests.parts.prometheus_server import Prometheus, prometheus
@@ -246,6 +246,14 @@ def test_values_of_one_time_are_spread_in_their_order_and_as_little_as_possible(
         assert moved == series
 
 
+def test_a_series_is_in_the_order_of_its_times_and_of_one_time_in_that_of_its_steps() -> None:
+    run = batch(1).samples[0].run
+    logged = [(2, 7), (3, 5), (1, 7), (0, 9)]
+    (series,) = to_series([Sample(run, "loss", step, at, 0.5) for step, at in logged], {}).values()
+    assert [(one.timestamp_ms, one.step) for one in series] == [(5, 3), (7, 1), (7, 2), (9, 0)]
+    assert [one.place for one in series] == [1, 2, 0, 3], "where it stood tells what is refused"
+
+
 def late(**config: Any) -> dict[str, Any]:
     return {"out_of_order_window": "0s", **config}
 
@@ -371,3 +379,11 @@ def test_no_label_is_longer_than_receivers_take_and_none_merge(new: WriteReceive
     names = [dict(series.labels)["experiment_name"] for series in new.series]
     assert len(set(names)) == 2
     assert all(len(name.encode()) <= 2048 for name in names)
+
+
+def test_a_key_that_a_renaming_makes_long_is_cut_in_both_of_its_labels(new: WriteReceiver) -> None:
+    send(exporter(new.url), Batch("b", NOW, [Sample(RUN, "k" * 5000 + end, 7, NOW, 0.25) for end in "ab"]))
+    for label in ("__name__", "metric"):
+        values = [dict(series.labels)[label] for series in new.series]
+        assert [len(value.encode()) for value in values] == [2048, 2048]
+        assert len(set(values)) == 2

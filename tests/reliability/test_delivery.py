@@ -54,24 +54,24 @@ class Sink:
     def __init__(self, directory: Path, url: str) -> None:
         self.database = Database(f"sqlite:///{directory}/state.db")
         self.outbox = Outbox(self.database)
-        self.bit = self.outbox.register(["sink"])["sink"]
+        self.queue_id = self.outbox.register(["sink"])["sink"]
         config = PramathusConfig.model_validate(
             {"type": "pramathus", "endpoint": url, "api_key": SecretStr(TOKEN), "timeout": TIMEOUT}
         )
         readiness = Readiness()
         self.exporter = create(config)
-        feed = QueueSource(self.outbox, self.bit)
+        feed = QueueSource(self.outbox, self.queue_id)
         self.worker = Worker("sink", self.exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))
 
     def queue(self, steps: range, *, batch_size: int = 500) -> None:
         samples = [Sample(CONTEXT, "loss", step, step, step / 4) for step in steps]
         with self.database.write() as tx:
-            self.outbox.enqueue(tx, self.bit, samples, batch_size=batch_size)
+            self.outbox.enqueue(tx, self.queue_id, samples, batch_size=batch_size)
         self.worker.wake()
 
     @property
     def ledger(self) -> Ledger:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue_id)
         assert ledger.balanced, "at every instant"
         return ledger
 
@@ -220,7 +220,7 @@ def test_the_ledger_balances_while_everything_moves(start: Callable[[str], Sink]
 
         def watch() -> None:
             while not stop.is_set():
-                ledger = sink.outbox.ledger(sink.bit)
+                ledger = sink.outbox.ledger(sink.queue_id)
                 if not ledger.balanced:
                     unbalanced.append(ledger)
 

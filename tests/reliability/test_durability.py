@@ -17,12 +17,12 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 
 database = Database("sqlite:///state.db")
 outbox = Outbox(database)
-bit = outbox.register(["sink"])["sink"]
+queue = outbox.register(["sink"])["sink"]
 context = RunContext("server", "1", "experiment", "a" * 32, "run")
 for step in range(int(sys.argv[1])):
     with database.write() as tx:
-        outbox.enqueue(tx, bit, [Sample(context, "loss", step, step, 0.5)], batch_size=500)
-    outbox.acknowledge(outbox.head(bit))
+        outbox.enqueue(tx, queue, [Sample(context, "loss", step, step, 0.5)], batch_size=500)
+    outbox.acknowledge(outbox.head(queue))
 """
 
 

@@ -90,23 +90,23 @@ def test_every_sample_arrives_whatever_happens(name: str, tmp_path: Path) -> Non
     count = scaled(60, 2000)
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     now_ms = time.time_ns() // 1_000_000
     samples = [Sample(CONTEXT, "loss", step, now_ms - count + step, step / 4) for step in range(count)]
     with make_platform() as platform, cutting_proxy(url_of(platform), seed=count) as proxy:
         exporter = create(kind, through(proxy, dict(platform.settings()), url_of(platform)))
-        worker = start(exporter, QueueSource(outbox, bit))
+        worker = start(exporter, QueueSource(outbox, queue))
         with trouble(platform, proxy, seed=count):
             for at in range(0, count, 4):  # logged while all of it goes on
                 with database.write() as tx:
-                    outbox.enqueue(tx, bit, samples[at : at + 4], batch_size=2)
+                    outbox.enqueue(tx, queue, samples[at : at + 4], batch_size=2)
                 worker.wake()
                 time.sleep(0.05)
-        wait_for(lambda: outbox.ledger(bit).queued == 0)
+        wait_for(lambda: outbox.ledger(queue).queued == 0)
         stop(worker)
         assert len(set(platform.received())) == count
         assert proxy.cuts > 0
-    ledger = outbox.ledger(bit)
+    ledger = outbox.ledger(queue)
     assert (ledger.delivered, ledger.dead) == (count, 0)
     assert ledger.balanced
     exporter.close()

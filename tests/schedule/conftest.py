@@ -12,8 +12,8 @@ import pytest
 from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.values import Sample, Snapshot
-from mlflow_monitoring_exporter.pipeline.enqueue import Queue
 from mlflow_monitoring_exporter.pipeline.poll import Poller
+from mlflow_monitoring_exporter.pipeline.queues import Queue
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.transform.projection import SampleProjection
@@ -43,13 +43,13 @@ class World:
 
     def poller(self, *names: str, **config: object) -> Poller:
         views = {name: self.views.get(name, SampleProjection()) for name in names}
-        bits = self.outbox.register(names, selections={name: view.selection for name, view in views.items()})
+        ids = self.outbox.register(names, selections={name: view.selection for name, view in views.items()})
         return build_poller(
             self.mlflow,
             ExportConfig.model_validate(config),
             gauges=self.gauges,
             database=self.database,
-            queues=[Queue(name, bits[name], 10, self.max_bytes, views[name], self.drop_oldest) for name in names],
+            queues=[Queue(name, ids[name], 10, self.max_bytes, views[name], self.drop_oldest) for name in names],
             events=PollEvents(
                 self.snapshots.append,
                 self.wake,
@@ -67,9 +67,9 @@ class World:
     def samples(self, name: str) -> list[Sample]:
         """Everything that waits for ``name``; takes it out of the queue."""
         selection = self.views.get(name, SampleProjection()).selection
-        bit = self.outbox.register([name], selections={name: selection})[name]
+        queue = self.outbox.register([name], selections={name: selection})[name]
         found: list[Sample] = []
-        while (head := self.outbox.head(bit)) is not None:
+        while (head := self.outbox.head(queue)) is not None:
             found += head.batch.samples
             self.outbox.acknowledge(head)
         return found

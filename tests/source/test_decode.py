@@ -84,6 +84,13 @@ def test_what_is_no_int64_is_refused(value: Any) -> None:
         decode.integer(value, "it")
 
 
+@pytest.mark.parametrize(("end", "known"), [(0, None), ("0", None), (None, None), (1, 1), (-1, -1)])
+def test_an_end_time_of_zero_is_none(end: Any, known: int | None) -> None:
+    """A run that was resumed has it."""
+    info = {"run_id": "r", "experiment_id": "1", "status": "RUNNING", "start_time": 1, "end_time": end}
+    assert decode.run({"info": info, "data": {}}).end_ms == known
+
+
 def test_a_run_is_called_what_its_tag_says_when_it_has_no_name() -> None:
     info = {"run_id": "r", "experiment_id": "1", "status": "FAILED", "start_time": 1}
     record = {"info": info, "data": {"tags": [{"key": "mlflow.runName", "value": "tagged"}]}}

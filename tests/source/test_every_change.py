@@ -21,8 +21,8 @@ from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.config.schema import ExportConfig, MlflowConfig
 from mlflow_monitoring_exporter.core.errors import SourceError
 from mlflow_monitoring_exporter.core.values import Snapshot
-from mlflow_monitoring_exporter.pipeline.enqueue import Queue
 from mlflow_monitoring_exporter.pipeline.poll import PollReport
+from mlflow_monitoring_exporter.pipeline.queues import Queue
 from mlflow_monitoring_exporter.source.open import open_source
 from mlflow_monitoring_exporter.source.protocol import Source
 from mlflow_monitoring_exporter.source.sql.runs import SqlRuns
@@ -85,7 +85,7 @@ class World:
         self.source = source
         self.database = Database(f"sqlite:///{directory}/state.db")
         self.outbox = Outbox(self.database)
-        self.bit = self.outbox.register(["sink"])["sink"]
+        self.queue = self.outbox.register(["sink"])["sink"]
         self.snapshots: list[Snapshot] = []
         self.got: list[tuple[str, str, int, int]] = []
         self.tags: dict[str, dict[str, str]] = {}
@@ -98,7 +98,7 @@ class World:
             self.source,
             ExportConfig.model_validate({**config, "max_experiments": 0, "sweep": {"page": 3, "every": 3600}}),
             database=self.database,
-            queues=[Queue("sink", self.bit, 500, 10**12, SampleProjection())],
+            queues=[Queue("sink", self.queue, 500, 10**12, SampleProjection())],
             events=PollEvents(self.snapshots.append),
             stop=threading.Event(),
         )
@@ -109,7 +109,7 @@ class World:
 
     def poll(self, *, complete: bool = False) -> PollReport:
         report = self.poller.run(complete=complete)
-        while (head := self.outbox.head(self.bit)) is not None:
+        while (head := self.outbox.head(self.queue)) is not None:
             for sample in head.batch.samples:
                 self.got.append((sample.run.run_id, sample.key, sample.step, sample.timestamp_ms))
                 self.tags[sample.run.run_id] = dict(sample.run.tags)
@@ -347,7 +347,7 @@ def test_nested_runs_know_their_parent_and_their_root(world: World) -> None:
     for run_id in (root, child, grandchild):
         world.mlflow.log(run_id, 0)
     world.poller.run(complete=False)
-    head = world.outbox.head(world.bit)
+    head = world.outbox.head(world.queue)
     assert head is not None
     found = {s.run.run_id: (s.run.parent_run_id, s.run.root_run_id) for s in head.batch.samples}
     assert found == {root: (None, root), child: (root, root), grandchild: (child, root)}

@@ -160,6 +160,17 @@ def test_a_wish_to_wait_for_an_hour_is_cut_and_a_stop_ends_it(open_rest: OpenRes
     assert api._PATIENCE < 60
 
 
+def test_a_wish_to_wait_for_an_hour_is_followed_as_far_as_a_poll_has_time(
+    server: BadServer, open_rest: OpenRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_PATIENCE", 0.2)
+    stop = threading.Event()
+    source = open_rest(answer(429, {"Retry-After": "3600"}), stop=stop)
+    threading.Timer(5, stop.set).start()
+    assert "does not answer now (HTTP 429)" in failure(source, SourceUnavailableError)
+    assert len(server.requests) == 3
+
+
 def test_after_a_stop_nothing_is_sent(server: BadServer, open_rest: OpenRest) -> None:
     stop = threading.Event()
     stop.set()
@@ -188,6 +199,7 @@ def test_after_a_stop_nothing_is_sent(server: BadServer, open_rest: OpenRest) ->
         ),
         (mlflow_error(403, "PERMISSION_DENIED", "no"), "does not permit reading without credentials (HTTP 403): no"),
         (mlflow_error(501, "NOT_IMPLEMENTED", "never"), "refused the request (HTTP 501): never"),
+        (answer(501), "refused the request (HTTP 501)"),
         (redirect(f"https://ana:{SECRET}@sso.example/login?token={SECRET}"), "redirects to https://sso.example/login:"),
         (redirect("/somewhere", 308), "redirects to /somewhere: set mlflow.tracking_uri to the address"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_monitoring_exporter.state import postgresql_engine
 from mlflow_monitoring_exporter.state.database import Database
 from tests.parts import databases, states
 from tests.parts.states import States
@@ -19,8 +20,17 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that stands still inside a transaction loses it after seconds. A busy machine may let a test stand
+    still as long, which shows nothing but that, so here it may.
+    """
+    longer = ", set_config('idle_in_transaction_session_timeout', '300s', false)"
+    monkeypatch.setattr(postgresql_engine, "SETTINGS", postgresql_engine.SETTINGS + longer)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[States]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path, patient: None) -> Iterator[States]:
     """Where the state is kept."""
     found = (
         States(request.getfixturevalue("postgresql"))

@@ -15,13 +15,18 @@ from mlflow_monitoring_exporter.state import read_progress
 from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
-from mlflow_monitoring_exporter.state.mirror import Mirror, Selected
+from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
 from mlflow_monitoring_exporter.state.read_progress import KnownExperiment, ReadProgress
+from mlflow_monitoring_exporter.state.run_changes import Selected
+from mlflow_monitoring_exporter.state.seen_points import mark_unseen
 from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
 #: A time that can be believed, in ms.
 LATELY = 1_600_000_000_000
+#: The queues of one exporter, and of two.
+FIRST, BOTH = QueueSet.of([QueueId(0, 0)]), QueueSet.of([QueueId(0, 0), QueueId(1, 1)])
 
 
 def selected(*points: Point, run_id: str = A, parent: str | None = None, status: str = "RUNNING") -> Selected:
@@ -37,50 +42,51 @@ class State:
         self.database = database
         self.mirror = Mirror(database, identity)
         self.latest = LatestValues(database, self.mirror.server)
-        self.pending = Backlog(database, self.mirror)
-        self.standing = ReadProgress(database, self.mirror.server)
+        self.backlog = Backlog(database, self.mirror)
+        self.progress = ReadProgress(database, self.mirror.server)
         with database.write() as tx:
-            old = self.standing.stood()
+            old = self.progress.checkpoint()
             known = {"1": KnownExperiment("experiment", watched=True)}
-            self.standing.advance(tx, old, read_progress.Checkpoint(1, "mark", "selection", known))
+            self.progress.advance(tx, old, read_progress.Checkpoint(1, "mark", "selection", known))
 
     def load(self, *page: Selected, key: str = "all", reread: bool = False, cut_short: bool = False) -> int:
         """A load that finds ``page``; the number of runs that are gone by it."""
         with self.database.write() as tx:
-            load, is_new = self.standing.load(tx, key, since_ms=1, mark="")
+            load, is_new = self.progress.load(tx, key, since_ms=1, mark="")
             if is_new and reread:
-                self.pending.reset(tx)
+                self.backlog.reset(tx)
             self.mirror.record(tx, page, load.number, count=True)
-            self.standing.load_reached(tx, "here")
+            self.progress.load_reached(tx, "here")
         if cut_short:
             return 0
         with self.database.write() as tx:
             gone = self.mirror.settle(tx, ["1"], load.number)
-            self.standing.load_ended(tx)
+            self.progress.load_ended(tx)
             return len(gone)
 
     def record(self, *page: Selected) -> int:
         with self.database.write() as tx:
-            return len(self.mirror.record(tx, page, self.standing.round(tx), count=False))
+            return len(self.mirror.record(tx, page, self.progress.round(tx), count=False))
 
     def runs(self) -> list[RunGauges]:
         return list(self.latest.of(["1"]))
 
     def touch(self, key: str, step: int) -> None:
         with self.database.write() as tx:
-            self.pending.touch(tx, [(A, key, step)])
+            self.backlog.touch(tx, [(A, key, step)])
 
-    def queue(self, points: list[Point], *bits: int, wanted: int = 0b1) -> dict[int, list[Point]]:
-        """Queue what is pending for ``bits`` out of these points of every series; what was new."""
-        active = sum(1 << bit for bit in bits)
-        fresh: dict[int, list[Point]] = {bit: [] for bit in bits}
-        for item in self.pending.next(active):
+    def queue(self, points: list[Point], *slots: int, wanted: QueueSet = FIRST) -> dict[int, list[Point]]:
+        """Queue what is pending for these out of these points of every series; what was new."""
+        queues = [QueueId(slot, slot) for slot in slots]
+        active = QueueSet.of(queues)
+        fresh: dict[int, list[Point]] = {slot: [] for slot in slots}
+        for item in self.backlog.next(active):
             there = [p for p in points if item.from_step is None or p.step >= item.from_step]
             with self.database.write() as tx:
-                (new,) = self.pending.unseen(tx, [(item.series_id, there, bits)])
-                self.pending.complete(tx, [item], active, wanted)
-            for bit in bits:
-                fresh[bit] += new[bit]
+                (new,) = mark_unseen(tx, [(item.series_id, there, queues)])
+                self.backlog.complete(tx, [item], active, wanted)
+            for queue in queues:
+                fresh[queue.number] += new[queue]
         return fresh
 
 
@@ -92,16 +98,16 @@ def state(database: Database) -> State:
 def test_a_series_is_pending_until_its_history_is_queued_and_again_from_where_it_moved(state: State) -> None:
     first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, math.nan)
     state.load(selected(first))
-    (item,) = state.pending.next(0b1)
+    (item,) = state.backlog.next(FIRST)
     assert (item.latest, item.from_step) == (first, None)
     assert item.context == RunContext("server", "1", "experiment", A, "run", {"owner": "me"}, None, A)
     assert state.record(selected(first)) == 0
-    assert state.pending.next(0b1), "not queued yet, so still pending"
+    assert state.backlog.next(FIRST), "not queued yet, so still pending"
     assert state.queue([first], 0) == {0: [first]}
     assert state.record(selected(first)) == 0
-    assert state.pending.next(0b1) == []
+    assert state.backlog.next(FIRST) == []
     assert state.record(selected(second)) == 1
-    assert [item.from_step for item in state.pending.next(0b1)] == [1], "its tail is enough"
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [1], "its tail is enough"
     assert state.queue([first, second], 0) == {0: [second]}, "each point is queued once"
     assert state.record(selected(second)) == 0, "NaN equals itself here"
 
@@ -112,40 +118,40 @@ def test_a_series_that_moves_again_before_it_is_read_is_read_from_where_it_first
     state.queue(points, 0)
     for point in points[1:]:
         state.record(selected(point))
-    assert [item.from_step for item in state.pending.next(0b1)] == [1]
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [1]
 
 
 def test_an_exporter_that_lags_behind_sets_where_reading_begins(state: State) -> None:
     points = [Point("loss", step, 10, 1.0) for step in range(1, 5)]
-    state.pending.expect(0b11)
+    state.backlog.expect(BOTH)
     state.load(selected(points[0]))
-    state.queue(points[:1], 0, 1, wanted=0b11)
+    state.queue(points[:1], 0, 1, wanted=BOTH)
     state.record(selected(points[1]))
-    state.queue(points[:2], 0, wanted=0b11)
+    state.queue(points[:2], 0, wanted=BOTH)
     state.record(selected(points[2]))
-    assert [item.from_step for item in state.pending.next(0b11)] == [1]
-    assert state.queue(points[:3], 0, 1, wanted=0b11) == {0: points[2:3], 1: points[1:3]}
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [1]
+    assert state.queue(points[:3], 0, 1, wanted=BOTH) == {0: points[2:3], 1: points[1:3]}
     state.record(selected(points[3]))
-    assert [item.from_step for item in state.pending.next(0b11)] == [3]
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [3]
 
 
 def test_a_new_exporter_gets_the_whole_history_and_an_old_one_nothing_twice(state: State) -> None:
     first, second = Point("loss", 1, 10, 1.0), Point("loss", 2, 20, 2.0)
     state.load(selected(first))
     state.queue([first], 0)
-    state.pending.expect(0b11)
-    assert [item.from_step for item in state.pending.next(0b11)] == [None]
+    state.backlog.expect(BOTH)
+    assert [item.from_step for item in state.backlog.next(BOTH)] == [None]
     state.record(selected(second))
-    assert state.queue([first, second], 0, 1, wanted=0b11) == {0: [second], 1: [first, second]}
-    state.pending.expect(0b1)
-    assert state.pending.count() == 0
+    assert state.queue([first, second], 0, 1, wanted=BOTH) == {0: [second], 1: [first, second]}
+    state.backlog.expect(FIRST)
+    assert state.backlog.count() == 0
 
 
 def test_a_series_that_goes_back_is_read_as_a_whole(state: State) -> None:
     state.load(selected(Point("loss", 9, 10, 1.0)))
     state.queue([Point("loss", 9, 10, 1.0)], 0)
     state.record(selected(Point("loss", 3, 10, 1.0)))
-    assert [item.from_step for item in state.pending.next(0b1)] == [None]
+    assert [item.from_step for item in state.backlog.next(FIRST)] == [None]
 
 
 def test_what_a_feed_names_is_read_from_there(state: State) -> None:
@@ -168,11 +174,11 @@ def test_a_load_that_reads_again_finds_points_that_were_logged_late(state: State
 def test_pending_series_come_in_pages(state: State) -> None:
     state.load(selected(*(Point(f"key{n}", 0, 0, 0.0) for n in range(5))))
     found: list[UnqueuedSeries] = []
-    while page := state.pending.next(1, after=found[-1].series_id if found else 0, limit=2):
+    while page := state.backlog.next(FIRST, after=found[-1].series_id if found else 0, limit=2):
         assert len(page) <= 2
         found += page
     assert sorted(item.latest.key for item in found) == [f"key{n}" for n in range(5)]
-    assert state.pending.count() == 5
+    assert state.backlog.count() == 5
 
 
 def test_a_run_that_a_whole_load_did_not_meet_is_gone_with_its_series(state: State) -> None:
@@ -194,7 +200,7 @@ def test_a_run_that_comes_back_is_shown_again_and_its_points_are_not_sent_again(
         assert state.mirror.hide(tx, [A]) == []
     assert state.runs() == []
     assert state.mirror.open_runs(["1"]) == []
-    assert state.pending.next(1) == []
+    assert state.backlog.next(FIRST) == []
     assert state.record(selected(point)) == 1
     assert len(state.runs()) == 1
     assert state.queue([point], 0) == {0: []}
@@ -205,7 +211,7 @@ def test_a_key_that_is_no_longer_selected_is_hidden_and_may_come_back(state: Sta
     state.load(selected(loss, accuracy))
     state.load(selected(loss))
     assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0}]
-    assert [item.latest.key for item in state.pending.next(1)] == ["loss"]
+    assert [item.latest.key for item in state.backlog.next(FIRST)] == ["loss"]
     state.load(selected(loss, accuracy))
     assert [dict(run.values) for run in state.runs()] == [{"loss": 1.0, "accuracy": 0.5}]
 
@@ -216,23 +222,23 @@ def test_a_load_that_was_cut_short_hides_nothing_and_goes_on_where_it_was(state:
     state.load(selected(point), cut_short=True)
     assert len(state.runs()) == 2
     with state.database.write() as tx:
-        again, is_new = state.standing.load(tx, "all", since_ms=2, mark="later")
+        again, is_new = state.progress.load(tx, "all", since_ms=2, mark="later")
         assert (again.position, again.since_ms, is_new) == ("here", 1, False)
-        other, is_new = state.standing.load(tx, "other", since_ms=2, mark="later")
+        other, is_new = state.progress.load(tx, "other", since_ms=2, mark="later")
         assert (other.position, other.number, is_new) == (None, again.number + 1, True)
-        much_later, is_new = state.standing.load(tx, "other", since_ms=4_000_000, mark="later")
+        much_later, is_new = state.progress.load(tx, "other", since_ms=4_000_000, mark="later")
         assert (much_later.position, is_new) == (None, True), "what was read first is old by now"
 
 
 def test_a_sweep_goes_on_where_it_was_and_ends(state: State) -> None:
     for position in ("1", "2", None):
         with state.database.write() as tx:
-            sweep = state.standing.sweep(tx)
-            state.standing.sweep_reached(tx, position)
+            sweep = state.progress.sweep(tx)
+            state.progress.sweep_reached(tx, position)
     assert sweep.position == "2"
     with state.database.write() as tx:
-        assert state.standing.sweep(tx).position is None
-        assert state.standing.sweep(tx).number == sweep.number + 1
+        assert state.progress.sweep(tx).position is None
+        assert state.progress.sweep(tx).number == sweep.number + 1
 
 
 def test_runs_that_ended_are_read_again_first_and_a_large_one_alone(state: State) -> None:
@@ -244,8 +250,8 @@ def test_runs_that_ended_are_read_again_first_and_a_large_one_alone(state: State
 
     def recheck(points: int) -> tuple[int, list[str]]:
         with state.database.write() as tx:
-            size = state.pending.recheck(tx, runs=2, points=points)
-        found = [item.context.run_id for item in state.pending.next(1)]
+            size = state.backlog.recheck(tx, runs=2, points=points)
+        found = [item.context.run_id for item in state.backlog.next(FIRST)]
         state.queue([point], 0)
         return size, found
 
@@ -267,7 +273,7 @@ def test_nested_runs_know_their_root(state: State) -> None:
         selected(point, run_id=orphan, parent=B),
         selected(point, run_id=odd, parent=odd),
     )
-    found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.pending.next(1)}
+    found = {i.context.run_id: (i.context.parent_run_id, i.context.root_run_id) for i in state.backlog.next(FIRST)}
     assert found == {grandchild: (child, A), child: (A, A), A: (None, A), orphan: (B, B), odd: (odd, odd)}
     assert {run.run_id: run.parent_run_id for run in state.runs()}[child] == A
 
@@ -314,8 +320,8 @@ def test_two_servers_share_a_state_file_without_mixing(database: Database) -> No
     two.load()
     assert len(one.runs()) == 1
     assert two.runs() == []
-    assert two.pending.next(1) == []
-    assert two.pending.count() == 0
+    assert two.backlog.next(FIRST) == []
+    assert two.backlog.count() == 0
 
 
 class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
@@ -345,19 +351,19 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
         self.points[step, 0] = Point("loss", step, 0, 1.0)
         self.state.record(selected(self.points[step, 0]))
 
-    @rule(bits=st.sampled_from([(0,), (1,), (0, 1)]))
-    def queue(self, bits: tuple[int, ...]) -> None:
+    @rule(slots=st.sampled_from([(0,), (1,), (0, 1)]))
+    def queue(self, slots: tuple[int, ...]) -> None:
         """One of the queues may be full."""
-        self.state.pending.expect(0b11)
-        fresh = self.state.queue(list(self.points.values()), *bits, wanted=0b11)
-        for bit in bits:
-            self.got[bit] += fresh[bit]
-            assert sorted(self.got[bit]) == sorted(self.points.values())
+        self.state.backlog.expect(BOTH)
+        fresh = self.state.queue(list(self.points.values()), *slots, wanted=BOTH)
+        for slot in slots:
+            self.got[slot] += fresh[slot]
+            assert sorted(self.got[slot]) == sorted(self.points.values())
 
     @rule()
     def reread(self) -> None:
         with self.database.write() as tx:
-            self.state.pending.reset(tx)
+            self.state.backlog.reset(tx)
 
     @invariant()
     def nothing_is_queued_twice(self) -> None:
@@ -374,12 +380,12 @@ def test_every_point_is_queued_once_for_each_exporter(kept: States) -> None:
 def test_a_sweep_that_began_before_a_load_does_not_undo_it(state: State) -> None:
     point = Point("loss", 1, 10, 1.0)
     with state.database.write() as tx:
-        sweep = state.standing.sweep(tx)
+        sweep = state.progress.sweep(tx)
     state.load(selected(point), cut_short=True)
     with state.database.write() as tx:
         state.mirror.record(tx, [selected(point)], sweep.number, count=True)
         state.mirror.record(tx, [selected(point, status="FINISHED")], sweep.number, count=True)
-        load, _ = state.standing.load(tx, "all", since_ms=1, mark="")
+        load, _ = state.progress.load(tx, "all", since_ms=1, mark="")
         assert state.mirror.settle(tx, ["1"], load.number) == []
 
 
@@ -389,5 +395,5 @@ def test_a_name_may_hold_what_postgresql_cannot_store(state: State, name: str) -
     state.load(Selected(run, {"owner": name}, name, "", run.latest))
     (found,) = state.runs()
     assert (found.name, found.model_stage) == (name, name)
-    (item,) = state.pending.next(0b1)
+    (item,) = state.backlog.next(FIRST)
     assert (item.context.run_name, item.context.tags) == (name, {"owner": name})

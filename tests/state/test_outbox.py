@@ -12,7 +12,9 @@ from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.batch_codec import decode, encode
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
-from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch, Refusal
+from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
+from mlflow_monitoring_exporter.state.payload import Refusal
+from tests.parts.dead_samples import dead_samples
 from tests.parts.states import States
 
 CONTEXT = RunContext("http://mlflow", "1", 'quoted "name"\n🚀', "a" * 32, "run", {"owner": "me"})
@@ -52,62 +54,62 @@ def test_what_the_outbox_stores_is_what_comes_back(batch: list[Sample]) -> None:
 
 def test_batches_leave_in_order_and_only_after_acknowledgement(database: Database) -> None:
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(1201), batch_size=500)
+        outbox.enqueue(tx, queue, samples(1201), batch_size=500)
     steps: list[int] = []
-    while (queued := outbox.head(bit)) is not None:
-        again = outbox.head(bit)
+    while (queued := outbox.head(queue)) is not None:
+        again = outbox.head(queue)
         assert again is not None
         assert again.batch.batch_id == queued.batch.batch_id
         steps += [sample.step for sample in queued.batch.samples]
         outbox.acknowledge(queued)
     assert steps == list(range(1201))
-    assert outbox.ledger(bit).queued == 0
+    assert outbox.ledger(queue).queued == 0
 
 
 def test_a_name_keeps_its_bit_and_exporters_do_not_see_each_others_batches(database: Database) -> None:
     outbox = Outbox(database)
     first = outbox.register(["a"])["a"]
-    bits = outbox.register(["b", "a"])
-    assert bits["a"] == first
+    queues = outbox.register(["b", "a"])
+    assert queues["a"] == first
     with database.write() as tx:
-        outbox.enqueue(tx, bits["b"], samples(1), batch_size=500)
-    assert outbox.head(bits["a"]) is None
-    assert outbox.head(bits["b"]) is not None
+        outbox.enqueue(tx, queues["b"], samples(1), batch_size=500)
+    assert outbox.head(queues["a"]) is None
+    assert outbox.head(queues["b"]) is not None
 
 
 def test_only_the_rejected_samples_become_dead_letters(database: Database) -> None:
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(10), batch_size=10)
-    queued = outbox.head(bit)
+        outbox.enqueue(tx, queue, samples(10), batch_size=10)
+    queued = outbox.head(queue)
     assert queued is not None
     outbox.set_aside(queued, {Refusal("too hot", 422, 5): [3], Refusal("too cold", None, 6): [7, 8]})
     hot, cold = DeadLetters(database).all()
     assert (hot.samples, hot.status, hot.reason, hot.first_ms) == (1, 422, "too hot", 5)
     assert (cold.samples, cold.status, cold.reason, cold.first_ms) == (2, None, "too cold", 6)
-    assert [sample.step for sample in DeadLetters(database).samples(cold.number) or ()] == [7, 8]
-    ledger = outbox.ledger(bit)
+    assert [sample.step for sample in dead_samples(DeadLetters(database), cold.number)] == [7, 8]
+    ledger = outbox.ledger(queue)
     assert (ledger.queued, ledger.dead, ledger.delivered, ledger.dead_lettered) == (0, 3, 7, 3)
     assert ledger.balanced
 
 
 def test_a_dead_letter_that_is_replayed_keeps_its_identity(database: Database) -> None:
     outbox, letters = Outbox(database), DeadLetters(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(4), batch_size=2)
-    first = outbox.head(bit)
+        outbox.enqueue(tx, queue, samples(4), batch_size=2)
+    first = outbox.head(queue)
     assert first is not None
     outbox.set_aside(first, {Refusal("no", 400, 1): [0, 1]})
     (letter,) = letters.all()
     assert letters.replay([letter.number, 99]) == 2
-    outbox.acknowledge(must(outbox.head(bit)))
-    again = must(outbox.head(bit))
+    outbox.acknowledge(must(outbox.head(queue)))
+    again = must(outbox.head(queue))
     assert again.batch.batch_id == first.batch.batch_id
-    assert outbox.ledger(bit).balanced
+    assert outbox.ledger(queue).balanced
     assert letters.all() == []
 
 
@@ -125,7 +127,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.database = self.kept.empty()
         self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
-        self.bit = self.outbox.register(["sink"])["sink"]
+        self.queue = self.outbox.register(["sink"])["sink"]
         self.step = 0
         self.waiting: list[list[int]] = []
         self.dead: dict[int, list[int]] = {}
@@ -137,13 +139,13 @@ class QueueMachine(RuleBasedStateMachine):
         self.step += count
         with self.database.write() as tx:
             fresh = [Sample(CONTEXT, "loss", step, step, 0.5) for step in steps]
-            self.outbox.enqueue(tx, self.bit, fresh, batch_size=batch_size)
+            self.outbox.enqueue(tx, self.queue, fresh, batch_size=batch_size)
         self.waiting += [steps[at : at + batch_size] for at in range(0, count, batch_size)]
 
     @precondition(lambda self: self.waiting)
     @rule()
     def acknowledge(self) -> None:
-        head = must(self.outbox.head(self.bit))
+        head = must(self.outbox.head(self.queue))
         self.outbox.acknowledge(head)
         self.outbox.acknowledge(head)  # twice is once
         self.delivered += len(self.waiting.pop(0))
@@ -151,7 +153,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def set_aside(self, data: st.DataObject) -> None:
-        head = must(self.outbox.head(self.bit))
+        head = must(self.outbox.head(self.queue))
         steps = self.waiting.pop(0)
         bad = sorted(data.draw(st.sets(st.sampled_from(range(len(steps))), min_size=1)))
         self.outbox.set_aside(head, {Refusal("no", 400, 1): bad})
@@ -176,7 +178,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def overflow(self) -> None:
         with self.database.write() as tx:
-            dropped = self.outbox.drop_oldest(tx, self.bit, 1)
+            dropped = self.outbox.drop_oldest(tx, self.queue, 1)
         assert dropped == len(self.waiting.pop(0))
         self.overflowed += dropped
 
@@ -188,12 +190,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_head_is_the_oldest(self) -> None:
-        head = self.outbox.head(self.bit)
+        head = self.outbox.head(self.queue)
         assert (head and [sample.step for sample in head.batch.samples]) == (self.waiting[0] if self.waiting else None)
 
     @invariant()
     def the_ledger_is_the_truth(self) -> None:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue)
         assert ledger.balanced
         assert (ledger.enqueued, ledger.delivered) == (self.step, self.delivered)
         assert (ledger.purged, ledger.overflowed) == (self.purged, self.overflowed)
@@ -210,13 +212,13 @@ def test_order_and_ledger_whatever_is_done(kept: States) -> None:
 
 def test_a_failed_transaction_queues_nothing(database: Database) -> None:
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
 
     def fail() -> None:
         with database.write() as tx:
-            outbox.enqueue(tx, bit, samples(3), batch_size=500)
+            outbox.enqueue(tx, queue, samples(3), batch_size=500)
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
         fail()
-    assert outbox.head(bit) is None
+    assert outbox.head(queue) is None

@@ -133,14 +133,14 @@ def test_a_copy_holds_everything(kept: States, tmp_path_factory: pytest.TempPath
 
     database = kept.empty()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(7), batch_size=3, lane=5 if kept.shared else 0)
+        outbox.enqueue(tx, queue, samples(7), batch_size=3, partition=5 if kept.shared else 0)
     path = tmp_path_factory.mktemp("copy") / "state.db"
     database.copy_to(path)
     copy = Database(f"sqlite:///{path}")
-    assert Outbox(copy).ledger(bit) == outbox.ledger(bit)
-    assert Outbox(copy).head(bit) == outbox.head(bit)
+    assert Outbox(copy).ledger(queue) == outbox.ledger(queue)
+    assert Outbox(copy).head(queue) == outbox.head(queue)
     copy.close()
 
 

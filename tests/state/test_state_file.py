@@ -23,11 +23,11 @@ from mlflow_monitoring_exporter.state.state_file import StateLock, set_aside
 def filled(path: Path) -> None:
     database = Database(f"sqlite:///{path}")
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     context = RunContext("server", "1", "experiment", "a" * 32, "run")
     with database.write() as tx:
         samples = [Sample(context, f"key{step % 7}", step, step, step / 3) for step in range(5000)]
-        outbox.enqueue(tx, bit, samples, batch_size=50)
+        outbox.enqueue(tx, queue, samples, batch_size=50)
     database.close()
 
 

@@ -29,9 +29,12 @@ from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.state import sqlite_engine as store_file
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
+from mlflow_monitoring_exporter.state.first_loads import FirstLoads
 from mlflow_monitoring_exporter.state.ledger import ledgers
 from mlflow_monitoring_exporter.state.migrations import configuration, upgrade_file
+from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.postgresql_engine import SCHEMA
+from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.state.schema import SCHEMA_VERSION, metadata
 from tests.parts.command import run
 from tests.parts.databases import driver_url
@@ -62,12 +65,19 @@ NEWER = {
     "experiment": "server experiment_id name watched activity_ms",
     "dead_letter": "first_ms last_ms status",
 }
+#: As schema 6 wrote it.
+PAUSE = {"target": "http://push", "asked_ms": 1, "until_ms": 2, "reason": "HTTP 503\n"}
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def put(name: str, path: Path) -> Path:
     path.write_bytes(gzip.decompress((EARLIER / f"{name}.db.gz").read_bytes()))
     return path
+
+
+def release(name: str) -> str:
+    """Which one wrote a file of this schema, as far as it says."""
+    return "0.1.0" if name[0] < "6" else "0.2.0"
 
 
 @pytest.fixture
@@ -90,14 +100,14 @@ def rows(path: Path, like: Path | None = None) -> Rows:
 
 
 def test_there_is_a_file_of_every_schema_that_was_ever_written() -> None:
-    assert {int(name[0]) for name in FILES} >= set(range(1, 6))
+    assert {int(name[0]) for name in FILES} == set(range(1, SCHEMA_VERSION))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_an_earlier_schema_holds_the_same_after_its_upgrade(name: str, tmp_path: Path) -> None:
     path, before = put(name, tmp_path / "state.db"), put(name, tmp_path / "before.db")
     database = Database(f"sqlite:///{path}")
-    assert str(database.upgraded) == f"state upgraded from schema {name[0]} (0.1.0) to {SCHEMA_VERSION}"
+    assert str(database.upgraded) == f"state upgraded from schema {name[0]} ({release(name)}) to {SCHEMA_VERSION}"
     assert all(ledger.balanced for ledger in ledgers(database))
     queued = {ledger.name: (ledger.delivered, ledger.queued, ledger.dead) for ledger in ledgers(database)}
     count = sum(letter.samples for letter in DeadLetters(database).all())
@@ -107,13 +117,54 @@ def test_a_file_of_an_earlier_schema_holds_the_same_after_its_upgrade(name: str,
     with closing(sqlite3.connect(path)) as state:
         assert state.execute("PRAGMA foreign_key_check").fetchall() == []
         assert state.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert dict(state.execute("SELECT key, value FROM meta WHERE key IN ('schema', 'release')")) == {
-            "schema": str(SCHEMA_VERSION),
-            "release": __version__,
-        }
+        meta = dict(state.execute("SELECT key, value FROM meta"))
+        assert meta == {"schema": str(SCHEMA_VERSION), "release": __version__}, "it says what the file is, no more"
+        assert state.execute("SELECT count(*) FROM exporter WHERE slot <> bit OR slot IS NULL").fetchone() == (0,)
     again = Database(f"sqlite:///{path}")
     assert again.upgraded is None
     again.close()
+
+
+def test_what_schema_6_kept_as_texts_has_columns_and_tables_of_its_own(tmp_path: Path) -> None:
+    path, before = put("6", tmp_path / "state.db"), put("6", tmp_path / "before.db")
+    with closing(sqlite3.connect(before)) as state:
+        keys = {key.split(" of ")[0] for (key,) in state.execute("SELECT key FROM meta")}
+        (here,) = state.execute("SELECT identity FROM server").fetchone()
+    assert keys == {"schema", "release", "selection", "first loads", "pause"}
+    database = Database(f"sqlite:///{path}")
+    pauses, first_loads = RetryTimes(database), FirstLoads(database)
+    pause = pauses.get("away", "http://elsewhere")
+    assert pause is not None
+    assert pause.reason == 'HTTP 503: "later"'
+    assert pause.seconds > 50 * 365 * 86_400
+    assert pauses.get("away", "http://other") is None
+    assert pauses.get("pushgateway", "http://elsewhere") is None, "it is over"
+    ids = Outbox(database).register(["file", "away", "refusing"], selections={"refusing": "only a part"})
+    since = dict.fromkeys(ids.values(), 1_577_836_800_000)
+    assert first_loads.since() == since
+    first_loads.end([ids["away"]], server=here, servers=[here, "http://not-yet"])
+    assert first_loads.since() == since, "another server has still to be loaded"
+    first_loads.end([ids["away"]], server=here, servers=[here])
+    assert first_loads.since() == {queue: at for queue, at in since.items() if queue != ids["away"]}
+    with database.read() as tx:
+        joined = "first_load JOIN exporter ON bit = exporter JOIN server ON server.id = first_load.server"
+        loaded = tx.execute(text(f"SELECT exporter.name, identity FROM {joined}")).all()
+        masks = tx.execute(text("SELECT count(*), sum(mask) FROM seen")).all()
+    assert loaded == [("file", here)]
+    database.close()
+    with closing(sqlite3.connect(before)) as state:
+        assert masks == state.execute("SELECT count(*), sum(mask) FROM seen").fetchall()
+
+
+def test_a_selection_that_schema_6_knew_is_not_taken_for_another_one(tmp_path: Path) -> None:
+    path = put("6", tmp_path / "state.db")
+    database = Database(f"sqlite:///{path}")
+    before = rows(path)["series"]
+    Outbox(database).register(["refusing"], selections={"refusing": "only a part"})
+    assert rows(path)["series"] == before
+    Outbox(database).register(["file"], selections={"file": "only a part"})
+    assert rows(path)["series"] != before
+    database.close()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -150,7 +201,7 @@ def test_after_an_upgrade_every_point_arrives_once(name: str, tmp_path: Path) ->
             assert all(export_once(config, PLUGINS).ok for _ in range(2))
         upgraded = [entry for entry in logged if entry["event"].startswith("state upgraded from schema")]
         assert [(entry["event"], entry["state"]) for entry in upgraded] == [
-            (f"state upgraded from schema {name[0]} (0.1.0) to {SCHEMA_VERSION}", f"the state file {state}")
+            (f"state upgraded from schema {name[0]} ({release(name)}) to {SCHEMA_VERSION}", f"the state file {state}")
         ]
         assert list(away.batches)[: len(waiting)] == waiting, "what waited goes first, under its own ids"
         for peer, expected in ((away, everything), (refusing, everything - had)):
@@ -355,6 +406,41 @@ def test_a_shared_database_of_an_earlier_release_holds_the_same_after_its_upgrad
         assert tx.execute(text("SELECT id, lane, batch_id FROM outbox")).all() == [(7, 5, "abc")]
         assert tx.execute(text("SELECT name, session FROM replica")).all() == [("an old one, at work", "")]
         assert tx.execute(text("SELECT value FROM meta WHERE key = 'release'")).scalar() == __version__
+    database.close()
+
+
+def test_texts_in_a_shared_database_of_schema_6_get_columns_and_tables(first: str) -> None:
+    from alembic import command
+
+    with on_server(first) as tx:
+        command.upgrade(configuration(tx), "0006")
+        tx.execute(text("INSERT INTO server (id, identity) VALUES (3, 'http://a'), (4, 'http://b')"))
+        tx.execute(
+            text("INSERT INTO exporter (bit, name, since_ms) VALUES (0, 'one', 5), (62, 'two', 6), (1, 'old', NULL)")
+        )
+        tx.execute(
+            text("INSERT INTO meta VALUES (:key, :value)"),
+            [
+                {"key": "release", "value": "0.2.0"},
+                {"key": "selection of two", "value": "a part"},
+                {"key": "first loads of http://a", "value": str(2**62 | 3)},
+                {"key": "first loads of http://gone", "value": "1"},
+                {"key": "pause of push", "value": json.dumps(PAUSE)},
+            ],
+        )
+    database = Database(first)
+    assert str(database.upgraded) == f"state upgraded from schema 6 (0.2.0) to {SCHEMA_VERSION}"
+    with database.read() as tx:
+        assert tx.execute(text("SELECT key, value FROM meta")).all() == [("release", __version__)]
+        exporters = "SELECT bit, slot, selection, configured_ms FROM exporter ORDER BY bit"
+        assert tx.execute(text(exporters)).all() == [(0, 0, "", None), (1, 1, "", None), (62, 62, "a part", None)]
+        loads = "SELECT server, exporter FROM first_load ORDER BY exporter"
+        assert tx.execute(text(loads)).all() == [(3, 0), (3, 62)]
+        assert tx.execute(text("SELECT * FROM retry_time")).mappings().one() == {"exporter": "push", **PAUSE}
+    ids = Outbox(database).register(["one", "two"], selections={"two": "a part"})
+    assert FirstLoads(database).since() == {ids["one"]: 5, ids["two"]: 6}
+    FirstLoads(database).end([ids["one"]], server="http://b", servers=["http://a", "http://b"])
+    assert FirstLoads(database).since() == {ids["two"]: 6}
     database.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,15 @@ def test_no_text_is_longer_than_allowed_and_one_that_fits_stays(text: str, longe
         head = short.rpartition("…")[0]
         assert text.startswith(head)
         assert len(head.encode()) > longest - 16, "no more is cut than needed"
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "語", "🙂"])
+def test_a_text_of_just_the_length_stays_and_one_that_is_longer_fills_it(letter: str) -> None:
+    longest = 48  # of letters of one to four bytes each
+    whole = letter * (longest // len(letter.encode()))
+    assert shortened(whole, longest) == whole
+    rest = (longest - len("…".encode()) - 8) % len(letter.encode())
+    assert len(shortened(whole + "x", longest).encode()) == longest - rest
 
 
 @given(texts, texts, st.sampled_from(["é", "語", "🙂", "x"]))

@@ -173,7 +173,7 @@ class AnythingHappensToRuns(RuleBasedStateMachine):
 
     @invariant()
     def aggregates_are_right(self) -> None:
-        found = dict(self.aggregates)
+        found = dict(self.aggregates.update())
         assert found.keys() == {key for one in self.runs.values() for key in one.values}
         for key, aggregate in found.items():
             having = [one for one in self.runs.values() if key in one.values]
@@ -221,7 +221,7 @@ def search(columns: ExperimentTable, name: str, *, end_ms: int, losses: dict[str
 
 
 def aggregate(columns: ExperimentTable, key: str = "loss") -> Aggregate:
-    return dict(Aggregates(columns, Directions({})))[key]
+    return dict(Aggregates(columns, Directions({})).update())[key]
 
 
 def test_a_search_is_one_event_with_its_best_candidate() -> None:
@@ -280,9 +280,9 @@ def test_a_parent_that_finishes_changes_the_keys_of_what_is_nested_in_it_and_no_
     aggregates = Aggregates(columns, Directions({}))
     columns.put(run("plain", {"accuracy": 0.5}))
     search(columns, "search", end_ms=30, losses={"a": 0.5}, status=RunStatus.RUNNING)
-    before = dict(aggregates)
+    before = dict(aggregates.update())
     columns.put(run("search", {}, end_ms=30))
-    after = dict(aggregates)
+    after = dict(aggregates.update())
     assert after["accuracy"] is before["accuracy"]
     assert (before["loss"].finished, after["loss"].finished) == (None, 0.5)
 
@@ -291,8 +291,8 @@ def test_only_keys_that_changed_are_computed_again() -> None:
     columns = ExperimentTable()
     aggregates = Aggregates(columns, Directions({}))
     columns.put(run("a", {"loss": 1.0, "accuracy": 0.5}))
-    before = dict(aggregates)
+    before = dict(aggregates.update())
     columns.put(run("b", {"loss": 2.0}))
-    after = dict(aggregates)
+    after = dict(aggregates.update())
     assert after["accuracy"] is before["accuracy"]
     assert after["loss"].mean == 1.5

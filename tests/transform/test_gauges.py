@@ -15,6 +15,7 @@ from mlflow_monitoring_exporter.prometheus.exposition import Encoder
 from mlflow_monitoring_exporter.prometheus.families import OURS
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges, RegistryFacts
+from mlflow_monitoring_exporter.transform.labels import AddedLabels, bounded
 from mlflow_monitoring_exporter.transform.model_versions import stages_by_run, tagged_stage
 from tests.parts.gauges import all_series, metrics, of_family
 from tests.parts.programs import need
@@ -55,6 +56,12 @@ def test_the_registry_decides_the_stage_before_any_tag() -> None:
         ModelVersion("m", 4, "", "", ("nobody",)),
     ]
     assert stages_by_run(versions) == {"a": "blue,champion,green", "b": "Staging"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_alias_of_one_version_goes_before_the_stage_of_another(order: int) -> None:
+    versions = [ModelVersion("m", 1, "a", "Production", ()), ModelVersion("m", 2, "a", "", ("champion",))]
+    assert stages_by_run(versions[::order]) == {"a": "champion"}
 
 
 def test_a_run_shows_its_metrics_and_its_life() -> None:
@@ -170,6 +177,29 @@ def test_there_are_exactly_as_many_series_as_fit_and_the_first_stay_in(room: int
     assert all((name, sorted(labels.items()), value) in everything for name, labels, value in all_series(less))
 
 
+def test_a_snapshot_that_differs_only_in_what_is_left_out_is_another() -> None:
+    made = gauges(labels={"drop": ["run_id", "model_stage"]})
+    before = made.build(Facts(EXPERIMENTS, RUNS))
+    after = made.build(Facts(EXPERIMENTS, [*RUNS, RUNS[-1]]), before)
+    assert after.groups == before.groups
+    assert after.left_out["same_labels"] > before.left_out["same_labels"]
+
+
+def test_a_snapshot_that_differs_only_in_who_wants_most_is_another() -> None:
+    made = gauges(max_series=20)
+
+    def build(one: int, two: int, before: Snapshot | None = None) -> Snapshot:
+        """Runs of two experiments with so many keys, of which the first ones are shown."""
+        keys = {"1": one, "2": two}
+        runs = [run(i * 32, {f"k{n:02}": 0.5 for n in range(count)}, i) for i, count in keys.items()]
+        return made.build(Facts(EXPERIMENTS, runs), before)
+
+    before = build(40, 30)
+    after = build(30, 40, before)
+    assert (after.groups, after.left_out) == (before.groups, before.left_out)
+    assert ([one.experiment_id for one in before.most], [one.experiment_id for one in after.most]) == (["1"], ["2"])
+
+
 def test_what_stays_the_same_stays_the_same_object() -> None:
     made = gauges()
     nan = run("e" * 32, {"nan": math.nan})
@@ -199,6 +229,25 @@ def test_labels_are_added_and_dropped_and_never_hold_more_values_than_allowed() 
     assert [labels["team"] for labels in sorted(found, key=lambda f: f["run_id"])] == ["", "other", "t2", "t3"]
     info = of_family(snapshot, "mlflow_run_info", "run_id", "team", "experiment_name")
     assert ("22222222", "t2", "one") in info
+
+
+@given(st.permutations(range(4)))
+def test_the_oldest_runs_keep_their_values_in_whichever_order_they_come(order: list[int]) -> None:
+    """Else a run that is added would rename series that are there."""
+    begun = {0: 2000, 1: 1000, 2: 1000, 3: None}  # the last one's start is not known: it counts as old
+    runs = [run(f"{n}" * 32, {"loss": 0.5}, labels={"team": f"t{n}"}, start_ms=begun[n]) for n in order]
+    values = bounded(runs, ["team"], 2)
+    assert {run_id[0]: team for run_id, (team,) in values.items()} == {"3": "t3", "1": "t1", "2": "other", "0": "other"}
+
+
+def test_a_label_from_a_tag_is_cut_and_what_begins_alike_stays_apart() -> None:
+    labels = AddedLabels({"team": "tag.team", "lr": "param.lr"}, longest=40)
+    one, other = (labels.of({"team": "é" * 100 + end}, {"lr": "1" * 100 + end}) for end in "ab")
+    assert all(len(value.encode()) <= 40 for value in (*one.values(), *other.values()))
+    assert (one["team"] != other["team"], one["lr"] != other["lr"]) == (True, True)
+    assert labels.of({"team": "x" * 40}, {}) == {"team": "x" * 40}
+    whole = AddedLabels({"team": "tag.team"}).of({"team": "x" * 10_000}, {})
+    assert len(whole["team"].encode()) == 2048, "what receives samples takes no more"
 
 
 def test_of_series_that_become_the_same_the_most_important_stays() -> None:

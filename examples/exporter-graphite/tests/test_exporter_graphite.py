@@ -69,10 +69,11 @@ class Graphite:
 
 
 class TestGraphite(ExporterContract):
-    """The whole contract; a Graphite knows no credentials, and refuses nothing."""
+    """The whole contract; a Graphite knows no credentials, refuses nothing, and has no place for a step."""
 
     plugin = plugin
     faults = (Fault.UNAVAILABLE, Fault.SILENT)
+    carries = ("timestamp",)
 
     @pytest.fixture
     def platform(self) -> Iterator[Graphite]:

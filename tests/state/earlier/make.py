@@ -4,8 +4,9 @@
 
 Of each commit below a worktree is made, and its own command exports a small MLflow store to three sinks: one that
 takes everything, one that refuses everything for good, and one that is away and has room for a part only. So each
-file holds what was delivered, dead letters, a queue, and series that are still to be read. Beside each file lies
-what is in it, as the release that wrote it counts.
+file holds what was delivered, dead letters, a queue, and series that are still to be read. That of schema 6 also
+holds what schema 6 kept as texts in ``meta``: a first load that is not over, a selection, and pauses that platforms
+asked for.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ COMMITS = {
     "4": "c29c886",
     "5-before-session": "61b6b4e",
     "5": "3988552",
+    "6": "b0a591f",
 }
 CONFIG = """
 mlflow: {{tracking_uri: "sqlite:///mlflow.db"}}
 state: {{url: "sqlite:///state.db"{limit}}}
-export: {{drain_timeout: 10s, max_experiments: 0}}
+export: {{drain_timeout: 10s, max_experiments: 0{since}}}
 exporters:
   prometheus: {{enabled: false}}
   file: {{path: samples.jsonl}}
@@ -51,9 +53,9 @@ LIMIT = ", max_size: 20kB"
 EXPORT = """
 import importlib, sys
 from mlflow_monitoring_exporter import cli
-for name in ("poll", "queueing"):
+for name in ("schedule.poll", "schedule.queueing", "pipeline.enqueue"):
     try:
-        module = importlib.import_module(f"mlflow_monitoring_exporter.schedule.{name}")
+        module = importlib.import_module(f"mlflow_monitoring_exporter.{name}")
     except ImportError:
         continue
     if hasattr(module, "_POINTS"):
@@ -70,6 +72,22 @@ def queue_chunks(self, *arguments):
         raise SourceUnavailableError("cut short")
     return original(self, *arguments)
 poll.Poller._queue_chunks = queue_chunks
+"""
+#: Only an exporter that begins somewhere has a first load that is remembered.
+SINCE = ", since: 2020-01-01"
+#: What happens to few, written by the release's own code.
+ASKED = """
+from mlflow_monitoring_exporter.state.database import Database
+from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.retry_times import RetryTime, RetryTimes
+database = Database("sqlite:///state.db")
+bits = Outbox(database).register(["file", "refusing"], selections={"refusing": "only a part"})
+with database.read() as tx:
+    here = tx.exec_driver_sql("SELECT identity FROM server").scalar()
+Outbox(database).loaded([bits["file"]], server=here, servers=[here, "http://not-yet"])
+RetryTimes(database).put("away", "http://elsewhere", RetryTime(100 * 365 * 86_400, 'HTTP 503: "later"'))
+RetryTimes(database).put("pushgateway", "http://elsewhere", RetryTime(1, "over long ago"))
+database.close()
 """
 
 
@@ -109,8 +127,12 @@ def make(name: str, commit: str, port: int, work: Path) -> None:
         else:
             (directory / "mlflow.db").write_bytes(gzip.decompress((HERE / "mlflow.db.gz").read_bytes()))
         limit = "" if name == "1" else LIMIT
-        (directory / "config.yaml").write_text(CONFIG.format(port=port, limit=limit))
+        (directory / "config.yaml").write_text(
+            CONFIG.format(port=port, limit=limit, since=SINCE if name == "6" else "")
+        )
         command(code, directory, "-c", EXPORT + (CUT_SHORT if name == "1" else "") + "cli.main()")
+        if name == "6":
+            command(code, directory, "-c", ASKED)
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(code)], cwd=ROOT, check=True)
     with closing(sqlite3.connect(directory / "state.db")) as state:

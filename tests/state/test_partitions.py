@@ -1,4 +1,4 @@
-"""Leases of lanes: never two at a time, in order within a lane, and nothing is left over."""
+"""Leases of partitions: never two at a time, in order within a partition, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from mlflow_monitoring_exporter.delivery.worker import Worker
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.membership import ReplicaTable
-from mlflow_monitoring_exporter.state.outbox import Outbox, Refusal
+from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.partitions import Partitions
+from mlflow_monitoring_exporter.state.payload import Refusal
+from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
@@ -31,11 +33,11 @@ from tests.parts.states import States
 from tests.state.test_outbox import samples
 
 
-def feed_of(name: str, database: Database, bit: int, owned: Callable[[], bool] = lambda: True) -> PartitionSource:
+def feed_of(name: str, database: Database, queue: QueueId, owned: Callable[[], bool] = lambda: True) -> PartitionSource:
     """What a new replica delivers."""
     replicas = ReplicaTable(database, lease=60.0)
     replicas.join(name)
-    return PartitionSource(Outbox(database), bit, Partitions(database, replicas.me), owned)
+    return PartitionSource(Outbox(database), queue, Partitions(database, replicas.me), owned)
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -47,7 +49,7 @@ class Deliveries(RuleBasedStateMachine):
         super().__init__()
         self.database = self.kept.empty()
         self.outbox, self.letters = Outbox(self.database), DeadLetters(self.database)
-        self.bit = self.outbox.register(["sink"])["sink"]
+        self.queue = self.outbox.register(["sink"])["sink"]
         self.waiting: dict[int, list[int]] = {}
         self.dead: list[tuple[int, int]] = []
         self.number = 0
@@ -58,16 +60,18 @@ class Deliveries(RuleBasedStateMachine):
     def join(self, name: str) -> None:
         replicas = ReplicaTable(self.kept.again(), lease=60.0)
         replicas.join(name)
-        lanes = Partitions(replicas._database, replicas.me)
-        self.replicas.append((replicas, PartitionSource(Outbox(replicas._database), self.bit, lanes, lambda: True)))
+        partitions = Partitions(replicas._database, replicas.me)
+        self.replicas.append(
+            (replicas, PartitionSource(Outbox(replicas._database), self.queue, partitions, lambda: True))
+        )
 
-    @rule(lane=st.integers(1, 3), count=st.integers(1, 30))
-    def enqueue(self, lane: int, count: int) -> None:
+    @rule(partition=st.integers(1, 3), count=st.integers(1, 30))
+    def enqueue(self, partition: int, count: int) -> None:
         for _ in range(count):
             self.number += 1
             with self.database.write() as tx:
-                self.outbox.enqueue(tx, self.bit, samples(self.number)[-1:], batch_size=1, lane=lane)
-            self.waiting.setdefault(lane, []).append(self.number - 1)
+                self.outbox.enqueue(tx, self.queue, samples(self.number)[-1:], batch_size=1, partition=partition)
+            self.waiting.setdefault(partition, []).append(self.number - 1)
 
     @rule(who=st.integers(0, 1), count=st.integers(1, 25), refused=st.booleans())
     def deliver(self, who: int, count: int, refused: bool) -> None:
@@ -76,24 +80,24 @@ class Deliveries(RuleBasedStateMachine):
             item = feed.head()
             other = self.replicas[1 - who][1]
             if item is None:
-                waiting = {lane for lane, numbers in self.waiting.items() if numbers}
-                assert waiting <= {other._lane}, "only what another one holds is left alone"
+                waiting = {partition for partition, numbers in self.waiting.items() if numbers}
+                assert waiting <= {other._partition}, "only what another one holds is left alone"
                 return
-            assert feed._lane != other._lane
-            assert feed._lane is not None
+            assert feed._partition != other._partition
+            assert feed._partition is not None
             (number,) = (sample.step for sample in item.payload.samples)  # type: ignore[union-attr]
-            assert number == self.waiting[feed._lane].pop(0), "in order"
+            assert number == self.waiting[feed._partition].pop(0), "in order"
             if refused:
                 feed.set_aside(item, {Refusal("no", 400, 1): [0]})
-                self.dead.append((feed._lane, number))
+                self.dead.append((feed._partition, number))
             else:
                 feed.acknowledge(item)
 
     @rule()
     def replay(self) -> None:
         self.letters.replay([letter.number for letter in self.letters.all()])
-        for lane, number in self.dead:
-            self.waiting.setdefault(lane, []).append(number)
+        for partition, number in self.dead:
+            self.waiting.setdefault(partition, []).append(number)
         self.dead.clear()
 
     @rule(who=st.integers(0, 1))
@@ -103,32 +107,33 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def figures_are_the_truth(self) -> None:
-        ledger = self.outbox.ledger(self.bit)
+        ledger = self.outbox.ledger(self.queue)
         assert ledger.balanced
         assert ledger.queued == sum(map(len, self.waiting.values()))
         with self.database.read() as tx:
             rows = tx.execute(text("SELECT lane, waiting FROM lane")).all()
-        assert {lane: count for lane, count in rows if count} == {
-            lane: len(numbers) for lane, numbers in self.waiting.items() if numbers
+        assert {partition: count for partition, count in rows if count} == {
+            partition: len(numbers) for partition, numbers in self.waiting.items() if numbers
         }
 
 
-def test_lanes_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
+@pytest.mark.usefixtures("patient")
+def test_partitions_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
     Deliveries.kept = shared
     run_state_machine_as_test(Deliveries, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
 
 
-def test_a_long_lane_gives_others_their_turn(shared: States) -> None:
+def test_a_long_partition_gives_others_their_turn(shared: States) -> None:
     database = shared.empty()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(50), batch_size=1, lane=1)
-        outbox.enqueue(tx, bit, samples(1), batch_size=1, lane=2)
-    feed = feed_of("one", database, bit)
+        outbox.enqueue(tx, queue, samples(50), batch_size=1, partition=1)
+        outbox.enqueue(tx, queue, samples(1), batch_size=1, partition=2)
+    feed = feed_of("one", database, queue)
     order = []
     while (item := feed.head()) is not None:
-        order.append(feed._lane)
+        order.append(feed._partition)
         feed.acknowledge(item)
     assert order == [1] * 20 + [2] + [1] * 30
 
@@ -136,48 +141,48 @@ def test_a_long_lane_gives_others_their_turn(shared: States) -> None:
 def test_nothing_is_sent_once_others_may_have_taken_over(shared: States) -> None:
     database = shared.empty()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
+    queue = outbox.register(["sink"])["sink"]
     with database.write() as tx:
-        outbox.enqueue(tx, bit, samples(2), batch_size=1, lane=1)
+        outbox.enqueue(tx, queue, samples(2), batch_size=1, partition=1)
     owned = True
-    feed = feed_of("one", database, bit, lambda: owned)
+    feed = feed_of("one", database, queue, lambda: owned)
     assert feed.head() is not None
     owned = False
     assert feed.head() is None
 
 
-def queue_in(database: Database, bit: int, lanes: dict[int, int]) -> None:
-    """So many batches in each lane."""
-    for lane, count in lanes.items():
+def queue_in(database: Database, queue: QueueId, partitions: dict[int, int]) -> None:
+    """So many batches in each partition."""
+    for partition, count in partitions.items():
         for number in range(count):
             with database.write() as tx:
-                Outbox.enqueue(tx, bit, samples(100 * lane + number + 1)[-1:], batch_size=1, lane=lane)
+                Outbox.enqueue(tx, queue, samples(100 * partition + number + 1)[-1:], batch_size=1, partition=partition)
 
 
-def lane_of(item: Item | None) -> int | None:
+def partition_of(item: Item | None) -> int | None:
     return None if item is None else item.payload.samples[0].step // 100  # type: ignore[union-attr]
 
 
-def test_what_is_stuck_in_one_lane_holds_up_neither_its_own_lane_nor_others(shared: States) -> None:
+def test_what_is_stuck_in_one_partition_holds_up_neither_its_own_partition_nor_others(shared: States) -> None:
     database = shared.again()
-    bit = Outbox(database).register(["sink"])["sink"]
-    queue_in(database, bit, {1: 2, 2: 1, 3: 1})
-    feed, other = feed_of("one", shared.again(), bit), feed_of("two", shared.again(), bit)
+    queue = Outbox(database).register(["sink"])["sink"]
+    queue_in(database, queue, {1: 2, 2: 1, 3: 1})
+    feed, other = feed_of("one", shared.again(), queue), feed_of("two", shared.again(), queue)
     stuck = feed.head()
     assert stuck is not None
-    assert lane_of(stuck) == 1
+    assert partition_of(stuck) == 1
     behind = feed.behind(stuck)
     assert behind is not None
-    assert (lane_of(behind), behind.place.place > stuck.place.place) == (1, True)
+    assert (partition_of(behind), behind.place.place > stuck.place.place) == (1, True)
     feed.acknowledge(behind)
     beside = feed.behind(stuck)
     assert beside is not None
-    assert lane_of(beside) == 2
+    assert partition_of(beside) == 2
     another = feed.behind(beside)
-    assert lane_of(another) == 3, "one that fails as well is not the only one that is tried"
+    assert partition_of(another) == 3, "one that fails as well is not the only one that is tried"
     assert feed.head() == stuck, "it stays this replica's"
     taken = other.head()
-    assert lane_of(taken) in (2, 3), "what was only borrowed is given back"
+    assert partition_of(taken) in (2, 3), "what was only borrowed is given back"
 
 
 def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
@@ -187,8 +192,8 @@ def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
         monkeypatch.setattr(trial, name, value)
     database = shared.again()
     outbox = Outbox(database)
-    bit = outbox.register(["sink"])["sink"]
-    queue_in(database, bit, {1: 1, 2: 3, 3: 3})
+    queue = outbox.register(["sink"])["sink"]
+    queue_in(database, queue, {1: 1, 2: 3, 3: 3})
     readiness = Readiness()
 
     class Platform:
@@ -204,11 +209,11 @@ def test_one_poisonous_experiment_does_not_keep_a_replica_from_the_others(
             self.got.extend(steps)
 
     platform: Any = Platform()
-    feed = feed_of("one", shared.again(), bit)
+    feed = feed_of("one", shared.again(), queue)
     made = Worker("sink", platform, feed, readiness=readiness, metrics=SelfMetrics(readiness))
     for _ in range(20):
         made.drain(Deadline.after(30), attempts=1)
-    ledger = outbox.ledger(bit)
+    ledger = outbox.ledger(queue)
     assert (ledger.delivered, ledger.dead, ledger.queued, ledger.balanced) == (6, 1, 0, True)
 
 

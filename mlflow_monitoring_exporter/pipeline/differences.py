@@ -1,0 +1,31 @@
+"""What one poll hands to the snapshot: not what there is, but what is not as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry
+
+
+@dataclass(slots=True)
+class Differences:
+    """What is different since the last update that was whole.
+
+    ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
+    (:func:`core.directions.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
+    runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
+    object as before when it says the same.
+    """
+
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    renewed: bool = False
+    moved: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    registry: ModelRegistry = field(default_factory=ModelRegistry)
+
+    @property
+    def anything(self) -> bool:
+        """Whether runs or experiments differ."""
+        return bool(self.renewed or self.moved or self.gone)

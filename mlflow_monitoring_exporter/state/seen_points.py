@@ -1,0 +1,82 @@
+"""Which points of which series were queued for whom: the table ``seen``, by far the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, text
+
+from mlflow_monitoring_exporter.core.values import Point
+from mlflow_monitoring_exporter.state.batch_codec import point_hash
+from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
+from mlflow_monitoring_exporter.state.schema import seen
+from mlflow_monitoring_exporter.state.statements import execute_many, insert
+
+#: One list of pairs instead of two variables for each: a seventh of the time.
+_MASKS = {
+    "sqlite": text(
+        "SELECT seen.series, seen.point, seen.mask FROM json_each(:pairs) AS pair CROSS JOIN seen "
+        "ON seen.series = json_extract(pair.value, '$[0]') AND seen.point = json_extract(pair.value, '$[1]')"
+    ),
+    "postgresql": text(
+        "SELECT seen.series, seen.point, seen.mask FROM unnest(CAST(:series AS bigint[]), CAST(:points AS bigint[])) "
+        "AS pair (series, point) JOIN seen ON seen.series = pair.series AND seen.point = pair.point"
+    ),
+}
+#: The same for writing, in half of the time.
+_MARK = text(
+    "INSERT INTO seen (series, point, mask) SELECT * FROM unnest("
+    "CAST(:series AS bigint[]), CAST(:point AS bigint[]), CAST(:mask AS bigint[])) "
+    "ON CONFLICT (series, point) DO UPDATE SET mask = excluded.mask"
+)
+
+
+def mark_unseen(
+    tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[QueueId]]]
+) -> list[dict[QueueId, list[Point]]]:
+    """Of each ``(series id, points, queues)`` the points that were never queued, by queue.
+
+    They count as queued from now on. Each series may be named once.
+    """
+    hashed = [{point_hash(point): point for point in points} for _, points, _ in read]
+    pairs = [(series_id, digest) for (series_id, _, _), points in zip(read, hashed, strict=True) for digest in points]
+    masks = _masks(tx, pairs)
+    found: list[dict[QueueId, list[Point]]] = []
+    rows: list[dict[str, int]] = []
+    for (series_id, _, queues), points in zip(read, hashed, strict=True):
+        fresh: dict[QueueId, list[Point]] = {queue: [] for queue in queues}
+        by_bit = [(int(QueueSet.of([queue])), missing) for queue, missing in fresh.items()]
+        wanted = int(QueueSet.of(queues))
+        for digest, point in points.items():
+            mask = masks.get((series_id, digest), 0)
+            if mask & wanted == wanted:
+                continue
+            for bit, missing in by_bit:
+                if not mask & bit:
+                    missing.append(point)
+            rows.append({"series": series_id, "point": digest, "mask": mask | wanted})
+        found.append(fresh)
+    _mark(tx, rows)
+    return found
+
+
+def _masks(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """For whom each of these ``(series, point)`` was queued; those that were for nobody are left out."""
+    given: dict[str, Any] = {"pairs": orjson.dumps(pairs).decode()}
+    if tx.dialect.name == "postgresql":
+        given = {"series": [series_id for series_id, _ in pairs], "points": [digest for _, digest in pairs]}
+    found = tx.execute(_MASKS[tx.dialect.name], given)
+    return {(series_id, digest): mask for series_id, digest, mask in found}
+
+
+def _mark(tx: Connection, rows: Sequence[Mapping[str, int]]) -> None:
+    """Take over masks of ``(series, point)``."""
+    if tx.dialect.name == "postgresql":
+        if rows:
+            tx.execute(_MARK, {name: [row[name] for row in rows] for name in ("series", "point", "mask")})
+        return
+    statement = insert(tx, seen)
+    changed = {"mask": statement.excluded.mask}
+    execute_many(tx, statement.on_conflict_do_update(index_elements=["series", "point"], set_=changed), rows)
