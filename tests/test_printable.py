@@ -22,9 +22,9 @@ from mlflow_monitoring_exporter.cli import output
 from mlflow_monitoring_exporter.cli.exporters import list_exporters
 from mlflow_monitoring_exporter.cli.main import run
 from mlflow_monitoring_exporter.cli.queue import _print_letters, _print_queues
-from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.pipeline.poll import PollReport
 from mlflow_monitoring_exporter.state.dead_letters import DeadLetter
 from mlflow_monitoring_exporter.state.ledger import Ledger

@@ -1,4 +1,8 @@
-"""Commands: parse, call, print."""
+"""Commands: parse, call, print.
+
+A command imports what it runs after its configuration was read, so that help, a version and the error of a wrong
+configuration are there at once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ def main() -> None:
     """Run the command line. Signals are heeded before all that it needs is imported."""
     shutdown.heed()
     try:
-        from mlflow_monitoring_exporter.cli.main import run  # noqa: PLC0415 - takes half a second
+        from mlflow_monitoring_exporter.cli.main import run
 
         run()
     except shutdown.Interrupted as stop:

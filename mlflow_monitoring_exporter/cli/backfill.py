@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlflow_monitoring_exporter.app.backfill import BackfillReport
-from mlflow_monitoring_exporter.app.backfill import backfill as write_everything
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import EXIT_FAILED, print_error, print_result, replaced
-from mlflow_monitoring_exporter.cli.progress import progress_bar
-from mlflow_monitoring_exporter.config.fields import check_label, repeated
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.prometheus.timeseries import JOB
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.app.backfill import BackfillReport
 
 
 def backfill(
@@ -33,6 +32,9 @@ def backfill(
     """
     labels = dict(map(_pair, label or ()))
     config = options.load_and_log(plugins_of_this_run(), quiet=True)
+    from mlflow_monitoring_exporter.app.backfill import backfill as write_everything
+    from mlflow_monitoring_exporter.cli.progress import progress_bar
+
     with progress_bar() as progress, replaced(to) as file:
         report = write_everything(config, file, labels={**labels, "job": job_name}, progress=progress)
     print_result(_say(report, to))
@@ -42,6 +44,8 @@ def backfill(
 
 
 def _pair(text: str) -> tuple[str, str]:
+    from mlflow_monitoring_exporter.config.fields import check_label, repeated
+
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError([ConfigProblem("--label", "", f"{repeated(text)}is not NAME=VALUE, as in cluster=gpu-1")])

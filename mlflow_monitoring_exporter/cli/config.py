@@ -6,11 +6,8 @@ import os
 
 import typer
 
-from mlflow_monitoring_exporter.app.destinations import create_destinations
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_json, print_result
-from mlflow_monitoring_exporter.config import describe
-from mlflow_monitoring_exporter.config.load import find_config_file
 
 config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
@@ -20,7 +17,11 @@ config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help
 def validate(options: Options) -> None:
     """Say whether the configuration can be used; if not, everything that is wrong with it (exit code 78)."""
     plugins = plugins_of_this_run()
-    enabled = create_destinations(options.load(plugins), plugins)
+    config = options.load(plugins)
+    from mlflow_monitoring_exporter.app.destinations import create_destinations
+    from mlflow_monitoring_exporter.config.load import find_config_file
+
+    enabled = create_destinations(config, plugins)
     file = find_config_file(options.config, os.environ)
     print_result(f"{file or 'built-in defaults'}: ok, exporters: {', '.join(d.name for d in enabled) or 'none'}")
 
@@ -29,10 +30,14 @@ def validate(options: Options) -> None:
 @configured
 def show(options: Options) -> None:
     """Print the effective configuration as YAML, secrets masked."""
+    from mlflow_monitoring_exporter.config import describe
+
     print_result(describe.show(options.load(plugins_of_this_run())))
 
 
 @config_commands.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, with which editors complete it."""
+    from mlflow_monitoring_exporter.config import describe
+
     print_json(describe.json_schema({name: plugin.config for name, plugin in plugins_of_this_run().usable().items()}))

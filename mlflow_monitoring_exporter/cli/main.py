@@ -13,9 +13,6 @@ from typing import Any
 import typer
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.app.check import check as check_everything
-from mlflow_monitoring_exporter.app.daemon import Daemon
-from mlflow_monitoring_exporter.app.export_once import export_once as export_everything_once
 from mlflow_monitoring_exporter.cli import sample
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
@@ -34,7 +31,6 @@ from mlflow_monitoring_exporter.cli.output import (
     printable,
     redactor,
 )
-from mlflow_monitoring_exporter.cli.progress import progress_bar
 from mlflow_monitoring_exporter.cli.prometheus import prometheus_commands
 from mlflow_monitoring_exporter.cli.queue import queue_commands
 from mlflow_monitoring_exporter.core import shutdown
@@ -64,6 +60,9 @@ def export_once(options: Options, output: OutputOption = Output.table) -> None:
     """
     plugins = plugins_of_this_run()
     config = options.load_and_log(plugins, quiet=True)
+    from mlflow_monitoring_exporter.app.export_once import export_once as export_everything_once
+    from mlflow_monitoring_exporter.cli.progress import progress_bar
+
     with progress_bar() as progress:
         report = export_everything_once(config, plugins, progress)
     print_report(report, output)
@@ -77,6 +76,8 @@ def continuous(options: Options) -> None:
 
     SIGHUP reads the configuration again.
     """
+    from mlflow_monitoring_exporter.app.daemon import Daemon
+
     plugins = plugins_of_this_run()
     Daemon(lambda: options.load_and_log(plugins), plugins).run()
     logging.shutdown()
@@ -92,6 +93,9 @@ def check(options: Options, output: OutputOption = Output.table) -> None:
     """
     plugins = plugins_of_this_run()
     config = options.load_and_log(plugins, quiet=True)
+    from mlflow_monitoring_exporter.app.check import check as check_everything
+    from mlflow_monitoring_exporter.cli.progress import progress_bar
+
     with progress_bar() as progress:
         report = check_everything(config, plugins, progress)
     print_report(report, output, planned=True)
@@ -124,7 +128,7 @@ def run() -> None:
         finally:
             sys.stdout.flush()
     except _TypedError as error:
-        from typer.rich_utils import rich_format_error  # noqa: PLC0415 - takes a moment, and most commands are right
+        from typer.rich_utils import rich_format_error
 
         said = printable(error.format_message())
         error.format_message = lambda: said  # it repeats what was typed

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
 
-from mlflow_monitoring_exporter.app.metric_directions import Judged, judge, judge_all
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import Output, OutputOption, print_json, print_table
-from mlflow_monitoring_exporter.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.app.metric_directions import Judged
 
 _WORDS = {"max": "more", "min": "less", None: "cannot be said"}
 
@@ -28,6 +29,9 @@ def metrics(
     Exit code 1: MLflow cannot be read. 78: the configuration is wrong.
     """
     config = options.load_and_log(plugins_of_this_run(), quiet=True)
+    from mlflow_monitoring_exporter.app.metric_directions import judge, judge_all
+    from mlflow_monitoring_exporter.cli.progress import progress_bar
+
     if key:
         found = judge(config, key)
     else:

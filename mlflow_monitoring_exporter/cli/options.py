@@ -8,16 +8,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from mlflow_monitoring_exporter.cli.output import redactor
-from mlflow_monitoring_exporter.config.load import find_config_file, load_config
-from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
-from mlflow_monitoring_exporter.exporters.plugins import Plugins, load_plugins
-from mlflow_monitoring_exporter.telemetry.logs import configure_logging
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.config.schema import Config
+    from mlflow_monitoring_exporter.exporters.plugins import Plugins
 
 _PANEL = "Configuration (flag > environment > config.yaml > default)"
 
@@ -50,6 +50,9 @@ class Options:
 
         Without ``secrets`` files that hold some need not be there.
         """
+        from mlflow_monitoring_exporter.config.load import find_config_file, load_config
+        from mlflow_monitoring_exporter.config.redaction import secrets_of
+
         config = load_config(
             find_config_file(self.config, os.environ),
             exporter_types=plugins.config_types,
@@ -57,7 +60,7 @@ class Options:
             secrets=secrets,
             certificates=secrets,
         )
-        redactor.learn(config)
+        redactor.learn(secrets_of(config))
         return config
 
     def load_and_log(self, plugins: Plugins, *, quiet: bool = False) -> Config:
@@ -66,6 +69,8 @@ class Options:
         ``quiet`` is for commands that print their own result: unless a level was asked for, only
         errors are logged.
         """
+        from mlflow_monitoring_exporter.telemetry.logs import configure_logging
+
         config = self.load(plugins)
         level = "error" if quiet and "level" not in config.logging.model_fields_set else None
         configure_logging(config.logging, redactor, level=level)
@@ -91,6 +96,8 @@ class Options:
 
 def plugins_of_this_run() -> Plugins:
     """The installed exporters."""
+    from mlflow_monitoring_exporter.exporters.plugins import load_plugins
+
     return load_plugins()
 
 

@@ -12,17 +12,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
-from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.core.errors import MonitoringExporterError
 from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
+from mlflow_monitoring_exporter.core.redaction import Redactor
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
 
 #: Knows the secrets of every configuration that this process has loaded.
 redactor = Redactor()

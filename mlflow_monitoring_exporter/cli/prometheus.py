@@ -9,7 +9,6 @@ import typer
 
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_result, replaced
-from mlflow_monitoring_exporter.prometheus.alert_rules import to_yaml
 
 prometheus_commands = typer.Typer(help="Files for Prometheus.", no_args_is_help=True)
 _rules = typer.Typer(help="Rules for alerts.", no_args_is_help=True)
@@ -30,6 +29,8 @@ def generate(
     """
     # It runs where Prometheus is, perhaps, and the exporter's secrets are not.
     config = options.load(plugins_of_this_run(), secrets=False)
+    from mlflow_monitoring_exporter.prometheus.alert_rules import to_yaml
+
     text = to_yaml(config)
     if to is None:
         print_result(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
@@ -23,11 +23,11 @@ from mlflow_monitoring_exporter.cli.output import (
 from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.errors import StateError
 from mlflow_monitoring_exporter.exporters.record import iso_utc, to_record
-from mlflow_monitoring_exporter.state.batch_codec import decode
-from mlflow_monitoring_exporter.state.database import Database, where
-from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
-from mlflow_monitoring_exporter.state.ledger import Ledger, ledgers
-from mlflow_monitoring_exporter.telemetry.audit import audit
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.state.database import Database
+    from mlflow_monitoring_exporter.state.dead_letters import DeadLetter, DeadLetters
+    from mlflow_monitoring_exporter.state.ledger import Ledger
 
 queue_commands = typer.Typer(
     help="Look at what waits, and at dead letters; safe beside a running daemon.", no_args_is_help=True
@@ -39,14 +39,16 @@ OfExporter = Annotated[str | None, typer.Option("--exporter", help="With --all: 
 
 
 @contextmanager
-def _state(options: Options) -> Iterator[Database]:
-    config = options.load_and_log(plugins_of_this_run(), quiet=True)
-    state = config.state
+def _state(options: Options) -> Iterator[tuple[Database, DeadLetters]]:
+    state = options.load_and_log(plugins_of_this_run(), quiet=True).state
+    from mlflow_monitoring_exporter.state.database import Database, where
+    from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
+
     database = Database.existing(state.url, state.secret("password").get)
     if database is None:
         raise StateError(f"nothing was queued in {where(state.url)} yet, or state.url is another")
     try:
-        yield database
+        yield database, DeadLetters(database)
     finally:
         database.close()
 
@@ -55,8 +57,10 @@ def _state(options: Options) -> Iterator[Database]:
 @configured
 def list_(options: Options, output: OutputOption = Output.table) -> None:
     """What waits for each exporter, and every dead letter."""
-    with _state(options) as database:
-        queues, letters = ledgers(database), DeadLetters(database).all()
+    with _state(options) as (database, dead_letters):
+        from mlflow_monitoring_exporter.state.ledger import ledgers
+
+        queues, letters = ledgers(database), dead_letters.all()
     if output is Output.json:
         print_json({"queues": [asdict(queue) for queue in queues], "dead_letters": [_tree(one) for one in letters]})
         return
@@ -70,13 +74,14 @@ def list_(options: Options, output: OutputOption = Output.table) -> None:
 @configured
 def show(options: Options, number: Annotated[int, typer.Argument(help="The number that list shows.")]) -> None:
     """One dead letter with its samples, as JSON."""
-    with _state(options) as database:
-        letters = DeadLetters(database)
-        found = next((one for one in letters.all() if one.number == number), None)
-        payload = letters.payload(number)
+    with _state(options) as (_, dead_letters):
+        found = next((one for one in dead_letters.all() if one.number == number), None)
+        payload = dead_letters.payload(number)
     if found is None or payload is None:
         print_error(f"there is no dead letter {number}; queue list shows which there are")
         raise typer.Exit(EXIT_FAILED)
+    from mlflow_monitoring_exporter.state.batch_codec import decode
+
     print_json({**_tree(found), "metrics": [to_record(sample) for sample in decode(payload.content)]})
 
 
@@ -89,9 +94,11 @@ def replay(
     exporter: OfExporter = None,
 ) -> None:
     """Queue dead letters again, behind what waits already."""
-    with _state(options) as database:
-        chosen = _chosen(database, numbers, exporter, every=every)
-        moved = DeadLetters(database).replay(chosen)
+    with _state(options) as (_, dead_letters):
+        chosen = _chosen(dead_letters, numbers, exporter, every=every)
+        moved = dead_letters.replay(chosen)
+    from mlflow_monitoring_exporter.telemetry.audit import audit
+
     audit("dead letters replayed", numbers=chosen, samples=moved)
     print_result(f"{moved} samples of {len(chosen)} dead letters requeued")
 
@@ -106,17 +113,19 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Delete dead letters. Their samples are lost, and counted as dropped."""
-    with _state(options) as database:
-        chosen = _chosen(database, numbers, exporter, every=every)
+    with _state(options) as (_, dead_letters):
+        chosen = _chosen(dead_letters, numbers, exporter, every=every)
         if chosen and not yes:
             typer.confirm(f"Permanently delete {len(chosen)} dead letters?", abort=True)
-        lost = DeadLetters(database).purge(chosen)
+        lost = dead_letters.purge(chosen)
+    from mlflow_monitoring_exporter.telemetry.audit import audit
+
     audit("dead letters purged", numbers=chosen, samples=lost)
     print_result(f"{lost} samples of {len(chosen)} dead letters deleted")
 
 
-def _chosen(database: Database, numbers: list[int] | None, exporter: str | None, *, every: bool) -> list[int]:
-    letters = DeadLetters(database).all()
+def _chosen(dead_letters: DeadLetters, numbers: list[int] | None, exporter: str | None, *, every: bool) -> list[int]:
+    letters = dead_letters.all()
     if every == bool(numbers):
         raise typer.BadParameter("name dead letters by their numbers, or all of them with --all")
     if every:

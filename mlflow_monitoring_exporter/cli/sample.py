@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mlflow_monitoring_exporter.cli.options import Options, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import print_result
-from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core import shutdown
-from mlflow_monitoring_exporter.sample.generate import Generated, generate
-from mlflow_monitoring_exporter.sample.live import run_live
 
-_log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from mlflow_monitoring_exporter.config.schema import MlflowConfig
+    from mlflow_monitoring_exporter.sample.generate import Generated
 
 
 def generate_sample(
@@ -35,19 +32,28 @@ def generate_sample(
         f"to {config.tracking_uri}"
     )
     if live:
+        import structlog
+
+        from mlflow_monitoring_exporter.sample.live import run_live
+
+        log = structlog.get_logger(__name__)
         stop = threading.Event()
         shutdown.handle(lambda _number: stop.set())
         run_live(
             config,
             seed=seed,
             stop=stop,
-            on_logged=lambda line: _log.info("logged", what=line),
-            on_trouble=lambda line: _log.warning("not logged", reason=line),
+            on_logged=lambda line: log.info("logged", what=line),
+            on_trouble=lambda line: log.warning("not logged", reason=line),
         )
 
 
 def _generate(config: MlflowConfig, runs: int, seed: int) -> Generated:
     """With a progress bar on a terminal, silent on a pipe."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mlflow_monitoring_exporter.sample.generate import generate
+
     console = Console(stderr=True)
     with Progress(
         TextColumn("writing runs"),

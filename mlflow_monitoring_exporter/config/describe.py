@@ -10,15 +10,16 @@ from typing import Any
 import yaml
 
 from mlflow_monitoring_exporter.config.load import SHORTHANDS
-from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.redaction import secrets_of
 from mlflow_monitoring_exporter.config.schema import Config, Settings
 from mlflow_monitoring_exporter.config.section import ExporterConfig
+from mlflow_monitoring_exporter.core.redaction import Redactor
 
 
 def show(config: Config) -> str:
     """The effective configuration as YAML that could be loaded again, but for its secrets."""
     redactor = Redactor()
-    redactor.learn(config)
+    redactor.learn(secrets_of(config))
     tree = config.model_dump(mode="json", by_alias=True, exclude={"exporters", "more_mlflow"})
     if config.more_mlflow:
         tree["mlflow"] = [server.model_dump(mode="json") for server in config.servers]

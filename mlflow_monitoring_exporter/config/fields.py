@@ -12,8 +12,6 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 #: Ours, those of Prometheus and the Pushgateway, and those with a meaning in its text format.
 TAKEN_LABELS = frozenset(
@@ -178,6 +176,9 @@ DATABASE_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 
 def check_database_url(value: str) -> str:
     """``postgresql://host/database`` or ``mysql://...``, of whose kind a driver is installed."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - takes half a second, and most configurations have no such URL
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):

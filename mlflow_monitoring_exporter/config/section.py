@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,9 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 from mlflow_monitoring_exporter.config.fields import Pattern, Words, check_rename
 from mlflow_monitoring_exporter.core.disclosure import is_shown_file
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
-
-USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-"""User and password of every URL in a text."""
+from mlflow_monitoring_exporter.core.redaction import USERINFO
 
 #: Bytes of a secret.
 _LARGEST = 1 << 20

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from mlflow_monitoring_exporter.config.section import Section
 from mlflow_monitoring_exporter.core.disclosure import is_shown_file
@@ -93,6 +92,8 @@ class TlsFiles:
         """Trusts whom we trust, and shows no certificate. Raises TlsFilesError."""
         named = self.authorities
         if named is None:
+            from requests.utils import DEFAULT_CA_BUNDLE_PATH  # noqa: PLC0415 - takes a tenth of a second
+
             return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
         key, path = named
         try:

@@ -18,10 +18,10 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from mlflow_monitoring_exporter.config.redaction import Redactor
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.telemetry.audit import AUDIT
 
 #: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is

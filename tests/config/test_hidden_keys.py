@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.config import suggest
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.redaction import secrets_of
 from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.tls import TlsFiles, TlsFilesError
 from mlflow_monitoring_exporter.core.disclosure import HIDDEN_KEY, is_plain
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 TYPES = load_plugins().config_types
@@ -213,7 +214,7 @@ def test_a_certificate_or_key_instead_of_its_file_is_not_printed() -> None:
 def test_a_password_with_an_at_sign_in_an_address_is_redacted_whole() -> None:
     assert Redactor().text("see http://me:p@ss:w0rd@host/x now") == "see http://[redacted]@host/x now"
     redactor = Redactor()
-    redactor.learn(MlflowConfig(tracking_uri="http://me:p@ss:w0rd@host"))
+    redactor.learn(secrets_of(MlflowConfig(tracking_uri="http://me:p@ss:w0rd@host")))
     assert redactor.text("p@ss:w0rd") == "[redacted]"
 
 

@@ -15,10 +15,11 @@ from mlflow_monitoring_exporter.config import fields
 from mlflow_monitoring_exporter.config.describe import json_schema, show
 from mlflow_monitoring_exporter.config.fields import HttpUrl, check_http_url, parse_duration, since_ms
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.redaction import secrets_of
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig
 
 
@@ -181,7 +182,7 @@ def test_show_prints_no_secret_and_can_be_loaded_again(tmp_path: Path) -> None:
     assert "planted-secret" not in text
     assert "hunter2pass" not in text
     redactor = Redactor()
-    redactor.learn(config)
+    redactor.learn(secrets_of(config))
     assert "planted-secret" not in redactor.text("the server said: bad key planted-secret")
     assert "hunter2pass" not in str(redactor.value({"event": ["http://user:hunter2pass@mlflow"]}))
 
@@ -190,7 +191,7 @@ def test_a_password_in_the_query_of_an_address_is_a_secret_too(tmp_path: Path) -
     url = "postgresql://me@db.example/mlflow?sslmode=verify-full&sslpassword=planted%2Dsecret&password=another-one"
     config = load(tmp_path, None, {"MLFLOW_TRACKING_URI": url})
     redactor = Redactor()
-    redactor.learn(config)
+    redactor.learn(secrets_of(config))
     said = show(config) + redactor.text(f"cannot read {url}: planted-secret is wrong")
     assert "planted" not in said
     assert "another-one" not in said
@@ -202,7 +203,7 @@ def test_headers_are_secrets_whether_they_are_a_mapping_or_lines(written: str, t
     config = load(tmp_path, f"exporters: {{http_json: {{endpoint: 'http://s', headers: {written}}}}}\n")
     assert "planted-secret" not in show(config) + repr(config)
     redactor = Redactor()
-    redactor.learn(config)
+    redactor.learn(secrets_of(config))
     assert "planted-secret" not in redactor.text("the server said: bad key planted-secret")
 
 

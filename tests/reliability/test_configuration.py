@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from mlflow_monitoring_exporter.app.destinations import create_destinations
 from mlflow_monitoring_exporter.config.describe import fingerprint, show
 from mlflow_monitoring_exporter.config.load import load_config
-from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.redaction import secrets_of
 from mlflow_monitoring_exporter.config.schema import Settings
 from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from tests.reliability.conftest import scaled
 
@@ -125,7 +126,7 @@ def test_any_configuration_is_valid_or_refused_and_its_secrets_stay_inside(
         else:
             said = [show(config), fingerprint(config), repr(config), *(d.target for d in destinations)]
             redactor = Redactor()
-            redactor.learn(config)
+            redactor.learn(secrets_of(config))
             said = [redactor.text(text) for text in said]
             empty, lines = False, 0
     assert not empty
@@ -265,7 +266,7 @@ def test_any_text_with_tags_and_merges_is_valid_or_refused_in_little_memory(text
             config = load_config(file, exporter_types=PLUGINS.config_types, environ={"N": number})
             said = [show(config), fingerprint(config), repr(config)]
             redactor = Redactor()
-            redactor.learn(config)
+            redactor.learn(secrets_of(config))
             said = [redactor.text(one) for one in said]
         except ConfigError as error:
             said, count = str(error).splitlines(), len(error.problems)

@@ -10,9 +10,10 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from mlflow_monitoring_exporter.config.redaction import Redactor
+from mlflow_monitoring_exporter.config.redaction import secrets_of
 from mlflow_monitoring_exporter.config.schema import LoggingConfig, MlflowConfig
 from mlflow_monitoring_exporter.core.errors import ConfigError
+from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.telemetry.logs import configure_logging
 
 PASSWORD = "correct horse battery"
@@ -21,7 +22,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def redactor() -> Redactor:
     redactor = Redactor()
-    redactor.learn(MlflowConfig(username="me", password=SecretStr(PASSWORD)))
+    redactor.learn(secrets_of(MlflowConfig(username="me", password=SecretStr(PASSWORD))))
     return redactor
 
 
