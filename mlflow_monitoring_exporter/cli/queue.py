@@ -90,7 +90,7 @@ def show(options: Options, number: Annotated[int, typer.Argument(help="The numbe
 def replay(
     options: Options,
     numbers: Numbers = None,
-    every: All = False,  # noqa: FBT002 - a flag
+    every: All = False,
     exporter: OfExporter = None,
 ) -> None:
     """Queue dead letters again, behind what waits already."""
@@ -108,9 +108,9 @@ def replay(
 def purge(
     options: Options,
     numbers: Numbers = None,
-    every: All = False,  # noqa: FBT002 - a flag
+    every: All = False,
     exporter: OfExporter = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002 - a flag
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete dead letters. Their samples are lost, and counted as dropped."""
     with _state(options) as (_, dead_letters):

@@ -22,7 +22,7 @@ def generate_sample(
     options: Options,
     runs: Annotated[int, typer.Option(min=1, help="How many runs to write.")] = 24,
     seed: Annotated[int, typer.Option(help="The same seed gives the same runs.")] = 1,
-    live: Annotated[bool, typer.Option("--live", help="Then keep a few runs moving until Ctrl-C.")] = False,  # noqa: FBT002
+    live: Annotated[bool, typer.Option("--live", help="Then keep a few runs moving until Ctrl-C.")] = False,
 ) -> None:
     """Write realistic demo runs to MLflow: five experiments, nested runs, a failure, a NaN, a champion."""
     config = options.load_and_log(plugins_of_this_run(), quiet=not live).mlflow

@@ -176,12 +176,11 @@ DATABASE_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 
 def check_database_url(value: str) -> str:
     """``postgresql://host/database`` or ``mysql://...``, of whose kind a driver is installed."""
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - takes half a second, and most configurations have no such URL
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+    import sqlalchemy as sa  # noqa: PLC0415 - takes half a second, and most configurations have no such URL
 
     try:
-        url = make_url(value)
-    except (ArgumentError, ValueError):
+        url = sa.make_url(value)
+    except (sa.exc.ArgumentError, ValueError):
         raise ValueError("is not the URL of a database: use postgresql://host:5432/database") from None
     kind = url.get_backend_name()
     if kind not in DATABASE_DRIVERS:

@@ -40,7 +40,7 @@ class PayloadSource(Protocol):
         """What is to be delivered next; it stays where it is."""
         ...
 
-    def behind(self, item: Item) -> Item | None:
+    def behind(self, item: Item, /) -> Item | None:
         """What waits behind ``item``, or beside it, and need not wait for it."""
         ...
 
@@ -48,7 +48,7 @@ class PayloadSource(Protocol):
         """The platform has it."""
         ...
 
-    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:
+    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]], /) -> None:
         """The platform will never take the samples at these indexes; it has the others."""
         ...
 
@@ -162,7 +162,7 @@ class SnapshotSource:
         snapshot = self._waiting
         return None if snapshot is None or not self._owned() else Item(snapshot, snapshot, snapshot.series_count)
 
-    def behind(self, item: Item) -> Item | None:  # noqa: ARG002
+    def behind(self, _item: Item) -> Item | None:
         """Nothing: a newer snapshot takes the place of this one."""
         return None
 
@@ -171,7 +171,7 @@ class SnapshotSource:
             if self._waiting is item.place:
                 self._waiting = None
 
-    def set_aside(self, item: Item, refusals: Mapping[Refusal, Sequence[int]]) -> None:  # noqa: ARG002
+    def set_aside(self, item: Item, _refusals: Mapping[Refusal, Sequence[int]]) -> None:
         """A refused snapshot is not kept: the next one says the same, and more."""
         self.acknowledge(item)
 

@@ -61,7 +61,7 @@ def connected(config: MlflowConfig, *, retries: int = 2, timeout: int = 15) -> I
     with _environment(_variables(config, retries, timeout)), _silence():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from mlflow import MlflowClient  # noqa: PLC0415 - costs seconds
+            from mlflow import MlflowClient
         if revision is not None:
             _refuse_other_schema(config, revision)
         with translated(config):
@@ -75,7 +75,7 @@ def translated(config: MlflowConfig) -> Iterator[None]:
     SourceUnavailableError and SourceRefusedError are about the server, SourceResponseError is
     about one run or experiment that was deleted meanwhile.
     """
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - loaded already, by connected
+    from mlflow.exceptions import MlflowException
 
     server = _address(config)
     try:
@@ -150,8 +150,8 @@ def _store_revision(config: MlflowConfig) -> str | None:
 
 
 def _refuse_other_schema(config: MlflowConfig, revision: str) -> None:
-    from mlflow.store.db.utils import _get_latest_schema_revision  # noqa: PLC0415
-    from mlflow.version import VERSION  # noqa: PLC0415
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from mlflow.version import VERSION
 
     ours = _get_latest_schema_revision()
     if revision != ours:

@@ -48,7 +48,7 @@ def run_live(
     Raises SourceUnavailableError or SourceRefusedError when it cannot even begin. Returns within a
     second of ``stop``, or when the request under way has ended.
     """
-    rng = Random(seed)  # noqa: S311 - a demo, no secret
+    rng = Random(seed)
     with connected(config, retries=0, timeout=_TIMEOUT) as client:
         waiting = deque((CHURN, PRICE, IMAGE, RECOMMENDER))
         training = [_Training(client, waiting.popleft(), rng) for _ in range(_AT_ONCE)]

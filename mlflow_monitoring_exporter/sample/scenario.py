@@ -123,7 +123,7 @@ def plan(runs: int, seed: int, now_ms: int) -> Scenario:
     """
     if runs < 1:
         raise ValueError(f"a scenario has at least one run, not {runs}")
-    rng = Random(seed)  # noqa: S311 - a demo, no secret
+    rng = Random(seed)
     roles, sweeps = _cast(rng, runs)
     placed = [_placed(rng, _sketch(rng, role), now_ms) for role in roles]
     for trials in sweeps:

@@ -57,7 +57,7 @@ def log_points(
     client: MlflowClient, run_id: str, points: Sequence[Point], params: Mapping[str, str] | None = None
 ) -> None:
     """Log in batches as large as MLflow takes them."""
-    from mlflow.entities import Metric, Param  # noqa: PLC0415 - only where mlflow is loaded already
+    from mlflow.entities import Metric, Param
 
     for some in batches(list((params or {}).items()), _PARAMS):
         client.log_batch(run_id, params=[Param(key, value) for key, value in some])
@@ -75,7 +75,7 @@ def _write_run(client: MlflowClient, experiment: str, run: PlannedRun, tags: Map
 
 
 def _register(client: MlflowClient, version: PlannedVersion, run_id: str) -> None:
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException
 
     try:
         client.create_registered_model(version.model)

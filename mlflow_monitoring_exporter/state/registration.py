@@ -4,7 +4,7 @@
 
     a new name --> a queue, for ever, and a slot: a bit of the masks in series and seen
                         |
-                        +-- all slots taken: the slot of one that nobody configures any more, of those without
+                        +-- all slots taken: the slot of one that is not configured any more, of those without
                             anything queued if possible, of them the one that was configured longest ago.
                             Its marks are cleared; its queue, its dead letters and its account stay
 
@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Known:
-    """An exporter as the state has it; ``configured_ms`` is 0 where nobody knows."""
+    """An exporter as the state has it; ``configured_ms`` is 0 where it is not known."""
 
     number: int
     name: str
@@ -133,7 +133,7 @@ class Registration:
         tx.execute(update(exporter).where(exporter.c.id == one.number).values(values))
 
     def _reclaim(self, tx: Connection, kept: set[int]) -> int:
-        """Take the slot of one that nobody has configured."""
+        """Take the slot of one that is not configured."""
         query = select(replica.c.name).where(replica.c.schema < SCHEMA_VERSION)
         if older := ", ".join(tx.execute(query).scalars()):
             raise StateError(

@@ -63,7 +63,7 @@ def mark_unseen(
 
 
 def _masks(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """For whom each of these ``(series, point)`` was queued; those that were for nobody are left out."""
+    """For whom each of these ``(series, point)`` was queued; those that were queued for none are left out."""
     given: dict[str, Any] = {"pairs": orjson.dumps(pairs).decode()}
     if tx.dialect.name == "postgresql":
         given = {"series": [series_id for series_id, _ in pairs], "points": [digest for _, digest in pairs]}

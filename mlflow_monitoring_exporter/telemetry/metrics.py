@@ -55,7 +55,7 @@ class SelfMetrics:
 
     def __init__(self, readiness: Readiness) -> None:
         # Otherwise every counter is two series, and the second is never graphed.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         self._lock = threading.Lock()  # each tracking server is polled on a thread of its own
         self._found: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""Who reaches for the network while nobody should?"""
+"""Who opens a connection where none may be opened?"""
 
 from __future__ import annotations
 

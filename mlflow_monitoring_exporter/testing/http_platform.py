@@ -65,7 +65,7 @@ class HttpPlatform(ABC):
         is answered with 400.
         """
 
-    def reply(self, request: Request) -> Reply:  # noqa: ARG002 - for those who need it
+    def reply(self, _request: Request) -> Reply:
         """The answer when nothing is wrong."""
         return Reply()
 

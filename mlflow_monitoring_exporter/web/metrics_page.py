@@ -82,7 +82,7 @@ class InPieces(Response):
         super().__init__(headers={**headers, "Content-Length": str(sum(map(len, parts)))})
         self.parts = parts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the interface's
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for piece in _pieces(self.parts):
             await send({"type": "http.response.body", "body": piece, "more_body": True})

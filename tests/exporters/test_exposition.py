@@ -67,7 +67,7 @@ def test_openmetrics_says_the_same(payload: Snapshot) -> None:
     text = Encoder().page(payload).plain(openmetrics=True) + b"# EOF\n"
     found = sorted(
         (sample.name, tuple(sorted(sample.labels.items())), repr(float(sample.value)))
-        for family in openmetrics_families(text.decode())  # type: ignore[no-untyped-call]
+        for family in openmetrics_families(text.decode())
         for sample in family.samples
     )
     assert found == flat(payload)

@@ -109,7 +109,7 @@ def over_grpc(credentials: grpc.ServerCredentials | None = None) -> Iterator[Rec
         receiver = Receiver(f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
     else:
         receiver = Receiver(f"https://127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}")
-    stubs.add_MetricsServiceServicer_to_server(_Service(receiver), server)  # type: ignore[no-untyped-call]
+    stubs.add_MetricsServiceServicer_to_server(_Service(receiver), server)
     server.start()
     try:
         yield receiver

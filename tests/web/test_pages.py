@@ -58,7 +58,7 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it() -> None:
     with serving() as url:
         answer = get(f"{url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
-        families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+        families = text_string_to_metric_families(answer.text)
         assert [family.name for family in families] == ["answer"]
         assert get(f"{url}/metrics").headers["Content-Type"].startswith("text/plain; version=")
 

@@ -72,7 +72,7 @@ class GrpcTransport:
         own = self._settings.timeout
         timeout = Deadline.after(own) if deadline is None else deadline.earlier(own)
         try:
-            stub: Any = MetricsServiceStub(self._current())  # type: ignore[no-untyped-call]
+            stub: Any = MetricsServiceStub(self._current())
             metadata = tuple((name.lower(), value) for name, value in self._credentials.sent().items())
             response = stub.Export(
                 request, timeout=timeout.remaining(), metadata=metadata, compression=self._compression
