@@ -57,7 +57,6 @@ class Run:
         self._times = PointTimes()
         self._ended: str | None = None
         self._warned: set[str] = set()
-        self._owner_pid = os.getpid()
         self._syncs_each = session.syncs_each
 
     def begin(self) -> None:
@@ -217,7 +216,7 @@ class Run:
                 return
             process.remove(self)
             self._ended = status
-            if self._leads and os.getpid() == self._owner_pid:
+            if self._opened.owner:
                 self._recorder.record(Ended(status, now_ms()), last=True)
             self._session.stop_sampling(self)
             self._recorder.close(ended=True)
@@ -248,7 +247,7 @@ class Run:
     def keep(self, *, touch: bool = False, force: bool = False) -> None:
         """Write to the disk what the system holds back. Called every second by the process's own thread."""
         if touch or force:
-            self._recorder.crowded = self._session.is_crowded()
+            self._recorder.crowd(is_crowded=self._session.is_crowded())
         writer = self._recorder.writer
         if writer is None:
             return

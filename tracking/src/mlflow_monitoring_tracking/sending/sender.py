@@ -112,15 +112,19 @@ class Sender:
                 worker.thread.start()
 
     def run_once(self, until: float = float("inf")) -> bool:
-        """Send until each back end has everything or fails; whether all have. ``until`` is of the monotonic clock."""
+        """Send until each back end has everything, or fails so often that its breaker opens; whether all have.
+
+        ``until`` is of the monotonic clock.
+        """
         results: list[bool] = []
 
         def goes_on() -> bool:
             return time.monotonic() < until
 
         def work(worker: _Worker) -> None:
-            while not (sent := self._pass(worker, goes_on)) and goes_on() and not worker.breaker.failures:
-                time.sleep(_PAUSE)
+            most = self._settings.breaker_failures
+            while not (sent := self._pass(worker, goes_on)) and goes_on() and worker.breaker.failures < most:
+                time.sleep(max(_PAUSE, min(worker.breaker.wait, until - time.monotonic())))
             results.append(sent)
 
         threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in self._look()]

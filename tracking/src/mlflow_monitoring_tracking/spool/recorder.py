@@ -87,7 +87,7 @@ class Recorder:
         self.level = Level.NORMAL
         self.count = Count()
         self.dirty = False  # written since the last fdatasync
-        self.crowded = False  # the whole spool is near its limit: fold points though the disk has room
+        self.crowded = False  # points are folded though the disk has room
         self._writer: SegmentWriter | None = None
         self._folded = _Folded()
         self._ring: deque[tuple[bytes, int]] = deque()
@@ -107,6 +107,15 @@ class Recorder:
             if self._ring or self.level is Level.UNUSABLE:
                 return None
             return self._writer.place if self._writer is not None else self._last_place
+
+    def crowd(self, *, is_crowded: bool) -> None:
+        """The whole spool is near what it may take, or is not any more: of points only those that stand for many."""
+        if is_crowded is not self.crowded:
+            with self.lock:
+                self.crowded = is_crowded
+                self._told(Level.FULL if is_crowded else self.level, "spool.max_bytes")
+                if not is_crowded:
+                    self._write_kept()
 
     def open(self) -> None:
         """Make the first segment now, so that there is something to see of a run that logs nothing."""
@@ -225,11 +234,7 @@ class Recorder:
 
     def _recover(self, *, now: bool = False) -> None:
         """Open the spool if it is not, and write what waited, once a second at most."""
-        if (self._writer is not None and self.level is Level.NORMAL) or (
-            not now and self._writer is not None and time.monotonic() < self._retry_at
-        ):
-            if self._writer is not None and self.level is Level.NORMAL and not self.crowded and self._folded.points:
-                self._write_kept()
+        if self._writer is not None and self.level is Level.NORMAL:
             return
         if not now and time.monotonic() < self._retry_at:
             return
