@@ -49,7 +49,9 @@ class Truth:
 
     def points(self, run_key: str, key: str | None = None) -> list[tuple[str, int, float]]:
         """Key, step and value of every row."""
-        rows = self.rows("select key, step, value from metrics where run_uuid = ? order by key, step", self.run(run_key))
+        rows = self.rows(
+            "select key, step, value from metrics where run_uuid = ? order by key, step", self.run(run_key)
+        )
         return [row for row in rows if key in {None, row[0]}]
 
     def params(self, run_key: str) -> dict[str, str]:

@@ -156,4 +156,7 @@ def test_a_cell_that_was_interrupted_and_runs_again_makes_two_runs(offline: Prog
     )
     from tests.tracking.spools import keys
 
-    assert sorted(status for key in keys(offline.spool) for status in statuses(offline.spool, key)) == ["FINISHED", "KILLED"]
+    assert sorted(status for key in keys(offline.spool) for status in statuses(offline.spool, key)) == [
+        "FINISHED",
+        "KILLED",
+    ]

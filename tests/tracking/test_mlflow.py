@@ -27,7 +27,9 @@ def _settings(directory: Path, url: str, **more: object) -> Settings:
 
 
 def _offline(directory: Path, **more: object) -> ExperimentTracker:
-    return ExperimentTracker({"tracking_dir": str(directory), "mode": "offline", "auto_log": {"enabled": False}, **more})
+    return ExperimentTracker(
+        {"tracking_dir": str(directory), "mode": "offline", "auto_log": {"enabled": False}, **more}
+    )
 
 
 def _run(directory: Path, log: Callable[[Run], None]) -> str:
@@ -76,7 +78,11 @@ def test_all_that_was_logged_is_there(mlflow: Truth, tmp_path: Path) -> None:
 
 
 def test_equal_values_at_one_step_are_as_many_rows_as_were_logged(mlflow: Truth, tmp_path: Path) -> None:
-    key = _run(tmp_path, lambda run: [run.log_metric("same", 1.0) for _ in range(300)])  # type: ignore[func-returns-value, return-value]
+    def log(run: Run) -> None:
+        for _ in range(300):
+            run.log_metric("same", 1.0)
+
+    key = _run(tmp_path, log)
     _send(_settings(tmp_path, mlflow.server.url))
     assert len(mlflow.points(key, "same")) == 300
 
@@ -293,7 +299,7 @@ def test_a_server_that_comes_late_gets_everything_from_a_program_that_still_runs
         assert process.stdout is not None
         assert process.stdout.readline() == "logged\n"
         server.start(port)
-        out, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         truth = Truth(server)
         key = only_key(programs.spool)

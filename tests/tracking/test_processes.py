@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from mlflow_monitoring_tracking.spool.records import Params
 from tests.tracking.conftest import Programs
 from tests.tracking.spools import keys, only_key, openings, params, points, records, statuses, steps
-from mlflow_monitoring_tracking.spool.records import Params
 
 
 def test_eight_threads_log_into_one_run(offline: Programs) -> None:
@@ -108,11 +108,12 @@ def test_a_server_that_forks_its_workers_after_the_import_gives_each_a_run_of_it
 
 
 _RANK = """
-    import os, time
+    import os
     from tracking import start_experiment
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
     with start_experiment("ranks", "r") as exp:
-        exp.log_params({"lr": 0.1, "rank": os.environ.get("RANK", os.environ.get("SLURM_PROCID"))})
-        for step in range(100): exp.log_metric("loss", float(os.environ.get("RANK", os.environ.get("SLURM_PROCID"))), step=step)
+        exp.log_params({"lr": 0.1, "rank": rank})
+        for step in range(100): exp.log_metric("loss", float(rank), step=step)
 """
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mlflow_monitoring_tracking.spool import recorder as recorder_module
-from mlflow_monitoring_tracking.spool import segments
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directory
 from mlflow_monitoring_tracking.spool.reader import read_run
 from mlflow_monitoring_tracking.spool.recorder import RING, Level, Recorder
@@ -24,7 +23,7 @@ class Disk:
         self.room: int | None = None  # bytes; None is any
         self.error: int | None = None
         for name in ("write", "open", "posix_fallocate"):
-            monkeypatch.setattr(segments.os, name, getattr(self, name))
+            monkeypatch.setattr(os, name, getattr(self, name))
 
     def write(self, descriptor: int, data: bytes) -> int:
         if self.error:

@@ -28,7 +28,9 @@ from mlflow_monitoring_tracking.spool.records import (
 
 _TEXT = st.text(max_size=30)
 _INT = st.integers(-(2**62), 2**62)
-_POINT = st.tuples(st.text(max_size=20), st.floats(), st.none() | st.integers(-(2**63) + 1, 2**63 - 1), st.integers(0, 2**52))
+_POINT = st.tuples(
+    st.text(max_size=20), st.floats(), st.none() | st.integers(-(2**63) + 1, 2**63 - 1), st.integers(0, 2**52)
+)
 _RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(Params, st.dictionaries(_TEXT, _TEXT, max_size=4)),
     st.builds(Tags, st.dictionaries(_TEXT, _TEXT, max_size=4)),

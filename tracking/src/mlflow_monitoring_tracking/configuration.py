@@ -6,8 +6,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -40,7 +40,9 @@ class ConfigurationError(ValueError):
         self.problems = problems
 
 
-def load(source: str | os.PathLike[str] | Mapping[str, Any] | None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None, environ: Mapping[str, str] = os.environ
+) -> Settings:
     """The settings of a file, a dict, or the file that ``TRACKING_CONFIG_PATH`` names; of nothing: the defaults.
 
     :raises ConfigurationError: with every mistake in it.
@@ -94,7 +96,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _yaml(text: str, path: Path) -> Any:
     try:
-        import yaml  # noqa: PLC0415 - an extra; only those who write YAML need it
+        import yaml
     except ImportError as error:
         raise ConfigurationError(
             [f"{path} is YAML, which needs PyYAML: pip install 'mlflow-monitoring-tracking[yaml]', or hand over a dict"]
@@ -115,7 +117,7 @@ def _section(kind: type[Any], given: object, prefix: str, where: str, problems: 
     values = {}
     for key, value in given.items():
         if key in known:
-            values[key] = _value(hints[key], known[key], value, f"{prefix}{key}", where, problems)
+            values[key] = _value(hints[key], value, f"{prefix}{key}", where, problems)
         else:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
@@ -126,7 +128,7 @@ def _section(kind: type[Any], given: object, prefix: str, where: str, problems: 
 _BAD = object()
 
 
-def _value(hint: Any, known: Field[Any], value: object, key: str, where: str, problems: list[str]) -> Any:
+def _value(hint: Any, value: object, key: str, where: str, problems: list[str]) -> Any:
     if is_dataclass(hint):
         return _section(hint, value, f"{key}.", where, problems)  # type: ignore[arg-type]
     try:
@@ -136,30 +138,30 @@ def _value(hint: Any, known: Field[Any], value: object, key: str, where: str, pr
         return _BAD
 
 
-def _converted(hint: Any, value: object, key: str) -> Any:  # noqa: PLR0911 - one return for each type
-    choices = _CHOICES.get(key)
-    if choices and value not in choices:
+def _converted(hint: Any, value: object, key: str) -> Any:
+    if (choices := _CHOICES.get(key)) and value not in choices:
         raise ValueError(f"one of {', '.join(choices)} is needed, not {value!r}")
     text = str(hint)
     if value is None and "None" in text:
         return None
-    if "bool" in text:
-        return _boolean(value)
-    if hint is int:
-        return int(_amount(value, _UNITS))
-    if hint is float:
-        return float(_amount(value, _TIMES))
-    if "tuple" in text:
-        if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise ValueError("a list is needed")
-        return tuple(str(item) for item in value)
-    if "Mapping" in text:
-        if not isinstance(value, Mapping):
-            raise ValueError("a mapping is needed")
-        return dict(value)
+    for part, convert in _CONVERSIONS:
+        if part in text:
+            return convert(value)
     if isinstance(value, (Mapping, list)):
-        raise ValueError("text is needed")
+        raise ValueError("text is needed")  # noqa: TRY004 - one kind of error for whatever is wrong
     return str(value)
+
+
+def _list(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, (list, tuple)):
+        raise ValueError("a list is needed")  # noqa: TRY004
+    return tuple(str(item) for item in value)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping is needed")  # noqa: TRY004
+    return dict(value)
 
 
 def _boolean(value: object) -> bool:
@@ -178,6 +180,16 @@ def _amount(value: object, units: Mapping[str, float]) -> float:
     if found is None or unit is None:
         raise ValueError(f"a number is needed, if you like with {', '.join(filter(None, units))}")
     return float(found[1]) * unit
+
+
+#: What part of an annotation says how a value is read; the first one that fits.
+_CONVERSIONS: tuple[tuple[str, Callable[[object], Any]], ...] = (
+    ("bool", _boolean),
+    ("tuple", _list),
+    ("Mapping", _mapping),
+    ("int", lambda value: int(_amount(value, _UNITS))),
+    ("float", lambda value: float(_amount(value, _TIMES))),
+)
 
 
 def _with(loaded: Any, key: str, value: str, where: str, problems: list[str]) -> Any:

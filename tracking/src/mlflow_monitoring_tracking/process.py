@@ -8,17 +8,33 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from mlflow_monitoring_tracking.run import Run
     from mlflow_monitoring_tracking.sending.sender import Sender
 
 #: Seconds between two touches of what says that this process lives.
 _TOUCH = 10.0
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class OpenRun(Protocol):
+    """What is asked of a run that has not ended."""
+
+    @property
+    def run_key(self) -> str: ...
+
+    def set_tags(self, tags: Mapping[str, str], /) -> None: ...
+
+    def end(self, status: str, /) -> None: ...
+
+    def keep(self, *, touch: bool) -> None:
+        """Bring what was written to the disk, once a second."""
+
+    def forked(self) -> None:
+        """This is a forked child."""
 
 
 class Process:
@@ -30,7 +46,7 @@ class Process:
         self._handlers: dict[int, Any] = {}
 
     def _reset(self) -> None:
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, OpenRun] = {}
         self.senders: dict[str, tuple[Sender, float]] = {}
         self._begun = 0
         self.lock = threading.RLock()
@@ -40,14 +56,14 @@ class Process:
         self._wake = threading.Event()
         self._parent = os.getppid()
 
-    def add(self, run: Run) -> None:
+    def add(self, run: OpenRun) -> None:
         """A run began in this process."""
         with self.lock:
             self.runs[id(run)] = run
             self._watch()
             self._maintain()
 
-    def remove(self, run: Run) -> None:
+    def remove(self, run: OpenRun) -> None:
         """It ended."""
         with self.lock:
             self.runs.pop(id(run), None)
@@ -72,7 +88,9 @@ class Process:
         if not self._watched:
             self._watched = True
             atexit.register(self._at_exit)
-            os.register_at_fork(before=self.lock.acquire, after_in_parent=self._after_fork, after_in_child=self._in_child)
+            os.register_at_fork(
+                before=self.lock.acquire, after_in_parent=self._after_fork, after_in_child=self._in_child
+            )
             previous = sys.excepthook
 
             def note(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, cast
 
 from mlflow_monitoring_tracking import artifacts
 from mlflow_monitoring_tracking.events import event
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mlflow_monitoring_tracking.settings import Settings
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
 #: Characters of a parameter above which it is an artifact, too: MLflow cuts what is longer, without a word.
 _LONGEST_PARAM = 6000
 
@@ -35,10 +34,10 @@ def _harmless(method: Callable[Concatenate[Run, _P], None]) -> Callable[Concaten
     def guarded(self: Run, *args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the training goes on
             self._trouble(error)
 
-    return guarded
+    return cast("Callable[Concatenate[Run, _P], None]", guarded)
 
 
 class Run:
@@ -116,7 +115,7 @@ class Run:
                 self._record(Tags({f"tracking.exact.{key}": exact}))
         except NotANumberError as error:
             self._skip(key, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the training goes on
             self._trouble(error)
 
     @_harmless
@@ -227,7 +226,7 @@ class Run:
         """A process that gets it by pickle (spawn, forkserver) adds to the same run."""
         return _attached, (self._session.settings, self._opened, self._leads, self._logs_points)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -302,7 +301,7 @@ class Run:
     def _skip(self, key: str, error: NotANumberError) -> None:
         if self._session.strict:
             raise error
-        if key not in self._warned and len(self._warned) < 1000:  # noqa: PLR2004 - enough lines for any log
+        if key not in self._warned and len(self._warned) < 1000:  # enough lines for any log
             self._warned.add(key)
             event("value_skipped", logging.WARNING, run_id=self.run_key, key=key, reason=error)
 
@@ -310,7 +309,7 @@ class Run:
         if self._session.strict:
             raise error
         name = f"{type(error).__name__}: {error}"
-        if name not in self._warned and len(self._warned) < 1000:  # noqa: PLR2004
+        if name not in self._warned and len(self._warned) < 1000:
             self._warned.add(name)
             event("value_skipped", logging.WARNING, run_id=self.run_key, reason=name)
 
@@ -319,11 +318,9 @@ class Run:
         event(names.get(level, "tracking_unavailable"), logging.WARNING, run_id=self.run_key, reason=why)
 
 
-
-
 def _attached(settings: Settings, opened: Opened, leads: bool, logs_points: bool) -> Run:  # noqa: FBT001 - of pickle
     """The run of another process, in this one."""
-    from mlflow_monitoring_tracking.session import Session  # noqa: PLC0415 - a session makes no run, a run is of one
+    from mlflow_monitoring_tracking.session import Session
 
     session = Session(settings, dict)
     run = Run(session, session.member(opened), leads=leads, logs_points=logs_points)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_monitoring_tracking import configuration
@@ -40,7 +39,11 @@ class Session:
         self.is_online = settings.mode == "online" and settings.delivery.enabled
         self.syncs_each = settings.spool.fsync == "always"
         self._sync_every = (
-            _FOREVER if settings.spool.fsync == "never" else 0.0 if self.syncs_each else configuration.seconds(settings.spool.fsync)
+            _FOREVER
+            if settings.spool.fsync == "never"
+            else 0.0
+            if self.syncs_each
+            else configuration.seconds(settings.spool.fsync)
         )
         self._synced = time.monotonic()
         self._parent = 0
@@ -77,17 +80,17 @@ class Session:
 
     def is_crowded(self) -> bool:
         """Whether more than nine tenths of what the spool may take are taken."""
-        return self._room.share() > 0.9  # noqa: PLR2004
+        return self._room.share() > 0.9
 
     def is_half_full(self) -> bool:
         """Whether artifacts are to stay where they are."""
-        return self._room.share() > 0.5  # noqa: PLR2004
+        return self._room.share() > 0.5
 
     def sender(self) -> Sender | None:
         """What feeds the back ends from this process; None when it does not."""
         if not self.is_online:
             return None
-        from mlflow_monitoring_tracking.sending.sender import Sender  # noqa: PLC0415 - not for who is offline
+        from mlflow_monitoring_tracking.sending.sender import Sender
 
         keep = _FOREVER if self.settings.local.enabled else 0.0
         backends = self._backends()
@@ -96,9 +99,9 @@ class Session:
 
     def wake(self, opened: Opened) -> None:
         """There is something to send. A forked child leaves that to its parent, for as long as that lives."""
-        if opened.owner or opened.rank is not None or os.getppid() != self._parent:
-            if (sender := self.sender()) is not None:
-                sender.wake()
+        parent_sends = not opened.owner and opened.rank is None and os.getppid() == self._parent
+        if not parent_sends and (sender := self.sender()) is not None:
+            sender.wake()
 
     def wait_synced(self, opened: Opened, recorder: Recorder, timeout: float, *, ended: bool) -> bool:
         """Whether every back end has all that this process wrote, within ``timeout`` seconds."""

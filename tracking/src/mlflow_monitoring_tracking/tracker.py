@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from mlflow_monitoring_tracking import __version__, configuration, ranks
@@ -45,7 +46,7 @@ class Backends(MutableMapping[str, Any]):
 
     def _all(self) -> dict[str, Any]:
         if self._made is None:
-            from mlflow_monitoring_tracking.backends.available import backends  # noqa: PLC0415
+            from mlflow_monitoring_tracking.backends.available import backends
 
             self.contract.update(backends(self._settings))
             self._made = dict(self.contract)
@@ -55,11 +56,13 @@ class Backends(MutableMapping[str, Any]):
         return self._all()[name]
 
     def __setitem__(self, name: str, target: Any) -> None:
-        from mlflow_monitoring_tracking.backends.custom import CustomBackend  # noqa: PLC0415
+        from mlflow_monitoring_tracking.backends.custom import CustomBackend
 
         made = self._all()
         if not callable(getattr(target, "log_metric", None)) or not callable(getattr(target, "log_param", None)):
-            raise TypeError(f"the back end {name!r} needs the methods log_param(key, value) and log_metric(key, value, step)")
+            raise TypeError(
+                f"the back end {name!r} needs the methods log_param(key, value) and log_metric(key, value, step)"
+            )
         made[name] = target
         self.contract[name] = CustomBackend(name, target)
 
@@ -195,9 +198,11 @@ class StartedExperiment(AbstractContextManager[Run]):
         self._run = self._start()
         return self._run
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         if self._run is not None:
-            self._run.__exit__(*error)
+            self._run.__exit__(kind, error, where)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

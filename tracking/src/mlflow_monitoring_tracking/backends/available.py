@@ -19,7 +19,12 @@ def backends(settings: Settings) -> dict[str, Backend]:
         try:
             backend = make(settings)
         except ImportError as error:
-            event("backend_unavailable", logging.WARNING, platform=name, reason=f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'")
+            event(
+                "backend_unavailable",
+                logging.WARNING,
+                platform=name,
+                reason=f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'",
+            )
             continue
         if backend is not None:
             made[name] = backend
@@ -36,15 +41,15 @@ def _mlflow(settings: Settings) -> Backend | None:
         return None
     address = wanted.tracking_uri
     if urlsplit(address).scheme in {"http", "https"}:
-        from mlflow_monitoring_tracking.backends.mlflow.backend import MLflowBackend  # noqa: PLC0415 - an extra
-        from mlflow_monitoring_tracking.backends.mlflow.client import RestClient  # noqa: PLC0415
+        from mlflow_monitoring_tracking.backends.mlflow.backend import MLflowBackend
+        from mlflow_monitoring_tracking.backends.mlflow.client import RestClient
 
         return MLflowBackend(RestClient(address, wanted), wanted)
     if "://" not in address or urlsplit(address).scheme == "file":
         directory = urlsplit(address).path if address.startswith("file:") else address
         address = f"sqlite:///{Path(directory).absolute()}/mlflow.db"
         event("sync_delayed", platform="mlflow", reason=f"MLflow 3 keeps no runs in directories: they go to {address}")
-    from mlflow_monitoring_tracking.backends.mlflow.store import StoreClient  # noqa: PLC0415 - the extra [models]
-    from mlflow_monitoring_tracking.backends.mlflow.backend import MLflowBackend  # noqa: PLC0415
+    from mlflow_monitoring_tracking.backends.mlflow.backend import MLflowBackend
+    from mlflow_monitoring_tracking.backends.mlflow.store import StoreClient
 
     return MLflowBackend(StoreClient(address), wanted)

@@ -87,6 +87,10 @@ class Backend(Protocol):
         """The most points of one call of ``log_points``."""
         ...
 
+    def check(self) -> str:
+        """Reach the platform, and say in a few words what was found."""
+        ...
+
     def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
         """Find or make the run, and put its name into ``state``. Called once for each process that sends, too."""
         ...

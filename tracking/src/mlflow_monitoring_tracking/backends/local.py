@@ -1,4 +1,4 @@
-"""The spool itself as a store: what it holds is read by ``tracking-spool show``. Copies files to where they are wanted."""
+"""The spool itself as a store, which ``tracking-spool show`` reads. Copies files to where they are wanted."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class LocalBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    def check(self) -> str:
+        """Say where files go."""
+        return f"models go to {self._settings.models_dir}, other files to {self._settings.artifacts_dir}"
 
     def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
         """Nothing has to be made."""

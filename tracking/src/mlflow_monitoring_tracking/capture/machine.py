@@ -38,8 +38,5 @@ def _line(file: str, key: str) -> str | None:
 
 def _gpus() -> list[str]:
     """Of NVIDIA's driver; it says so in files, and needs no library and no process."""
-    found = []
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        if name := _line(str(information), "Model"):
-            found.append(name)
-    return found
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [name for file in files if (name := _line(str(file), "Model"))]

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,10 +26,8 @@ def program() -> dict[str, str]:
         "tracking.command": " ".join(masked(sys.argv)),
         "tracking.python": sys.version.split()[0],
     }
-    try:
+    with suppress(OSError, KeyError):  # a container whose user has no name
         found["mlflow.user"] = getpass.getuser()
-    except (OSError, KeyError):
-        pass  # a container whose user has no name
     return found
 
 
@@ -59,7 +58,7 @@ def commit(*, diff: bool) -> dict[str, str]:
 @functools.cache
 def _commit(_directory: str) -> tuple[tuple[str, str], ...]:
     words = (_git("rev-parse", "HEAD", "--abbrev-ref", "HEAD") or "").split()
-    if len(words) != 2:  # noqa: PLR2004 - the commit and the branch
+    if len(words) != 2:  # the commit and the branch
         return ()
     found = {"mlflow.source.git.commit": words[0]}
     if words[1] != "HEAD":

@@ -47,7 +47,7 @@ def adopt(directory: RunDirectory, quiet_for: float) -> bool:
     if ended or run is None:
         return ended
     now_ms = time.time_ns() // 1_000_000
-    begin = Opened(FORMAT, run.run_key, run.experiment, run.run_name, run.start_ms, False, run.host, os.getpid())  # noqa: FBT003
+    begin = Opened(FORMAT, run.run_key, run.experiment, run.run_name, run.start_ms, False, run.host, os.getpid())
     writer = SegmentWriter(directory, new_writer(now_ms), encode(begin))
     try:
         writer.append(encode(Ended("KILLED", max(last_ms, int(written * 1000)))))

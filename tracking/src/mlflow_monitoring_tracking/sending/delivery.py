@@ -140,8 +140,6 @@ class RunDelivery:
     def _upload(self, run: Opened, artifact: Artifact) -> None:
         file = self._directory.files / artifact.file  # an absolute path stays what it is
         try:
-            if not file.is_file():
-                raise Rejected(f"{file} is not there any more")
             self._backend.upload(run, self.progress.run, Upload(file, artifact.path, artifact.size))
         except Rejected as refusal:
             event("upload_failed", logging.WARNING, **self._labels(), path=artifact.path, reason=refusal)
@@ -163,7 +161,14 @@ class RunDelivery:
         """The run is gone there: set aside all that is left of it."""
         if "gone" not in self.progress.run.notes:
             self.progress.run.notes["gone"] = reason
-            event("record_rejected", logging.ERROR, **self._labels(), kind="run", item=self._directory.label, reason=reason)
+            event(
+                "record_rejected",
+                logging.ERROR,
+                **self._labels(),
+                kind="run",
+                item=self._directory.label,
+                reason=reason,
+            )
         for kind, chunks in (("tag", batch.tags), ("param", batch.params), ("point", batch.points)):
             for chunk in chunks:
                 for item in chunk:
@@ -194,7 +199,6 @@ class RunDelivery:
 
 def parents(spool: Path, backend: str) -> Callable[[str], RunState | None]:
     """How to find what a back end calls the run with a key, in one spool."""
-
 
     def find(run_key: str) -> RunState | None:
         state = load(run_directory(spool, run_key), backend).run

@@ -51,7 +51,7 @@ class HeldRuns:
             return path in self._locks
 
     def complete(self, directory: RunDirectory, back_end: str, back_ends: frozenset[str]) -> bool:
-        """One back end has everything of a run that ended. Lets go of the run once all have, and nobody writes to it."""
+        """One back end has all of a run that ended. Lets go of the run once each has, and no process writes to it."""
         with self._mutex:
             have = self._complete.setdefault(directory.path, set())
             have.add(back_end)

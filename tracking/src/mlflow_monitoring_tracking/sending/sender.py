@@ -1,9 +1,9 @@
-"""Send a whole spool: one thread for each back end, one lock for each run.
+r"""Send a whole spool: one thread for each back end, one lock for each run.
 
 ::
 
     spool --> runs whose sender lock is free --> back end A: run, run, run ...
-                                            \\-> back end B: run, run, run ...     (waits for nobody)
+                                            \-> back end B: run, run, run ...     (waits for nobody)
 """
 
 from __future__ import annotations
@@ -64,7 +64,13 @@ class _Worker:
             return None
         except Exception as error:  # noqa: BLE001 - a mistake in one run's way must not end the others'
             if retry.failed():
-                event("sender_failed", logging.ERROR, platform=self.backend.name, run_id=directory.label, reason=repr(error))
+                event(
+                    "sender_failed",
+                    logging.ERROR,
+                    platform=self.backend.name,
+                    run_id=directory.label,
+                    reason=repr(error),
+                )
             return None
         retry.succeeded()
         if self.breaker.succeeded():

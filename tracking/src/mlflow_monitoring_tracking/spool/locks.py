@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 #: Seconds after which a file that nobody touches belongs to a dead process, where locks do not work.
@@ -26,10 +27,8 @@ class HeldLock:
 
     def touch(self) -> None:
         """Say that this process lives, to those who cannot see the lock."""
-        try:
+        with suppress(OSError):  # a file system that is read-only now; the lock itself still holds
             os.utime(self._descriptor)
-        except OSError:
-            pass  # a file system that is read-only now; the lock itself still holds
 
     def moved(self, path: Path) -> None:
         """The file has another name now."""

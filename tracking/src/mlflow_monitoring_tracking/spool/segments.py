@@ -68,12 +68,8 @@ class SegmentWriter:
 
         :raises OSError: it is not written; ENOSPC where the disk is full.
         """
-        written = os.write(self._descriptor, frame)
-        if written != len(frame):
-            # A full disk takes part of a frame without a word. What follows it would be unreadable.
-            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size += written
+        _write_whole(self._descriptor, frame)
+        self._size += len(frame)
         if self._size >= self._segment_bytes:
             try:
                 self.reopen()
@@ -107,8 +103,7 @@ class SegmentWriter:
         descriptor = os.open(path, _MODE | os.O_APPEND | os.O_EXCL, 0o600)
         try:
             begin = MAGIC + self._opened
-            if os.write(descriptor, begin) != len(begin):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_whole(descriptor, begin)
             self._make_reserve()
         except OSError:
             os.close(descriptor)
@@ -172,3 +167,15 @@ class SegmentWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._number, self._size, self._reserve_left = descriptor, number, size, 0
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """Append all of it or nothing.
+
+    :raises OSError: nothing is written; ENOSPC where the disk is full.
+    """
+    written = os.write(descriptor, data)
+    if written != len(data):
+        # A full disk takes part of a frame without a word. What follows it would be unreadable.
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

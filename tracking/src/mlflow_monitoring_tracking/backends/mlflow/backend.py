@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunGone, RunState, Unavailable, Upload
 from mlflow_monitoring_tracking.backends.mlflow import names
-from mlflow_monitoring_tracking.backends.mlflow.client import NotFound, RestClient
+from mlflow_monitoring_tracking.backends.mlflow.client import Client, NotFound
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import MLflow
 from mlflow_monitoring_tracking.spool.records import Opened, Point
@@ -35,11 +35,16 @@ class MLflowBackend:
     name = "mlflow"
     max_points = 1000  # MLflow's own limit of one log-batch
 
-    def __init__(self, client: RestClient, settings: MLflow) -> None:
+    def __init__(self, client: Client, settings: MLflow) -> None:
         self._client = client
         self._settings = settings
         self._experiments: dict[str, str] = {}
         self._first_seen: dict[str, float] = {}
+
+    def check(self) -> str:
+        """Ask the server for one experiment."""
+        self._client.post("experiments/search", {"max_results": 1})
+        return f"{self._client.address} answers"
 
     def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
         """Find the run by its key, or create it; once it is there, its name is kept in ``state``."""
@@ -110,6 +115,8 @@ class MLflowBackend:
 
     def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
         """Through the server's artifact proxy, or into the directory where the run's artifacts are."""
+        if not upload.file.is_file():
+            raise Rejected(f"{upload.file} is not there any more")
         root = urlsplit(str(state.notes.get("artifacts", "")))
         if root.scheme == "mlflow-artifacts":
             self._client.put_file(f"{root.path.lstrip('/')}/{upload.path}", upload.file)
@@ -122,7 +129,8 @@ class MLflowBackend:
                 raise Rejected(f"{target} cannot be written: {error.strerror}") from error
         else:
             raise Rejected(
-                f"artifacts of this server are at {root.scheme}://, which its proxy does not hide; start it with --serve-artifacts"
+                f"artifacts of this server are at {root.scheme}://, which only its proxy reaches; start it with"
+                " --serve-artifacts"
             )
 
     def end(self, run: Opened, state: RunState, status: str, end_ms: int) -> None:
@@ -161,7 +169,9 @@ class MLflowBackend:
         except NotFound:
             return None
         if found.get("lifecycle_stage") == "deleted":
-            raise Unavailable(f"the experiment {name!r} was deleted in MLflow; restore it, or choose another name", 60.0)
+            raise Unavailable(
+                f"the experiment {name!r} was deleted in MLflow; restore it, or choose another name", 60.0
+            )
         return str(found["experiment_id"])
 
     def _create_experiment(self, name: str) -> str:

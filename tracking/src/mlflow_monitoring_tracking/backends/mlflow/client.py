@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import getproxies
 
 from mlflow_monitoring_tracking.backends.contract import BackendError, Rejected, Unauthorized, Unavailable
 from mlflow_monitoring_tracking.settings import MLflow
@@ -23,11 +24,36 @@ class NotFound(Rejected):
     """There is no such run, experiment or file."""
 
 
+class Client(Protocol):
+    """Answers the requests of MLflow's REST API that the back end makes. Each call may raise a ``BackendError``."""
+
+    @property
+    def address(self) -> str:
+        """Without credentials."""
+        ...
+
+    def get(self, path: str, query: Mapping[str, str]) -> Any:
+        """The JSON of a GET below ``/api/2.0/mlflow/``."""
+        ...
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON of a POST below ``/api/2.0/mlflow/``."""
+        ...
+
+    def put_file(self, path: str, file: Path) -> None:
+        """Upload to the server's artifact proxy; ``path`` is relative to its root."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
 class RestClient:
     """One server. Not for more than one thread at a time."""
 
     def __init__(self, address: str, settings: MLflow) -> None:
-        import requests  # noqa: PLC0415 - the extra [mlflow]; nothing else of the library needs it
+        import requests
 
         self._requests = requests
         self._session = requests.Session()
@@ -37,9 +63,9 @@ class RestClient:
         if settings.token:
             self._session.headers["Authorization"] = f"Bearer {settings.token}"
             self._session.trust_env = False  # a .netrc would replace it
-            self._session.proxies.update(requests.utils.getproxies())
+            self._session.proxies.update(getproxies())
         elif user:
-            self._session.auth = (user.encode(), (password or "").encode())
+            self._session.auth = requests.auth.HTTPBasicAuth(user.encode(), (password or "").encode())
         host = parts.netloc.rpartition("@")[2]
         self._root = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._timeout = (min(10.0, settings.timeout), settings.timeout)
@@ -75,7 +101,7 @@ class RestClient:
             answer = self._session.request(method, f"{self._root}{path}", timeout=self._timeout, **wishes)
         except (self._requests.RequestException, OSError) as error:
             raise Unavailable(f"{what}: {_short(error)}") from None  # the error itself may hold credentials
-        if answer.status_code == 200:  # noqa: PLR2004
+        if answer.status_code == 200:
             try:
                 return answer.json() if answer.content else {}
             except ValueError:
@@ -93,11 +119,11 @@ def _refusal(answer: Any, what: str) -> BackendError:
     text = f"{what}: {status} {' '.join(f'{code} {message}'.split())[:500]}"
     if status in _REFUSED:
         return Unauthorized(text)
-    if status in _LATER or status >= 500:  # noqa: PLR2004
+    if status in _LATER or status >= 500:
         return Unavailable(text, _retry_after(answer.headers.get("Retry-After")))
-    if status == 404 or code == "RESOURCE_DOES_NOT_EXIST":  # noqa: PLR2004
+    if status == 404 or code == "RESOURCE_DOES_NOT_EXIST":
         return NotFound(text) if code else Unavailable(f"{text}: is this an MLflow server?")
-    if status < 400:  # noqa: PLR2004
+    if status < 400:
         return Unavailable(f"{what}: {status}, a redirect or no answer of MLflow's")
     return Rejected(text)
 

@@ -1,4 +1,4 @@
-"""An MLflow store without a server (``sqlite:///``), through MLflow's own client: the requests that the back end makes."""
+"""An MLflow store without a server (``sqlite:///``), through MLflow's own client."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ class StoreClient:
     """
 
     def __init__(self, address: str) -> None:
-        from mlflow import MlflowClient, entities, exceptions  # noqa: PLC0415 - takes seconds; an extra
+        from mlflow import MlflowClient, entities, exceptions
 
         self._entities = entities
         self._exception = exceptions.MlflowException
         self._client = MlflowClient(tracking_uri=address)
+        scheme, _, rest = address.partition("://")
+        self.address = f"{scheme}://{rest.rpartition('@')[2]}"
         self._calls: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
             "experiments/get-by-name": self._experiment,
+            "experiments/search": lambda _body: {"experiments": len(self._client.search_experiments(max_results=1))},
             "experiments/create": lambda body: {"experiment_id": self._client.create_experiment(body["name"])},
             "runs/search": self._search,
             "runs/create": self._create,
