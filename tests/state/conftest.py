@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_monitoring_exporter.state import postgresql_engine
 from mlflow_monitoring_exporter.state.database import Database
 from tests.parts import databases, states
 from tests.parts.states import States
@@ -20,8 +21,12 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[States]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
     """Where the state is kept."""
+    # A replica that stands still inside a transaction loses it after seconds; a busy machine makes a test stand still.
+    patient = postgresql_engine.SETTINGS.replace("session_timeout', '5s'", "session_timeout', '300s'")
+    assert patient != postgresql_engine.SETTINGS
+    monkeypatch.setattr(postgresql_engine, "SETTINGS", patient)
     found = (
         States(request.getfixturevalue("postgresql"))
         if request.param == "postgresql"
