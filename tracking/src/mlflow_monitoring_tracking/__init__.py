@@ -1,0 +1,23 @@
+"""Track experiments without ever losing a point or holding up a training.
+
+::
+
+    from mlflow_monitoring_tracking import start_experiment
+
+    with start_experiment("my_experiment", "run_001") as exp:
+        exp.log_params({"learning_rate": 0.01})
+        exp.log_metric("loss", 0.3, step=1)
+
+Every call writes to a file beside the program, the spool, and returns; a sender brings it to MLflow and other
+back ends, now or later. docs/how-to/track-experiments.md is the guide.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.2.0"
+
+from mlflow_monitoring_tracking.configuration import ConfigurationError
+from mlflow_monitoring_tracking.run import Run
+from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
+
+__all__ = ["ConfigurationError", "ExperimentTracker", "Run", "__version__", "start_experiment", "tracker"]

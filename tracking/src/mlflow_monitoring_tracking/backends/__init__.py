@@ -1,0 +1,1 @@
+"""Back ends: what takes the records of a spool. contract.py says what one must do."""

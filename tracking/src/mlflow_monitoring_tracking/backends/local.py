@@ -1,0 +1,76 @@
+"""The spool itself as a store, which ``tracking-spool show`` reads. Copies files to where they are wanted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.settings import Settings
+from mlflow_monitoring_tracking.spool.layout import directory_name
+from mlflow_monitoring_tracking.spool.records import Opened, Point
+
+_PLOTS = frozenset({".png", ".svg", ".pdf", ".jpg", ".jpeg", ".html"})
+
+
+class LocalBackend:
+    """Files go to ``models_dir`` and ``artifacts_dir``, below the run's key; all else stays in the spool."""
+
+    name = "local"
+    max_points = 10_000
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def check(self) -> str:
+        """Say where files go."""
+        return f"models go to {self._settings.models_dir}, other files to {self._settings.artifacts_dir}"
+
+    def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
+        """Nothing has to be made."""
+        state.run_id = run.run_key
+
+    def resume(self, run: Opened, state: RunState) -> None:
+        """Nothing."""
+
+    def log_points(self, run: Opened, state: RunState, points: Sequence[Point]) -> None:
+        """They are in the spool."""
+
+    def log_params(self, run: Opened, state: RunState, params: Sequence[Pair]) -> None:
+        """They are in the spool."""
+
+    def set_tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
+        """They are in the spool."""
+
+    def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
+        """Copy the file, if its kind is wanted."""
+        root = self._root(upload.path)
+        if root is None:
+            return
+        target = root / directory_name(run.run_key) / upload.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.draft")
+            shutil.copyfile(upload.file, draft)
+            draft.replace(target)
+        except FileNotFoundError as error:
+            raise Rejected(f"{upload.file} is not there any more") from error
+        except OSError as error:
+            raise Unavailable(f"{target} cannot be written: {error.strerror}") from error
+
+    def end(self, run: Opened, state: RunState, status: str, end_ms: int) -> None:
+        """It is in the spool."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _root(self, path: str) -> Path | None:
+        local = self._settings.local
+        if path.startswith("models/"):
+            wanted, root = local.save_models, self._settings.models_dir
+        elif Path(path).suffix.lower() in _PLOTS:
+            wanted, root = local.save_plots, self._settings.artifacts_dir
+        else:
+            wanted, root = local.save_data, self._settings.artifacts_dir
+        return Path(root) if wanted and root else None

@@ -1,0 +1,1 @@
+"""Sending: from the spool to back ends, each at its own pace."""

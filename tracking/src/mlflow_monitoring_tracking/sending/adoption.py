@@ -1,0 +1,57 @@
+"""End the runs of processes that died without a word."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+
+from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.spool.layout import RunDirectory
+from mlflow_monitoring_tracking.spool.reader import living_writers, read_run
+from mlflow_monitoring_tracking.spool.records import FORMAT, Ended, Opened, Points, encode
+from mlflow_monitoring_tracking.spool.segments import SegmentWriter
+
+
+def new_writer(now_ms: int) -> str:
+    """The name of a writer: those that began earlier sort first."""
+    host = "".join(c if c.isalnum() else "-" for c in os.uname().nodename)[:40]
+    return f"{now_ms:012x}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def adopt(directory: RunDirectory, quiet_for: float) -> bool:
+    """End the run as KILLED if nobody writes to it any more and it has no end; whether it has one now.
+
+    ``quiet_for`` are the seconds for which nothing may have been written. To be called by whoever holds the run's
+    sender lock.
+
+    :raises OSError: the spool cannot be read or written.
+    """
+    segments = directory.segments()
+    if not segments or living_writers(directory):
+        return False
+    written = max(directory.segment(name).stat().st_mtime for name in segments)
+    if time.time() - written < quiet_for:
+        return False
+    run: Opened | None = None
+    ended, last_ms = False, 0
+    for read in read_run(directory, {}):
+        if isinstance(read.record, Opened):
+            if read.record.owner:
+                ended = ended and run is not None and read.record.pid == run.pid and read.record.host == run.host
+            run = read.record if run is None or read.record.owner else run
+        elif isinstance(read.record, Ended):
+            ended = True
+        elif isinstance(read.record, Points):
+            last_ms = max(last_ms, read.record.points[-1].time_ms)
+    if ended or run is None:
+        return ended
+    now_ms = time.time_ns() // 1_000_000
+    begin = Opened(FORMAT, run.run_key, run.experiment, run.run_name, run.start_ms, False, run.host, os.getpid())
+    writer = SegmentWriter(directory, new_writer(now_ms), encode(begin))
+    try:
+        writer.append(encode(Ended("KILLED", max(last_ms, int(written * 1000)))))
+    finally:
+        writer.close(ended=True)
+    event("run_adopted", run_id=run.run_key, experiment_id=run.experiment, host=run.host, pid=run.pid)
+    return True

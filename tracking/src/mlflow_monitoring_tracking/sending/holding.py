@@ -1,0 +1,98 @@
+"""Which runs this process sends: their locks, the end of those whose process died, and when nothing is left of one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.sending.adoption import adopt
+from mlflow_monitoring_tracking.spool.layout import RunDirectory
+from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
+from mlflow_monitoring_tracking.spool.reader import SpoolFormatError, living_writers
+
+#: Seconds between two looks whether the processes of a run still live, and whether a run that ended goes on.
+_ADOPT_EVERY = 5.0
+_ENDED_EVERY = 60.0
+
+
+class HeldRuns:
+    """The runs whose sender lock this process holds. Safe for threads."""
+
+    def __init__(self, adopt_after: float, keep: float) -> None:
+        self._adopt_after = adopt_after
+        self._keep = keep
+        self._mutex = threading.Lock()
+        self._locks: dict[Path, HeldLock] = {}
+        self._next_look: dict[Path, float] = {}
+        self._complete: dict[Path, set[str]] = {}
+
+    def hold(self, directory: RunDirectory, back_ends: frozenset[str]) -> bool:
+        """Whether this process sends the run, and something of it may be left to send."""
+        with self._mutex:
+            path = directory.path
+            try:
+                if path not in self._locks:
+                    if self._nothing_left(directory, back_ends) or (lock := acquire(directory.lock)) is None:
+                        return False
+                    self._locks[path] = lock
+                now = time.monotonic()
+                if now >= self._next_look.get(path, 0.0):
+                    self._next_look[path] = now + _ADOPT_EVERY
+                    if adopt(directory, self._adopt_after):
+                        self._next_look[path] = now + _ENDED_EVERY
+            except (OSError, SpoolFormatError) as error:
+                event("sync_delayed", logging.ERROR, run_id=directory.label, reason=error)
+            return path in self._locks
+
+    def complete(self, directory: RunDirectory, back_end: str, back_ends: frozenset[str]) -> bool:
+        """One back end has all of a run that ended. Lets go of the run once each has, and no process writes to it."""
+        with self._mutex:
+            have = self._complete.setdefault(directory.path, set())
+            have.add(back_end)
+            if not back_ends <= have or directory.path not in self._locks:
+                return False
+            with suppress(OSError):
+                if living_writers(directory):
+                    return False
+                directory.complete.write_text(json.dumps(sorted(have)), "utf-8")
+                if self._keep <= 0:
+                    shutil.rmtree(directory.path, ignore_errors=True)
+            self._let_go(directory.path)
+            return True
+
+    def release(self) -> None:
+        """Let go of all runs."""
+        with self._mutex:
+            for path in list(self._locks):
+                self._let_go(path)
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's locks, which stay the parent's."""
+        self._mutex = threading.Lock()
+        for lock in self._locks.values():
+            lock.forget()
+        self._locks.clear()
+
+    def _let_go(self, path: Path) -> None:
+        self._complete.pop(path, None)
+        self._next_look.pop(path, None)
+        if (lock := self._locks.pop(path, None)) is not None:
+            lock.release()
+
+    def _nothing_left(self, directory: RunDirectory, back_ends: frozenset[str]) -> bool:
+        try:
+            have = set(json.loads(directory.complete.read_bytes()))
+            done = directory.complete.stat()
+        except (OSError, ValueError, TypeError):
+            return False
+        if not back_ends <= have:
+            return False
+        if time.time() - done.st_mtime > self._keep:
+            shutil.rmtree(directory.path, ignore_errors=True)
+        return True
