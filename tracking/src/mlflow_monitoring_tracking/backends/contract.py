@@ -53,11 +53,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file, and its path among the run's artifacts."""
+    """A file, and its path among the run's artifacts. ``sha256`` is known of files that were copied into the spool."""
 
     file: Path
     path: str
     size: int
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
