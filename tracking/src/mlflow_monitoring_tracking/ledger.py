@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,15 +52,15 @@ def back_ends(directory: RunDirectory) -> list[str]:
     return sorted(path.stem for path in sent.glob("*.json")) if sent.is_dir() else []
 
 
-def contents(directory: RunDirectory) -> RunContents:
-    """Read all of a run.
+def contents(directory: RunDirectory, wanted: Iterable[str] = ()) -> RunContents:
+    """Read all of a run. ``wanted`` are back ends that it is to be sent to, though none of it may have been.
 
     :raises OSError: its files cannot be read.
     :raises SpoolFormatError: one of them is no segment, or of a later release.
     """
     found = RunContents()
     places: dict[str, dict[str, Place]] = {}
-    for name in back_ends(directory):
+    for name in {*back_ends(directory), *wanted}:
         progress = load(directory, name)
         found.shares[name] = Share(progress.run.run_id, progress.ended, progress.counts)
         places[name] = progress.places

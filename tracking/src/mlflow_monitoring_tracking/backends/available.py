@@ -27,6 +27,9 @@ def backends(settings: Settings) -> dict[str, Backend]:
         else:
             if backend is not None:
                 made[name] = backend
+    if settings.wandb.enabled:
+        reason = "this release does not send to it yet"
+        event("backend_unavailable", logging.WARNING, platform="wandb", reason=reason)
     return made
 
 

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -39,12 +40,12 @@ def sync(wanted: argparse.Namespace) -> int:
     sender = Sender(spool, made, settings.delivery, keep)
     try:
         if wanted.watch:
-            _watch(sender, spool)
+            _watch(sender, spool, made)
             return 0
         done = sender.run_once()
     finally:
         sender.stop(1.0)
-    runs, unsent = _left(spool)
+    runs, unsent = _left(spool, made)
     sys.stdout.write(f"{runs} runs, {unsent} points not sent\n")
     return 0 if done and not unsent else 1
 
@@ -78,7 +79,7 @@ def check(settings: Settings) -> bool:
     return works
 
 
-def _watch(sender: Sender, spool: Path) -> None:
+def _watch(sender: Sender, spool: Path, made: Iterable[str]) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
@@ -86,7 +87,7 @@ def _watch(sender: Sender, spool: Path) -> None:
     sender.start()
     try:
         while True:
-            runs, unsent = _left(spool)
+            runs, unsent = _left(spool, made)
             sys.stdout.write(f"{runs} runs, {unsent} points not sent\n")
             sys.stdout.flush()
             time.sleep(_LINE_EVERY)
@@ -94,12 +95,12 @@ def _watch(sender: Sender, spool: Path) -> None:
         sender.stop(5.0)
 
 
-def _left(spool: Path) -> tuple[int, int]:
+def _left(spool: Path, made: Iterable[str]) -> tuple[int, int]:
     """Runs, and points that some back end does not have yet."""
     runs = unsent = 0
     for directory in run_directories(spool):
         if directory.segments():
             runs += 1
-            found = contents(directory)
-            unsent += max((share.waiting for share in found.shares.values()), default=found.logged - found.lost)
+            found = contents(directory, made)
+            unsent += max(share.waiting for share in found.shares.values())
     return runs, unsent
