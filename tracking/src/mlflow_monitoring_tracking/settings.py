@@ -53,6 +53,8 @@ class AutoLog:
     log_environment: bool = True
     log_git_diff: bool = False
     environment_variables: tuple[str, ...] = ()
+    system_metrics: bool = False
+    system_metrics_interval: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

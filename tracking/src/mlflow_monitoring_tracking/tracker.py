@@ -135,7 +135,7 @@ class ExperimentTracker:
             leads=place.leads and not disabled,
             logs_points=not disabled and (place.leads or self.settings.ranks == "all"),
         )
-        run.begin()
+        run.begin(samples=True)
         if place.leads and not disabled and self.settings.auto_log.enabled:
             run.set_tags(capture(self.settings.auto_log))
         event("run_started", run_id=key, experiment_id=experiment)

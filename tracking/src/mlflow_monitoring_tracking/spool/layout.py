@@ -76,6 +76,9 @@ class RunDirectory:
     def complete(self) -> Path:
         return self.path / "complete.json"
 
+    def sampler(self, host: str) -> Path:
+        return self.path / f"{host}.sampler"
+
     def alive(self, writer: str) -> Path:
         return self.path / f"{writer}.alive"
 
