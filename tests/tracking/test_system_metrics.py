@@ -22,7 +22,7 @@ from mlflow_monitoring_tracking.capture.system_metrics import SystemReader
 from mlflow_monitoring_tracking.sampling import node
 from mlflow_monitoring_tracking.spool.records import Opened, Points
 from tests.tracking.conftest import Programs, environment
-from tests.tracking.spools import keys, openings, points, records, steps
+from tests.tracking.spools import keys, openings, points, records, statuses, steps
 
 _CPU = "system/cpu_utilization_percentage"
 
@@ -161,6 +161,7 @@ def test_what_a_sampled_training_starts_is_not_sampled_until_it_is_on_its_own(of
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         directory = offline.here / "tracking"
+        until(lambda: statuses(offline.spool, "outer"))
         until(lambda: "inner" in keys(offline.spool) and samples(directory, "inner"))
         ended = max(p.time_ms for p in points(offline.spool, "outer"))
         assert min(p.time_ms for p in points(offline.spool, "inner")) >= ended
