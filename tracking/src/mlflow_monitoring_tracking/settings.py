@@ -109,6 +109,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """``tracing``: OpenTelemetry spans of the sender, where an SDK is set up."""
+
+    enabled: bool = False
+    sample_rate: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured."""
 
@@ -121,6 +129,7 @@ class Settings:
     performance: Performance = field(default_factory=Performance)
     spool: Spool = field(default_factory=Spool)
     delivery: Delivery = field(default_factory=Delivery)
+    tracing: Tracing = field(default_factory=Tracing)
     monitoring: Mapping[str, Any] = field(default_factory=dict)
     notifications: Mapping[str, Any] = field(default_factory=dict)
     tracking_dir: str = "tracking"

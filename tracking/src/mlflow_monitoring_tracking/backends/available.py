@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mlflow_monitoring_tracking.backends.contract import Backend
 from mlflow_monitoring_tracking.backends.local import LocalBackend
+from mlflow_monitoring_tracking.backends.traced import traced
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import Settings
 
@@ -26,7 +27,7 @@ def backends(settings: Settings) -> dict[str, Backend]:
             event("backend_unavailable", logging.WARNING, platform=name, reason=error)
         else:
             if backend is not None:
-                made[name] = backend
+                made[name] = traced(backend, settings.tracing)
     if settings.wandb.enabled:
         reason = "this release does not send to it yet"
         event("backend_unavailable", logging.WARNING, platform="wandb", reason=reason)
