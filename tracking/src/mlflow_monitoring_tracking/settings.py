@@ -26,7 +26,7 @@ class MLflow:
 
 @dataclass(frozen=True, slots=True)
 class Wandb:
-    """``wandb``: not sent to by this release, which says so if it is enabled."""
+    """``wandb``: the key is ``WANDB_API_KEY``; without a project, the experiment is one."""
 
     enabled: bool = False
     project: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,9 +29,6 @@ def backends(settings: Settings) -> dict[str, Backend]:
         else:
             if backend is not None:
                 made[name] = traced(backend, settings.tracing)
-    if settings.wandb.enabled:
-        reason = "this release does not send to it yet"
-        event("backend_unavailable", logging.WARNING, platform="wandb", reason=reason)
     return made
 
 
@@ -69,6 +67,16 @@ def _database(settings: Settings) -> Backend | None:
     return DatabaseBackend(wanted.url)
 
 
+def _wandb(settings: Settings) -> Backend | None:
+    if not settings.wandb.enabled:
+        return None
+    if (mode := os.environ.get("WANDB_MODE", "online")) in {"offline", "disabled", "dryrun"}:
+        raise ValueError(f"nothing is sent, as the variable WANDB_MODE is {mode}")
+    from mlflow_monitoring_tracking.backends.wandb.backend import WandbBackend
+
+    return WandbBackend(settings.wandb)
+
+
 def _storage(settings: Settings) -> Backend | None:
     if settings.storage.type == "local":
         return None
@@ -79,6 +87,7 @@ def _storage(settings: Settings) -> Backend | None:
 
 _BACKENDS: Mapping[str, Callable[[Settings], Backend | None]] = {
     "mlflow": _mlflow,
+    "wandb": _wandb,
     "database": _database,
     "storage": _storage,
     "local": _local,

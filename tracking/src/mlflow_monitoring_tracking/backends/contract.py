@@ -70,11 +70,13 @@ class Upload:
 class RunState:
     """What a sender remembers of a run at one back end; kept in a file, so JSON only.
 
-    ``run_id`` is the back end's own name of the run; None before it was made.
+    ``run_id`` is the back end's own name of the run; None before it was made. ``directory`` is where the back end
+    may keep files about the run, beside the spool's; it is not saved, since a spool may move.
     """
 
     run_id: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    directory: Path | None = None
 
 
 class Backend(Protocol):

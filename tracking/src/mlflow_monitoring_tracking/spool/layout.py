@@ -85,6 +85,9 @@ class RunDirectory:
     def sent(self, back_end: str) -> Path:
         return self.path / "sent" / f"{quote(back_end, safe='')}.json"
 
+    def of_back_end(self, back_end: str) -> Path:
+        return self.path / "sent" / quote(back_end, safe="")
+
     def set_aside(self, back_end: str) -> Path:
         return self.path / "set-aside" / f"{quote(back_end, safe='')}.jsonl"
 
