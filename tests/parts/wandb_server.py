@@ -132,7 +132,8 @@ class WandbServer:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 status = server.refuses(f"{self.command} {self.path}")
-                answer = {"errors": [{"message": "refused"}]} if status else server.answer(self.path, body)
+                said = "user is not logged in" if status == 401 else "refused"
+                answer = {"errors": [{"message": said}]} if status else server.answer(self.path, body)
                 if answer is None:
                     status, answer = 404, {"error": "not here"}
                 data = json.dumps(answer).encode()
@@ -167,8 +168,17 @@ class WandbServer:
             return None
 
     def _graphql(self, name: str, given: dict[str, Any]) -> Any:
-        if name == "Viewer":
-            return {"viewer": {"id": "u", "entity": "team", "username": "u", "flags": "{}", "teams": {"edges": []}}}
+        if name in {"Viewer", "GetViewer"}:
+            lists = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
+            person = {
+                "id": "u",
+                "name": "U",
+                "username": "u",
+                "email": "u@example.org",
+                "admin": False,
+                "deletedAt": None,
+            }
+            return {"viewer": {"__typename": "User", "entity": "team", "flags": "{}", **person, **lists}}
         if name in {"ServerFeaturesQuery", "ServerFeatures"}:
             return {"serverInfo": {"features": []}}
         if name == "RunResumeStatus":

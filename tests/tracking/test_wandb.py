@@ -314,8 +314,8 @@ def test_a_client_that_dies_is_replaced(server: WandbServer, one: _One) -> None:
     backend, run, state = one
     backend.log_points(run, state, [Point("x", 1.0, 1, 1)])
     [session] = backend._sessions.values()
-    os.killpg(session._process.pid, signal.SIGKILL)
-    session._process.wait()
+    os.killpg(session._client._process.pid, signal.SIGKILL)
+    session._client._process.wait()
     with pytest.raises(Unavailable, match="W&B's client"):
         backend.log_points(run, state, [Point("x", 2.0, 2, 2)])
     backend.log_points(run, state, [Point("x", 2.0, 2, 2)])
@@ -329,6 +329,23 @@ def test_a_key_that_is_refused_is_said(server: WandbServer, one: _One) -> None:
     with pytest.raises(Unauthorized) as caught:
         backend.log_points(run, state, [Point("x", 1.0, 1, 1)])
     assert _KEY not in str(caught.value)
+
+
+def test_a_check_says_who_is_known_there(server: WandbServer) -> None:
+    backend = WandbBackend(Wandb(True))
+    assert backend.check() == f"{server.url} answers, as to u"
+    server.refuses = lambda request: 401
+    with pytest.raises(Unauthorized) as caught:
+        backend.check()
+    assert _KEY not in str(caught.value)
+
+
+def test_a_missing_key_is_said(server: WandbServer, one: _One, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backend, run, state = one
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))  # no .netrc
+    with pytest.raises(Unauthorized):
+        backend.log_points(run, state, [Point("x", 1.0, 1, 1)])
 
 
 def test_a_deleted_run_is_not_made_again(server: WandbServer, one: _One) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mlflow_monitoring_tracking.backends.contract import (
@@ -23,6 +25,7 @@ from mlflow_monitoring_tracking.backends.contract import (
     Upload,
 )
 from mlflow_monitoring_tracking.backends.wandb.journal import Journal, Mark
+from mlflow_monitoring_tracking.backends.wandb.process import ClientProcess
 from mlflow_monitoring_tracking.backends.wandb.session import Session
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import Wandb
@@ -30,6 +33,8 @@ from mlflow_monitoring_tracking.spool.records import Opened, Point
 
 #: Clients at once; each is a process of about 100 MB. The one that was not used for longest ends for a new one.
 _CLIENTS = 4
+#: Seconds for one question.
+_CHECK = 30.0
 _EXIT_CODES = {"FINISHED": 0, "FAILED": 1}
 _KILLED = 255  # as W&B's own client says it
 #: Characters that W&B takes in ids and names of projects, and how many.
@@ -59,10 +64,14 @@ class WandbBackend:
         self._pid = os.getpid()
 
     def check(self) -> str:
-        """Say where runs go; W&B itself is asked with the first one."""
-        if not (os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")):
-            return "is installed; the variable WANDB_API_KEY is not set, so the key has to be of wandb login"
-        return f"runs go to {os.environ.get('WANDB_BASE_URL', 'https://api.wandb.ai')}"
+        """Ask W&B whose key it is."""
+        with tempfile.TemporaryDirectory(prefix="tracking-") as directory:
+            client = ClientProcess(Path(directory) / "client")
+            try:
+                user = client.ask(_CHECK, do="check", timeout=_CHECK / 2)["user"]
+            finally:
+                client.close()
+        return f"{os.environ.get('WANDB_BASE_URL', 'https://api.wandb.ai')} answers, as to {user}"
 
     def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
         """Choose the run's id; the client makes the run with what is sent first."""

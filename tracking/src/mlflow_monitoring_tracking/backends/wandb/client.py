@@ -5,6 +5,7 @@ training, which may use W&B itself, too. It ends when its commands do.
 
 ::
 
+    {"do": "check", "timeout": s}                -> {"user": name}
     {"do": "open", ...}                          -> {"rows": n}      how many rows of history the server has
     {"do": "feed", "entries": [[n, {...}], ...]} -> {}               rows have their number; others have none
     {"do": "finish", "exit_code": n}             -> {}               the server has everything
@@ -42,6 +43,8 @@ class Client:
         :raises Exception: whatever the client raises.
         """
         do = command.pop("do")
+        if do == "check":
+            return {"user": _user(command["timeout"])}
         if do == "open":
             return {"rows": self._open(**command)}
         if do == "feed":
@@ -86,6 +89,12 @@ class Client:
             link.unlink(missing_ok=True)
             link.symlink_to(entry["file"])
             self._run.save(str(link), base_path=str(self._files), policy="now")
+
+
+def _user(timeout: float) -> str:
+    import wandb
+
+    return str(wandb.Api(timeout=int(timeout)).viewer.username)
 
 
 def _leave_after(parent: int) -> None:

@@ -1,29 +1,17 @@
-"""One run that is open at W&B: the process of its client, and how far the journal was fed to it."""
+"""One run that is open at W&B, and how far the journal was fed to its client."""
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlflow_monitoring_tracking.backends.contract import BackendError, RunGone, Unauthorized, Unavailable
 from mlflow_monitoring_tracking.backends.wandb.journal import Journal, Mark
+from mlflow_monitoring_tracking.backends.wandb.process import ClientProcess
 
 #: Seconds for the client to find the run, to take some entries, and to bring everything to the server.
 _OPEN, _FEED, _FINISH = 60.0, 60.0, 300.0
 #: Entries of one command.
 _AT_ONCE = 500
-#: Variables of a training's own use of W&B that would make of our run another one.
-_OF_A_RUN = ("WANDB_RUN", "WANDB_NAME", "WANDB_NOTES", "WANDB_TAGS", "WANDB_RESUME", "WANDB_SWEEP", "WANDB_JOB")
-_OF_A_PROCESS = ("WANDB_SERVICE", "_WANDB", "WANDB_MODE", "WANDB_DISABLED", "WANDB_DIR")
 
 
 class Session:
@@ -37,12 +25,8 @@ class Session:
     def __init__(self, journal: Journal, mark: Mark, of_run: dict[str, Any], directory: Path) -> None:
         self._journal = journal
         self._mark = mark
-        shutil.rmtree(directory, ignore_errors=True)  # of a client that was killed
-        directory.mkdir(parents=True)
-        self._directory = directory
-        self._process = _start(directory)
-        self._answers = b""
-        self._rows = int(self._ask(_OPEN, do="open", timeout=_OPEN - 10, **of_run)["rows"])
+        self._client = ClientProcess(directory)
+        self._rows = int(self._client.ask(_OPEN, do="open", timeout=_OPEN - 10, **of_run)["rows"])
 
     @property
     def mark(self) -> Mark:
@@ -57,7 +41,7 @@ class Session:
         for entries, mark in self._journal.entries(self._mark, _AT_ONCE):
             wanted = [(number, entry) for number, entry in entries if number is None or number >= self._rows]
             if wanted:
-                self._ask(_FEED, do="feed", entries=wanted)
+                self._client.ask(_FEED, do="feed", entries=wanted)
             self._mark = mark
 
     def finish(self, exit_code: int) -> None:
@@ -65,90 +49,13 @@ class Session:
 
         :raises BackendError: it does not have everything; the session is over.
         """
-        self._ask(_FINISH, do="finish", exit_code=exit_code)
-        self.close()
+        self._client.ask(_FINISH, do="finish", exit_code=exit_code)
+        self._client.close()
 
     def close(self) -> None:
         """End the client, and not the run."""
-        self.forget()
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self._client.close()
 
     def forget(self) -> None:
-        """Let go of the pipes; in a forked child, where the client is the parent's, of nothing else."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _ask(self, within: float, **command: Any) -> Any:
-        try:
-            answer = self._exchange(json.dumps(command).encode() + b"\n", time.monotonic() + within)
-        except (OSError, ValueError) as error:
-            self.close()
-            raise Unavailable(f"W&B's client: {error}") from error
-        if "error" in answer:
-            self.close()
-            raise _meaning(str(answer["kind"]), str(answer["error"]))
-        return answer
-
-    def _exchange(self, command: bytes, until: float) -> Any:
-        """Write a command and read its answer; neither waits longer than ``until``, whatever the client does."""
-        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018 - pipes
-        writes, reads = self._process.stdin.fileno(), self._process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(writes, selectors.EVENT_WRITE)
-            selector.register(reads, selectors.EVENT_READ)
-            while True:
-                ready = selector.select(max(0.0, until - time.monotonic()))
-                if not ready:
-                    raise TimeoutError("no answer in time")
-                for key, _ in ready:
-                    if key.fd == writes:
-                        command = command[os.write(writes, command) :]
-                        if not command:
-                            selector.unregister(writes)
-                    elif more := os.read(reads, 2**16):
-                        self._answers += more
-                    else:
-                        raise ConnectionResetError(f"it ended: {self._last_words()}")
-                line, newline, rest = self._answers.partition(b"\n")
-                if newline:
-                    self._answers = rest
-                    return json.loads(line)
-
-    def _last_words(self) -> str:
-        lines = (self._directory / "log").read_text("utf-8", "replace").split("\n")
-        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-def _start(directory: Path) -> subprocess.Popen[bytes]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_RUN + _OF_A_PROCESS)}
-    with (directory / "log").open("wb") as log:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - this very Python
-                [sys.executable, "-m", "mlflow_monitoring_tracking.backends.wandb.client", str(directory)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "WANDB_SILENT": "true"},
-                start_new_session=True,  # Ctrl-C is for the training
-            )
-        except OSError as error:
-            raise Unavailable(f"W&B's client cannot be started: {error}") from error
-    assert process.stdin is not None  # noqa: S101 - a pipe
-    os.set_blocking(process.stdin.fileno(), False)
-    return process
-
-
-def _meaning(kind: str, text: str) -> BackendError:
-    lower = text.lower()
-    if "previously created and deleted" in lower:
-        return RunGone(f"W&B: {text}")
-    if kind in {"AuthenticationError", "UsageError"} and ("key" in lower or "login" in lower):
-        return Unauthorized(f"W&B: {text}")
-    if any(said in lower for said in ("401", "403", "permission denied", "unauthorized", "invalid api key")):
-        return Unauthorized(f"W&B: {text}")
-    return Unavailable(f"W&B: {kind}: {text}")
+        """In a forked child, where the client is the parent's."""
+        self._client.forget()
