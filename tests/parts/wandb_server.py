@@ -169,7 +169,7 @@ class WandbServer:
 
     def _graphql(self, name: str, given: dict[str, Any]) -> Any:
         if name in {"Viewer", "GetViewer"}:
-            lists = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
+            lists: dict[str, Any] = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
             person = {
                 "id": "u",
                 "name": "U",
