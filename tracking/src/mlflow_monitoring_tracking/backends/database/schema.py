@@ -27,10 +27,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    insert,
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from mlflow_monitoring_tracking.backends.contract import Unavailable
 
@@ -98,8 +98,10 @@ def prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # two processes that make one table at once fail
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
     metadata.create_all(connection)
-    found = connection.scalar(select(version.c.version).order_by(version.c.version.desc()).limit(1))
-    if found is None:
-        connection.execute(insert(version), {"version": VERSION})
-    elif found > VERSION:
+    newest = select(version.c.version).order_by(version.c.version.desc()).limit(1)
+    if connection.scalar(newest) is None:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        # SQLite has no such lock, and another process may have been faster.
+        connection.execute(dialect.insert(version).on_conflict_do_nothing(), {"version": VERSION})
+    if (found := connection.scalar(newest)) is not None and found > VERSION:
         raise Unavailable(f"the tables have version {found}, this release writes {VERSION}; install a later one", 60.0)
