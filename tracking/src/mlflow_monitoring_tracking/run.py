@@ -58,12 +58,14 @@ class Run:
         self._warned: set[str] = set()
         self._syncs_each = session.syncs_each
 
-    def begin(self) -> None:
-        """Make its file, and have it sent from now on."""
+    def begin(self, *, samples: bool = False) -> None:
+        """Make its file, and have it sent from now on. ``samples`` are those of the machine."""
         if self._leads or self._logs_points:
             self._recorder.open()
             process.add(self)
             self._session.wake(self._opened)
+        if samples and self._logs_points:
+            self._session.start_sampling(self, self._opened)
 
     # -- what it is ---------------------------------------------------------------------------------------------
 
@@ -258,6 +260,13 @@ class Run:
                 os.fdatasync(writer.descriptor)
             except OSError:
                 self._recorder.dirty = True  # closed meanwhile, or a disk that fails: the next write says so
+
+    def sampled(self, values: Mapping[str, float], step: int) -> None:
+        """Record what the sampler found; nothing once the run has ended."""
+        with self._recorder.lock:
+            if self._ended is None and values:
+                time_ms = max(self._times.at(key, step) for key in values)
+                self._recorder.points(list(values.items()), step, time_ms)
 
     def forked(self) -> None:
         """In a forked child: go on with a file of its own, which another process's end does not end."""

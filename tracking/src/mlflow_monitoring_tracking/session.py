@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow_monitoring_tracking import configuration
 from mlflow_monitoring_tracking.process import process
@@ -23,6 +23,7 @@ from mlflow_monitoring_tracking.spool.times import now_ms
 
 if TYPE_CHECKING:
     from mlflow_monitoring_tracking.backends.contract import Backend
+    from mlflow_monitoring_tracking.sampling import SampledRun
     from mlflow_monitoring_tracking.sending.sender import Sender
 
 _FOREVER = float("inf")
@@ -125,8 +126,20 @@ class Session:
         names = sorted(self._backends(), key=lambda name: name != "mlflow")
         return load(self.directory(opened), names[0]).run.run_id if names else None
 
-    def stop_sampling(self, run: Any) -> None:
+    def start_sampling(self, run: SampledRun, opened: Opened) -> None:
+        """A run begins: its system metrics, too, if they are wanted."""
+        wanted = self.settings.auto_log
+        if wanted.enabled and wanted.system_metrics:
+            from mlflow_monitoring_tracking.sampling import sampler
+
+            sampler.start(run, self.directory(opened), wanted.system_metrics_interval)
+
+    def stop_sampling(self, run: SampledRun) -> None:
         """A run ends: its system metrics, too."""
+        if self.settings.auto_log.system_metrics:
+            from mlflow_monitoring_tracking.sampling import sampler
+
+            sampler.stop(run)
 
     @staticmethod
     def _has(directory: RunDirectory, name: str, writer: str, wanted: Place, *, ended: bool) -> bool:

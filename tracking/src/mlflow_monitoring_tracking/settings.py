@@ -26,7 +26,7 @@ class MLflow:
 
 @dataclass(frozen=True, slots=True)
 class Wandb:
-    """``wandb``: not sent to by this release, which says so if it is enabled."""
+    """``wandb``: the key is ``WANDB_API_KEY``; without a project, the experiment is one."""
 
     enabled: bool = False
     project: str | None = None
@@ -53,11 +53,13 @@ class AutoLog:
     log_environment: bool = True
     log_git_diff: bool = False
     environment_variables: tuple[str, ...] = ()
+    system_metrics: bool = False
+    system_metrics_interval: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """``database``: not sent to by this release, which says so if it is enabled."""
+    """``database``: every run in tables of one's own; enabled by default as soon as there is an address."""
 
     enabled: bool | None = None
     url: str | None = field(default=None, repr=False)
@@ -65,7 +67,7 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """``storage``: only ``local`` in this release, which says so of anything else."""
+    """``storage``: where artifacts go besides the back ends; ``local`` is nowhere else."""
 
     type: str = "local"
     bucket: str | None = None
@@ -107,6 +109,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """``tracing``: OpenTelemetry spans of the sender, where an SDK is set up."""
+
+    enabled: bool = False
+    sample_rate: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured."""
 
@@ -119,6 +129,7 @@ class Settings:
     performance: Performance = field(default_factory=Performance)
     spool: Spool = field(default_factory=Spool)
     delivery: Delivery = field(default_factory=Delivery)
+    tracing: Tracing = field(default_factory=Tracing)
     monitoring: Mapping[str, Any] = field(default_factory=dict)
     notifications: Mapping[str, Any] = field(default_factory=dict)
     tracking_dir: str = "tracking"

@@ -12,6 +12,17 @@ mlflow:
   # tracking_uri: http://mlflow.example.org:5000     # or the variable MLFLOW_TRACKING_URI
   # experiment_name: my_experiment
 
+# wandb:
+#   enabled: true            # the key is in the variable WANDB_API_KEY, or of wandb login
+#   project: my_project
+
+# database:
+#   url: sqlite:///runs.db   # or postgresql://user@host/name, or the variable TRACKING_DB_URL
+
+# storage:
+#   type: s3                 # files go to S3, or what speaks its protocol
+#   bucket: my-bucket
+
 local:
   enabled: true              # keep the spool after every back end has everything
   save_models: true          # copy models to models_dir
@@ -26,6 +37,7 @@ auto_log:
   log_git_info: true
   log_environment: true
   # environment_variables: [CUDA_VISIBLE_DEVICES]
+  system_metrics: false      # processor, memory, disk, network and GPUs, as metrics
 
 spool:
   max_bytes: 10 GB

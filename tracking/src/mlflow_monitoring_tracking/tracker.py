@@ -57,6 +57,7 @@ class Backends(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, target: Any) -> None:
         from mlflow_monitoring_tracking.backends.custom import CustomBackend
+        from mlflow_monitoring_tracking.backends.traced import traced
 
         made = self._all()
         if not callable(getattr(target, "log_metric", None)) or not callable(getattr(target, "log_param", None)):
@@ -64,7 +65,7 @@ class Backends(MutableMapping[str, Any]):
                 f"the back end {name!r} needs the methods log_param(key, value) and log_metric(key, value, step)"
             )
         made[name] = target
-        self.contract[name] = CustomBackend(name, target)
+        self.contract[name] = traced(CustomBackend(name, target), self._settings.tracing)
 
     def __delitem__(self, name: str) -> None:
         del self._all()[name]
@@ -135,7 +136,7 @@ class ExperimentTracker:
             leads=place.leads and not disabled,
             logs_points=not disabled and (place.leads or self.settings.ranks == "all"),
         )
-        run.begin()
+        run.begin(samples=True)
         if place.leads and not disabled and self.settings.auto_log.enabled:
             run.set_tags(capture(self.settings.auto_log))
         event("run_started", run_id=key, experiment_id=experiment)

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow_monitoring_tracking.backends.contract import Backend
 from mlflow_monitoring_tracking.backends.local import LocalBackend
+from mlflow_monitoring_tracking.backends.traced import traced
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import Settings
 
 
 def backends(settings: Settings) -> dict[str, Backend]:
-    """By name. One whose packages are missing is left out, with a line that says what to install."""
+    """By name. One that cannot be made is left out, with a line that says what to install or to change."""
     made: dict[str, Backend] = {}
-    for name, make in (("mlflow", _mlflow), ("local", _local)):
+    for name, make in _BACKENDS.items():
         try:
             backend = make(settings)
         except ImportError as error:
-            event(
-                "backend_unavailable",
-                logging.WARNING,
-                platform=name,
-                reason=f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'",
-            )
-            continue
-        if backend is not None:
-            made[name] = backend
-    for name, is_wanted in (
-        ("wandb", settings.wandb.enabled),
-        ("database", settings.database.enabled or bool(settings.database.url)),
-        ("storage", settings.storage.type != "local"),
-    ):
-        if is_wanted:
-            event("backend_unavailable", logging.WARNING, platform=name, reason="this release does not send to it yet")
+            reason = f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'"
+            event("backend_unavailable", logging.WARNING, platform=name, reason=reason)
+        except ValueError as error:
+            event("backend_unavailable", logging.WARNING, platform=name, reason=error)
+        else:
+            if backend is not None:
+                made[name] = traced(backend, settings.tracing)
     return made
 
 
@@ -60,3 +54,41 @@ def _mlflow(settings: Settings) -> Backend | None:
     from mlflow_monitoring_tracking.backends.mlflow.store import StoreClient
 
     return MLflowBackend(StoreClient(address), wanted)
+
+
+def _database(settings: Settings) -> Backend | None:
+    wanted = settings.database
+    if wanted.enabled is False or not (wanted.enabled or wanted.url):
+        return None
+    if not wanted.url:
+        raise ValueError("database.url is needed, for example sqlite:///runs.db; or the variable TRACKING_DB_URL")
+    from mlflow_monitoring_tracking.backends.database.backend import DatabaseBackend
+
+    return DatabaseBackend(wanted.url)
+
+
+def _wandb(settings: Settings) -> Backend | None:
+    if not settings.wandb.enabled:
+        return None
+    if (mode := os.environ.get("WANDB_MODE", "online")) in {"offline", "disabled", "dryrun"}:
+        raise ValueError(f"nothing is sent, as the variable WANDB_MODE is {mode}")
+    from mlflow_monitoring_tracking.backends.wandb.backend import WandbBackend
+
+    return WandbBackend(settings.wandb)
+
+
+def _storage(settings: Settings) -> Backend | None:
+    if settings.storage.type == "local":
+        return None
+    from mlflow_monitoring_tracking.backends.storage import s3
+
+    return s3(settings.storage)
+
+
+_BACKENDS: Mapping[str, Callable[[Settings], Backend | None]] = {
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+    "database": _database,
+    "storage": _storage,
+    "local": _local,
+}

@@ -58,22 +58,25 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file, and its path among the run's artifacts."""
+    """A file, and its path among the run's artifacts. ``sha256`` is known of files that were copied into the spool."""
 
     file: Path
     path: str
     size: int
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
 class RunState:
     """What a sender remembers of a run at one back end; kept in a file, so JSON only.
 
-    ``run_id`` is the back end's own name of the run; None before it was made.
+    ``run_id`` is the back end's own name of the run; None before it was made. ``directory`` is where the back end
+    may keep files about the run, beside the spool's; it is not saved, since a spool may move.
     """
 
     run_id: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    directory: Path | None = None
 
 
 class Backend(Protocol):

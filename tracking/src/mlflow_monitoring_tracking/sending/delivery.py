@@ -153,7 +153,7 @@ class RunDelivery:
     def _upload(self, run: Opened, artifact: Artifact) -> None:
         file = self._directory.files / artifact.file  # an absolute path stays what it is
         try:
-            self._backend.upload(run, self.progress.run, Upload(file, artifact.path, artifact.size))
+            self._backend.upload(run, self.progress.run, Upload(file, artifact.path, artifact.size, artifact.sha256))
         except Rejected as refusal:
             event("upload_failed", logging.WARNING, **self._labels(), path=artifact.path, reason=refusal)
             self._set_aside("artifact", asdict(artifact), str(refusal))

@@ -54,14 +54,14 @@ def load(directory: RunDirectory, back_end: str) -> Progress:
         saved: Any = json.loads(directory.sent(back_end).read_bytes())
         places = {writer: Place(int(number), int(offset)) for writer, (number, offset) in saved["places"].items()}
         return Progress(
-            RunState(saved["run"]["run_id"], dict(saved["run"]["notes"])),
+            RunState(saved["run"]["run_id"], dict(saved["run"]["notes"]), directory.of_back_end(back_end)),
             places,
             Counts(**{key: int(value) for key, value in saved["counts"].items()}),
             Ended(**saved["to_end"]) if saved["to_end"] else None,
             saved["ended"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Progress()
+        return Progress(RunState(directory=directory.of_back_end(back_end)))
 
 
 def save(directory: RunDirectory, back_end: str, progress: Progress) -> None:
@@ -72,7 +72,7 @@ def save(directory: RunDirectory, back_end: str, progress: Progress) -> None:
     path = directory.sent(back_end)
     path.parent.mkdir(exist_ok=True)
     value = {
-        "run": asdict(progress.run),
+        "run": {"run_id": progress.run.run_id, "notes": progress.run.notes},
         "places": {writer: (place.number, place.offset) for writer, place in progress.places.items()},
         "counts": asdict(progress.counts),
         "to_end": asdict(progress.to_end) if progress.to_end else None,

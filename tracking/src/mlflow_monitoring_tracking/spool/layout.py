@@ -76,11 +76,17 @@ class RunDirectory:
     def complete(self) -> Path:
         return self.path / "complete.json"
 
+    def sampler(self, host: str) -> Path:
+        return self.path / f"{host}.sampler"
+
     def alive(self, writer: str) -> Path:
         return self.path / f"{writer}.alive"
 
     def sent(self, back_end: str) -> Path:
         return self.path / "sent" / f"{quote(back_end, safe='')}.json"
+
+    def of_back_end(self, back_end: str) -> Path:
+        return self.path / "sent" / quote(back_end, safe="")
 
     def set_aside(self, back_end: str) -> Path:
         return self.path / "set-aside" / f"{quote(back_end, safe='')}.jsonl"

@@ -1,0 +1,1 @@
+"""Runs in tables of one's own: SQLite or PostgreSQL, through SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""Weights & Biases, through its own client, in a process of its own."""
