@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,19 +13,18 @@ from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import Settings
 
 
-def backends(settings: Settings) -> dict[str, Backend]:
-    """By name. One whose packages are missing is left out, with a line that says what to install."""
+def _tell(name: str, reason: str) -> None:
+    event("backend_unavailable", logging.WARNING, platform=name, reason=reason)
+
+
+def backends(settings: Settings, unavailable: Callable[[str, str], None] = _tell) -> dict[str, Backend]:
+    """By name. One whose packages are missing is left out; ``unavailable`` hears its name, and what to install."""
     made: dict[str, Backend] = {}
     for name, make in (("mlflow", _mlflow), ("local", _local)):
         try:
             backend = make(settings)
         except ImportError as error:
-            event(
-                "backend_unavailable",
-                logging.WARNING,
-                platform=name,
-                reason=f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'",
-            )
+            unavailable(name, f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'")
             continue
         if backend is not None:
             made[name] = backend
