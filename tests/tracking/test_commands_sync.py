@@ -242,10 +242,14 @@ def test_a_sync_that_hangs_in_a_black_hole_ends_cleanly(offline: Programs, sign:
     assert "1 run, 20 points not sent, " in out
 
 
-def test_a_sidecar_sends_while_the_run_is_written_and_ends_on_sigterm(offline: Programs, mlflow: Truth) -> None:
-    writer = offline.start(LOGS_FOR_EVER)
+def test_a_sidecar_waits_for_a_spool_sends_while_a_run_is_written_and_ends_on_sigterm(
+    offline: Programs, mlflow: Truth
+) -> None:
     options = configured(offline.here, mlflow.server.url)
     watching = command(offline.here, "sync", "--watch", *options, "tracking")
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == "waiting for a spool in tracking\n"
+    writer = offline.start(LOGS_FOR_EVER)
     try:
         until(lambda: keys(offline.spool))
         key = only_key(offline.spool)
@@ -261,6 +265,14 @@ def test_a_sidecar_sends_while_the_run_is_written_and_ends_on_sigterm(offline: P
         watching.kill()
         writer.kill()
         writer.communicate()
+
+
+def test_a_sidecar_that_never_saw_a_spool_ends_on_sigterm(tmp_path: Path) -> None:
+    watching = command(tmp_path, "sync", "--watch", *configured(tmp_path, "http://127.0.0.1:1"), "tracking")
+    assert watching.stdout is not None
+    assert watching.stdout.readline().startswith("waiting for ")
+    watching.terminate()
+    assert (watching.communicate(timeout=15)[1], watching.returncode) == ("", 130)
 
 
 @pytest.mark.parametrize(

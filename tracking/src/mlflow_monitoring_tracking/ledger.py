@@ -105,6 +105,11 @@ def spool_of(path: Path) -> Path:
     return path / "spool" if (path / "spool").is_dir() else path
 
 
+def is_spool(path: Path) -> bool:
+    """Whether a directory is a ``tracking_dir`` with its spool, or a spool with runs."""
+    return (path / "spool").is_dir() or any(directory.segments() for directory in run_directories(path))
+
+
 def back_ends(directory: RunDirectory) -> list[str]:
     """The names of all back ends that were ever sent this run."""
     sent = directory.path / "sent"

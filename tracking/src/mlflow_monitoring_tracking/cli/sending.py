@@ -19,7 +19,7 @@ from mlflow_monitoring_tracking.backends.contract import Backend
 from mlflow_monitoring_tracking.backlog import backlogs, ends, is_complete, lacks_end, waiting
 from mlflow_monitoring_tracking.cli.output import Events, ProgressLine, complain, plural, say, size
 from mlflow_monitoring_tracking.configuration import ConfigurationError, load
-from mlflow_monitoring_tracking.ledger import spool_of
+from mlflow_monitoring_tracking.ledger import is_spool, spool_of
 from mlflow_monitoring_tracking.sending.sender import Sender
 from mlflow_monitoring_tracking.settings import Settings
 from mlflow_monitoring_tracking.spool.layout import run_directories
@@ -48,11 +48,15 @@ class _Interrupted(KeyboardInterrupt):
 def sync(wanted: argparse.Namespace) -> int:
     """Send a spool; exit code 1 if something of it could not be sent, was set aside or is damaged."""
     settings = load(wanted.config)
-    if not wanted.directory.is_dir():
+    if not wanted.watch and not wanted.directory.is_dir():
         raise FileNotFoundError(f"{wanted.directory} is no directory")
-    spool = spool_of(wanted.directory)
     made = _backends(settings)
     line = ProgressLine(sys.stdout)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    if wanted.watch:
+        _wait_for(wanted.directory, line)
+    spool = spool_of(wanted.directory)
     log = logging.getLogger("mlflow_monitoring_tracking")
     log.addHandler(Events(line))
     log.propagate = False
@@ -75,8 +79,6 @@ class _Sync:
     def run(self, *, watch: bool) -> int:
         """Send, then say what is left."""
         until, before = self._ends(), backlogs(self._spool, self._names)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _interrupt)
         try:
             if watch:
                 self._sender.start()
@@ -203,6 +205,16 @@ def _backends(settings: Settings) -> dict[str, Backend]:
             ["no back end is configured; set MLFLOW_TRACKING_URI, or mlflow.tracking_uri in a file"]
         )
     return made
+
+
+def _wait_for(directory: Path, line: ProgressLine) -> None:
+    """A sidecar may start before the program that makes the spool; what is no spool yet may become a tracking_dir."""
+    is_told = False
+    while not is_spool(directory):
+        if not is_told:
+            line.show(f"waiting for a spool in {directory}")
+            is_told = True
+        time.sleep(_LOOK)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
