@@ -91,7 +91,7 @@ class Programs:
         return subprocess.Popen(
             [sys.executable, str(path), *arguments],
             cwd=self.here,
-            env=environment(**self.env, **(env or {})),
+            env=environment(**{**self.env, **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -215,7 +215,7 @@ class Run:
                 return
             process.remove(self)
             self._ended = status
-            if self._opened.owner:
+            if self._leads and self._opened.owner:
                 self._recorder.record(Ended(status, now_ms()), last=True)
             self._session.stop_sampling(self)
             self._recorder.close(ended=True)

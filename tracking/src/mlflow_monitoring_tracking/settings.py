@@ -26,7 +26,7 @@ class MLflow:
 
 @dataclass(frozen=True, slots=True)
 class Wandb:
-    """``wandb``: the key is ``WANDB_API_KEY``."""
+    """``wandb``: not sent to by this release, which says so if it is enabled."""
 
     enabled: bool = False
     project: str | None = None
@@ -53,13 +53,11 @@ class AutoLog:
     log_environment: bool = True
     log_git_diff: bool = False
     environment_variables: tuple[str, ...] = ()
-    system_metrics: bool = False
-    system_metrics_interval: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """``database``: every run in tables of one's own."""
+    """``database``: not sent to by this release, which says so if it is enabled."""
 
     enabled: bool | None = None
     url: str | None = field(default=None, repr=False)
@@ -67,7 +65,7 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """``storage``: where artifacts go besides the back ends."""
+    """``storage``: only ``local`` in this release, which says so of anything else."""
 
     type: str = "local"
     bucket: str | None = None
@@ -109,14 +107,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
-    """``tracing``: OpenTelemetry spans of the sender, where an SDK is set up."""
-
-    enabled: bool = False
-    sample_rate: float = 0.2
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured."""
 
@@ -129,7 +119,6 @@ class Settings:
     performance: Performance = field(default_factory=Performance)
     spool: Spool = field(default_factory=Spool)
     delivery: Delivery = field(default_factory=Delivery)
-    tracing: Tracing = field(default_factory=Tracing)
     monitoring: Mapping[str, Any] = field(default_factory=dict)
     notifications: Mapping[str, Any] = field(default_factory=dict)
     tracking_dir: str = "tracking"

@@ -28,9 +28,10 @@ def number_of(value: Any) -> float | None:
         return None
     if isinstance(value, (str, bytes)):
         raise NotANumberError(f"{value[:40]!r} is text, not a number")
-    detached = getattr(value, "detach", None)  # a tensor that requires a gradient refuses float() on some devices
+    # Tensors that require a gradient and arrays of one element have it, where float() of them is refused.
+    item = getattr(value, "item", None)
     try:
-        return _float_of(detached() if callable(detached) else value)
+        return _float_of(item() if callable(item) else value)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise NotANumberError(f"a {kind.__module__}.{kind.__qualname__} is not one number") from error
 

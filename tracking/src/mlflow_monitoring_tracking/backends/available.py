@@ -28,6 +28,13 @@ def backends(settings: Settings, unavailable: Callable[[str, str], None] = _tell
             continue
         if backend is not None:
             made[name] = backend
+    for name, is_wanted in (
+        ("wandb", settings.wandb.enabled),
+        ("database", settings.database.enabled or bool(settings.database.url)),
+        ("storage", settings.storage.type != "local"),
+    ):
+        if is_wanted:
+            event("backend_unavailable", logging.WARNING, platform=name, reason="this release does not send to it yet")
     return made
 
 

@@ -6,6 +6,7 @@
       Unavailable     try again later, with everything: it is away, or asks to wait
       Unauthorized    the credentials are refused: try again, slowly, and say so
       Rejected        these records will never be taken: halve them, and set aside the one that is to blame
+      RunMoved        the run is another one there now, as the state says: send it all of it again
       RunGone         the run was deleted there: set aside all that is left of it
 """
 
@@ -37,6 +38,10 @@ class Unauthorized(BackendError):  # noqa: N818
 
 class Rejected(BackendError):  # noqa: N818
     """It refuses these records for good."""
+
+
+class RunMoved(BackendError):  # noqa: N818
+    """The run is another one there now, as ``RunState`` says; what was sent to the old one is to be sent again."""
 
 
 class RunGone(BackendError):  # noqa: N818

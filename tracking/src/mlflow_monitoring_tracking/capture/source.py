@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-_SECRET = re.compile(r"(?i)(pass|secret|token|api_?key|credential|auth)")
+_SECRET = re.compile(r"(?i)(pass|secret|token|api[-_]?key|credential|auth)")
 _URL_CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
 #: Seconds for one question to git.
 _PATIENCE = 3

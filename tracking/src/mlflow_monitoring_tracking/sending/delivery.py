@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow_monitoring_tracking.backends.contract import Backend, Pair, Rejected, RunGone, RunState, Upload
+from mlflow_monitoring_tracking.backends.contract import Backend, Pair, Rejected, RunGone, RunMoved, RunState, Upload
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.sending.batches import Batch, halve, next_batch
 from mlflow_monitoring_tracking.sending.progress import Progress, load, save, set_aside
@@ -57,23 +57,36 @@ class RunDelivery:
         if self._run is None:
             return True
         while goes_on():
-            if self._batch is None:
-                self._batch = self._next()
-            if self._batch is None:
-                self._end(self._run)
-                return True
+            self._batch = batch = self._batch or self._next()
             try:
-                self._send(self._run, self._batch)
-            except RunGone as gone:
-                self._give_up(self._batch, str(gone))
-            self._done(self._batch)
-            self._batch = None
+                if batch is None:
+                    self._end(self._run)
+                    return True
+                self._send_or_give_up(self._run, batch)
+            except RunMoved:
+                self._begin_again()
+            else:
+                self._done(batch)
+                self._batch = None
         return False
+
+    def _send_or_give_up(self, run: Opened, batch: Batch) -> None:
+        try:
+            self._send(run, batch)
+        except RunGone as gone:
+            self._give_up(batch, str(gone))
+
+    def _begin_again(self) -> None:
+        """Send all of the run once more."""
+        self.progress = Progress(run=self.progress.run)
+        save(self._directory, self._backend.name, self.progress)
+        self._batch = self._reads = None
 
     def _next(self) -> Batch | None:
         if self._reads is None:
             self._reads = read_run(self._directory, self.progress.places)
-        batch = next_batch(self._reads, self._backend.max_points, self._settings.batch_bytes)
+        most = min(self._backend.max_points, self._settings.batch_size)
+        batch = next_batch(self._reads, most, self._settings.batch_bytes)
         if batch is None:
             self._reads = None
         return batch

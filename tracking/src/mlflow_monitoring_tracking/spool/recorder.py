@@ -159,7 +159,8 @@ class Recorder:
     def close(self, *, ended: bool) -> None:
         """Write no more; what waits in memory is lost, and counted."""
         with self.lock:
-            self._recover(now=True)
+            if self._ring:
+                self._recover(now=True)
             if self._writer is not None:
                 self._last_place = self._writer.place
                 self._writer.close(ended=ended)

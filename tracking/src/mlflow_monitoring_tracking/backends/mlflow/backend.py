@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunGone, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.backends.contract import (
+    Pair,
+    Rejected,
+    RunGone,
+    RunMoved,
+    RunState,
+    Unavailable,
+    Upload,
+)
 from mlflow_monitoring_tracking.backends.mlflow import names
 from mlflow_monitoring_tracking.backends.mlflow.client import Client, NotFound
 from mlflow_monitoring_tracking.events import event
@@ -66,19 +74,18 @@ class MLflowBackend:
             found = self._find(experiment, run.run_key)
         if found is None:
             raise Unavailable(f"the run {run.run_key} was created, but cannot be found yet", 1.0)
-        state.run_id = found["info"]["run_id"]
-        state.notes |= {"experiment_id": experiment, "artifacts": found["info"].get("artifact_uri", "")}
+        self._use(state, experiment, found)
         event("run_started", experiment_id=experiment, run_id=state.run_id, platform=self.name, run_key=run.run_key)
 
     def resume(self, run: Opened, state: RunState) -> None:
         """Set the status back to RUNNING."""
-        self._on_run(state, "runs/update", {"status": "RUNNING"})
+        self._on_run(run, state, "runs/update", {"status": "RUNNING"})
 
     def log_points(self, run: Opened, state: RunState, points: Sequence[Point]) -> None:
         """One log-batch. Keys that MLflow refuses are encoded, and a tag says what they were."""
         encoded = {p.key: named for p in points if (named := names.encoded(p.key)) != p.key}
         if encoded:
-            self._tags(state, [Pair(f"{names.ORIGINAL_TAG}{named}", key) for key, named in encoded.items()])
+            self._tags(run, state, [Pair(f"{names.ORIGINAL_TAG}{named}", key) for key, named in encoded.items()])
         metrics = [
             {
                 "key": encoded.get(point.key, point.key),
@@ -88,7 +95,7 @@ class MLflowBackend:
             }
             for point in points
         ]
-        self._on_run(state, "runs/log-batch", {"metrics": metrics})
+        self._on_run(run, state, "runs/log-batch", {"metrics": metrics})
 
     def log_params(self, run: Opened, state: RunState, params: Sequence[Pair]) -> None:
         """Parameters alone, since one that conflicts refuses a whole batch. A long one is kept whole as an artifact."""
@@ -98,20 +105,22 @@ class MLflowBackend:
         for param in params:
             key = names.encoded(param.key)
             if key != param.key:
-                self._tags(state, [Pair(f"{names.ORIGINAL_TAG}{key}", param.key)])
+                self._tags(run, state, [Pair(f"{names.ORIGINAL_TAG}{key}", param.key)])
             sent.append({"key": key, "value": param.value[: names.LONGEST_PARAM]})
         try:
-            self._on_run(state, "runs/log-batch", {"params": sent})
+            self._on_run(run, state, "runs/log-batch", {"params": sent})
         except Rejected as refusal:
             if len(params) == 1 and not isinstance(refusal, (RunGone, NotFound)):
-                self._tags(state, [Pair(f"tracking.conflict.{sent[0]['key']}"[: names.LONGEST_KEY], params[0].value)])
+                self._tags(
+                    run, state, [Pair(f"tracking.conflict.{sent[0]['key']}"[: names.LONGEST_KEY], params[0].value)]
+                )
             raise
 
     def set_tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
         """Tags, a hundred at a time, which is MLflow's limit."""
         pairs = list(tags)
         for start in range(0, len(pairs), _PARAMS_AT_ONCE):
-            self._tags(state, pairs[start : start + _PARAMS_AT_ONCE])
+            self._tags(run, state, pairs[start : start + _PARAMS_AT_ONCE])
 
     def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
         """Through the server's artifact proxy, or into the directory where the run's artifacts are."""
@@ -137,26 +146,34 @@ class MLflowBackend:
         """Status and time of the end."""
         if state.notes.pop("ambiguous", False):
             self._find(str(state.notes["experiment_id"]), run.run_key, keep=state.run_id)
-        self._on_run(state, "runs/update", {"status": status, "end_time": end_ms})
+        self._on_run(run, state, "runs/update", {"status": status, "end_time": end_ms})
         event("run_ended", run_id=state.run_id, platform=self.name, status=status)
 
     def close(self) -> None:
         """Let go of connections."""
         self._client.close()
 
-    def _tags(self, state: RunState, tags: Sequence[Pair]) -> None:
+    def _tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
         body = [{"key": names.encoded(tag.key), "value": tag.value[: names.LONGEST_TAG]} for tag in tags]
-        self._on_run(state, "runs/log-batch", {"tags": body})
+        self._on_run(run, state, "runs/log-batch", {"tags": body})
 
-    def _on_run(self, state: RunState, path: str, body: dict[str, Any]) -> None:
+    def _on_run(self, run: Opened, state: RunState, path: str, body: dict[str, Any]) -> None:
         try:
             self._client.post(path, {"run_id": state.run_id, **body})
-        except NotFound as error:
-            raise RunGone(f"the run {state.run_id} is not there any more: {error}") from error
         except Rejected as error:
-            if "'active' state" in str(error) or "'active'" in str(error):
-                raise RunGone(f"the run {state.run_id} was deleted: {error}") from error
-            raise
+            if not isinstance(error, NotFound) and "'active'" not in str(error):
+                raise
+            # Two senders may have made the run at once, and the other one's was kept.
+            other = self._find(str(state.notes["experiment_id"]), run.run_key)
+            if other is not None and other["info"]["run_id"] != state.run_id:
+                self._use(state, str(state.notes["experiment_id"]), other)
+                raise RunMoved(f"the run is {state.run_id} now") from error
+            raise RunGone(f"the run {state.run_id} was deleted: {error}") from error
+
+    @staticmethod
+    def _use(state: RunState, experiment: str, found: Any) -> None:
+        state.run_id = found["info"]["run_id"]
+        state.notes |= {"experiment_id": experiment, "artifacts": found["info"].get("artifact_uri", "")}
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
