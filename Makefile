@@ -41,7 +41,7 @@ grafana-schema:
 # stay together. What is about instants and outages has the machine for itself afterwards.
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
-	$(BIN)/python -m compileall -q mlflow_monitoring_exporter
+	$(BIN)/python -m compileall -q mlflow_monitoring_exporter tracking/src
 	$(BIN)/pytest -n 3 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
@@ -64,11 +64,11 @@ lint: .venv/dev
 	$(BIN)/hadolint Dockerfile deploy/mlflow/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.prod.yml
 
-.venv/run: requirements.txt requirements-build.txt pyproject.toml
+.venv/run: requirements.txt requirements-build.txt pyproject.toml tracking/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps --no-build-isolation --editable . --editable ./tracking
 	touch $@
 
 .venv/dev: .venv/run requirements-dev.txt

@@ -16,8 +16,17 @@ from __future__ import annotations
 
 __version__ = "0.2.0"
 
+from mlflow_monitoring_tracking.checking import setup_tracking
 from mlflow_monitoring_tracking.configuration import ConfigurationError
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
 
-__all__ = ["ConfigurationError", "ExperimentTracker", "Run", "__version__", "start_experiment", "tracker"]
+__all__ = [
+    "ConfigurationError",
+    "ExperimentTracker",
+    "Run",
+    "__version__",
+    "setup_tracking",
+    "start_experiment",
+    "tracker",
+]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from mlflow_monitoring_tracking import ConfigurationError, ExperimentTracker, Run, start_experiment, tracker
+from mlflow_monitoring_tracking import (
+    ConfigurationError,
+    ExperimentTracker,
+    Run,
+    setup_tracking,
+    start_experiment,
+    tracker,
+)
 
-__all__ = ["ConfigurationError", "ExperimentTracker", "Run", "start_experiment", "tracker"]
+__all__ = ["ConfigurationError", "ExperimentTracker", "Run", "setup_tracking", "start_experiment", "tracker"]

@@ -15,17 +15,20 @@ from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import Settings
 
 
-def backends(settings: Settings) -> dict[str, Backend]:
-    """By name. One that cannot be made is left out, with a line that says what to install or to change."""
+def _tell(name: str, reason: str) -> None:
+    event("backend_unavailable", logging.WARNING, platform=name, reason=reason)
+
+
+def backends(settings: Settings, unavailable: Callable[[str, str], None] = _tell) -> dict[str, Backend]:
+    """By name. One that cannot be made is left out; ``unavailable`` hears its name, and what to do about it."""
     made: dict[str, Backend] = {}
     for name, make in _BACKENDS.items():
         try:
             backend = make(settings)
         except ImportError as error:
-            reason = f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'"
-            event("backend_unavailable", logging.WARNING, platform=name, reason=reason)
+            unavailable(name, f"{error}; pip install 'mlflow-monitoring-tracking[{name}]'")
         except ValueError as error:
-            event("backend_unavailable", logging.WARNING, platform=name, reason=error)
+            unavailable(name, str(error))
         else:
             if backend is not None:
                 made[name] = traced(backend, settings.tracing)

@@ -25,7 +25,9 @@ class LocalBackend:
 
     def check(self) -> str:
         """Say where files go."""
-        return f"models go to {self._settings.models_dir}, other files to {self._settings.artifacts_dir}"
+        copied = (("models", self._settings.models_dir), ("other files", self._settings.artifacts_dir))
+        to = [f"; {what} are copied to {where}" for what, where in copied if where]
+        return f"runs stay in the spool{''.join(to)}"
 
     def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
         """Nothing has to be made."""

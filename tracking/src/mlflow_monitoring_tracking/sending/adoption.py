@@ -35,10 +35,12 @@ def adopt(directory: RunDirectory, quiet_for: float) -> bool:
         return False
     run: Opened | None = None
     ended, last_ms = False, 0
+    owner: str | None = None
     for read in read_run(directory, {}):
         if isinstance(read.record, Opened):
-            if read.record.owner:
-                ended = ended and run is not None and read.record.pid == run.pid and read.record.host == run.host
+            if read.record.owner and read.writer != owner:
+                # Another process goes on. Its host and pid may be those of the first: a container that starts again.
+                ended, owner = False, read.writer
             run = read.record if run is None or read.record.owner else run
         elif isinstance(read.record, Ended):
             ended = True
@@ -48,10 +50,19 @@ def adopt(directory: RunDirectory, quiet_for: float) -> bool:
         return ended
     now_ms = time.time_ns() // 1_000_000
     begin = Opened(FORMAT, run.run_key, run.experiment, run.run_name, run.start_ms, False, run.host, os.getpid())
-    writer = SegmentWriter(directory, new_writer(now_ms), encode(begin))
+    # The end comes last also where this machine's clock is behind that of the process.
+    after_all = max(now_ms, _began_ms(segments[-1].writer) + 1)
+    writer = SegmentWriter(directory, new_writer(after_all), encode(begin))
     try:
         writer.append(encode(Ended("KILLED", max(last_ms, int(written * 1000)))))
     finally:
         writer.close(ended=True)
     event("run_adopted", run_id=run.run_key, experiment_id=run.experiment, host=run.host, pid=run.pid)
     return True
+
+
+def _began_ms(writer: str) -> int:
+    try:
+        return int(writer.partition("-")[0], 16)
+    except ValueError:  # a name that another program gave
+        return 0

@@ -124,6 +124,8 @@ class RunDelivery:
         if "gone" in self.progress.run.notes:
             raise RunGone(str(self.progress.run.notes["gone"]))
         if not self._started:
+            # Before it is reached for the first time: who looks at the spool sees that this back end is to get it.
+            save(self._directory, self._backend.name, self.progress)
             self._backend.start(run, self._parent_of(run.parent_key) if run.parent_key else None, self.progress.run)
             save(self._directory, self._backend.name, self.progress)
             self._started = True

@@ -82,6 +82,11 @@ class _Worker:
         self._deliveries.pop(directory.path, None)
         self._retries.pop(directory.path, None)
 
+    def is_stuck(self, most: int) -> bool:
+        """Whether each run that fails did so ``most`` times in a row."""
+        failing = [retry.failures for retry in self._retries.values() if retry.failures]
+        return bool(failing) and min(failing) >= most
+
     def _tell(self, name: str, directory: RunDirectory, error: Exception) -> None:
         event(name, logging.WARNING, platform=self.backend.name, run_id=directory.label, reason=error)
 
@@ -118,27 +123,34 @@ class Sender:
                 worker.thread.start()
 
     def run_once(self, until: float = float("inf")) -> bool:
-        """Send until each back end has everything, or fails so often that its breaker opens; whether all have.
+        """Send until each back end has everything, or cannot be sent what is left for now; whether all have.
 
-        ``until`` is of the monotonic clock.
+        That is so when its breaker opens, when it refuses the credentials or asks for a long pause, and when each
+        run that is left failed as often as opens a breaker. ``until`` is of the monotonic clock; ``stop`` ends it, too.
         """
         results: list[bool] = []
+        longest = max(self._settings.breaker_pause, 2 * self._settings.backoff_max)
 
         def goes_on() -> bool:
-            return time.monotonic() < until
+            return not self._stopped and time.monotonic() < until
 
         def work(worker: _Worker) -> None:
-            most = self._settings.breaker_failures
-            while not (sent := self._pass(worker, goes_on)) and goes_on() and worker.breaker.failures < most:
-                time.sleep(max(_PAUSE, min(worker.breaker.wait, until - time.monotonic())))
+            breaker, most = worker.breaker, self._settings.breaker_failures
+            while not (sent := self._pass(worker, goes_on)) and goes_on():
+                if breaker.failures >= most or breaker.wait > longest or worker.is_stuck(most):
+                    break
+                self._wait(time.monotonic() + max(_PAUSE, min(breaker.wait, until - time.monotonic())))
             results.append(sent)
 
-        threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in self._look()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return all(results) and len(results) == len(threads)
+        workers = self._look()
+        for worker in workers:
+            worker.thread = threading.Thread(target=work, args=(worker,), daemon=True)
+            worker.thread.start()
+        for worker in workers:
+            if worker.thread is not None:
+                worker.thread.join()
+                worker.thread = None
+        return all(results) and len(results) == len(workers)
 
     def wake(self) -> None:
         """There is something new."""
@@ -172,6 +184,11 @@ class Sender:
     def forget(self) -> None:
         """In a forked child: let go of the parent's locks."""
         self._held.forget()
+
+    def _wait(self, until: float) -> None:
+        with self._news:
+            while not self._stopped and time.monotonic() < until:
+                self._news.wait(max(0.0, until - time.monotonic()))
 
     def _look(self) -> list[_Worker]:
         for name, backend in dict(self._backends).items():

@@ -65,6 +65,14 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Damage]:
         position = found.end
 
 
+def claimed_end(data: bytes) -> int | None:
+    """Bytes that the frame at the beginning says it takes, more than there are if it is cut off; None without one."""
+    if len(data) < HEAD_SIZE:
+        return HEAD_SIZE if data[: len(_MARKER)] == _MARKER[: len(data)] else None
+    marker, _, zero, length, _ = _HEAD.unpack_from(data)
+    return None if marker != _MARKER or zero or length > MAX_PAYLOAD else HEAD_SIZE + length
+
+
 def _frame_at(data: bytes, position: int) -> Frame | None:
     marker, kind, zero, length, crc = _HEAD.unpack_from(data, position)
     end = position + HEAD_SIZE + length

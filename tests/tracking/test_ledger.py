@@ -1,0 +1,192 @@
+"""The accounts of a spool: nothing is missing from them at any instant."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.backlog import backlogs, ends, lacks_end, waiting
+from mlflow_monitoring_tracking.ledger import contents, spool_contents
+from mlflow_monitoring_tracking.sending.adoption import adopt
+from mlflow_monitoring_tracking.sending.delivery import RunDelivery
+from mlflow_monitoring_tracking.settings import Delivery
+from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directory
+from mlflow_monitoring_tracking.spool.records import (
+    FORMAT,
+    Ended,
+    Lost,
+    Opened,
+    Params,
+    Point,
+    Points,
+    Record,
+    Tags,
+    encode,
+)
+from mlflow_monitoring_tracking.spool.segments import SegmentWriter
+
+
+class Picky:
+    """Refuses keys that begin with ``bad``, and is away for this share of its calls."""
+
+    name = "picky"
+    max_points = 7
+
+    def __init__(self, away: float = 0.0) -> None:
+        self._away = away
+        self._random = random.Random(7)
+        self.got: list[Point] = []
+
+    def check(self) -> str:
+        return "is here"
+
+    def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
+        self._call()
+        state.run_id = "its-id"
+
+    def resume(self, run: Opened, state: RunState) -> None:
+        self._call()
+
+    def log_points(self, run: Opened, state: RunState, points: Sequence[Point]) -> None:
+        self._call()
+        if any(point.key.startswith("bad") for point in points):
+            raise Rejected("a bad key")
+        self.got += points
+
+    def log_params(self, run: Opened, state: RunState, params: Sequence[Pair]) -> None:
+        self._call()
+
+    def set_tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
+        self._call()
+
+    def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
+        self._call()
+
+    def end(self, run: Opened, state: RunState, status: str, end_ms: int) -> None:
+        self._call()
+
+    def close(self) -> None:
+        pass
+
+    def _call(self) -> None:
+        if self._random.random() < self._away:
+            raise Unavailable("away")
+
+
+def opened(pid: int = 1, *, owner: bool = True) -> Opened:
+    return Opened(FORMAT, "k", "e", "n", 1000, owner, "host", pid)
+
+
+def named(letter: str) -> str:
+    return f"{'f' if letter == 'z' else '0'}{ord(letter):011x}-host-1-{letter}"
+
+
+def write(directory: RunDirectory, writer: str, *records: Record, begin: Opened | None = None) -> None:
+    """What a process leaves that died. Writers sort by name: ``a`` began before ``b``, ``z`` after this test."""
+    segment = SegmentWriter(directory, named(writer), encode(begin or opened()), segment_bytes=2000)
+    for record in records:
+        segment.append(encode(record))
+    segment.close()
+
+
+def points(count: int, key: str = "loss") -> list[Record]:
+    return [Points((Point(key, float(step), step, 1000 + step),)) for step in range(count)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return run_directory(tmp_path, "k")
+
+
+def test_whatever_happens_to_delivery_the_account_is_whole(directory: RunDirectory, tmp_path: Path) -> None:
+    mixed = [*points(40), Lost(5, 1, "the disk was full"), *points(3, "bad"), Params({"a": "1"}), *points(20, "acc")]
+    write(directory, "a", *mixed)
+    write(directory, "b", *points(10, "bad"), *points(10), begin=opened(2, owner=False))
+    picky, seen = Picky(away=0.08), set()
+    for _ in range(200):
+        one = contents(directory, ["picky"])
+        share = one.shares["picky"]
+        done = share.counts.delivered_points + share.counts.set_aside_points
+        assert done + share.waiting + one.lost == one.logged == 88
+        assert waiting(directory, "picky").points == share.waiting
+        seen.add(share.waiting)
+        try:
+            # Each is a process of its own, which knows what is in the files; it is killed after any call.
+            if RunDelivery(directory, picky, Delivery()).step():
+                break
+        except Unavailable:
+            continue
+    assert len(seen) > 3
+    [total] = spool_contents(tmp_path).totals.values()
+    assert (total.delivered, total.set_aside, total.waiting, total.lost, total.unaccounted) == (70, 13, 0, 5, 0)
+    assert total.runs_left == 1  # it has no end
+    assert {point.key for point in picky.got} == {"loss", "acc"}
+    [backlog] = backlogs(tmp_path, ["picky"]).values()
+    assert (backlog.delivered_points, backlog.set_aside, backlog.bytes) == (70, 13, 0)
+
+
+def test_what_was_written_later_is_not_asked_for(directory: RunDirectory) -> None:
+    write(directory, "a", *points(4), Tags({"t": "1", "u": "2"}))
+    there = ends(directory)
+    write(directory, "b", *points(9), begin=opened(2, owner=False))
+    now, all_of_it = waiting(directory, "x", there), waiting(directory, "x")
+    assert (now.points, now.records) == (4, 2)
+    assert all_of_it.points == 13
+
+
+def test_a_damaged_point_that_was_delivered_is_seen_in_the_account(directory: RunDirectory, tmp_path: Path) -> None:
+    write(directory, "a", *points(5))
+    picky = Picky()
+    RunDelivery(directory, picky, Delivery()).step()
+    path = directory.segment(directory.segments()[0])
+    data = bytearray(path.read_bytes())
+    data[-60] ^= 1
+    path.write_bytes(data)
+    whole = spool_contents(tmp_path)
+    assert whole.damaged_bytes > 0
+    assert whole.totals["picky"].unaccounted == -1
+
+
+def test_the_latest_value_is_that_of_the_greatest_step(directory: RunDirectory) -> None:
+    write(directory, "a", *points(10))
+    late = Points((Point("loss", 77.0, 3, 9999),))
+    again = Points((Point("loss", 88.0, 9, 9999),))
+    write(directory, "b", late, begin=opened(2, owner=False))
+    assert contents(directory).latest["loss"].value == 9.0
+    write(directory, "c", again, begin=opened(3, owner=False))
+    assert contents(directory).latest["loss"].value == 88.0
+
+
+def test_a_run_that_goes_on_in_a_process_of_the_same_host_and_number_has_no_end(directory: RunDirectory) -> None:
+    # A container that starts again: the host is the pod's name, the process is number 1. Its clock is ahead, too.
+    write(directory, "a", *points(2))
+    assert adopt(directory, 0.0)
+    assert contents(directory).status == "KILLED"
+    write(directory, "z", *points(3))
+    assert contents(directory).status == "UNKNOWN"
+    assert adopt(directory, 0.0)
+    assert contents(directory).status == "KILLED"
+
+
+def test_a_second_segment_of_a_process_is_no_restart(directory: RunDirectory) -> None:
+    write(directory, "a", *points(100), Ended("FINISHED", 5), *points(100))
+    assert len(directory.segments()) > 2
+    assert contents(directory).status == "FINISHED"
+
+
+def test_a_run_of_dead_processes_lacks_an_end_once_all_else_is_sent(directory: RunDirectory) -> None:
+    write(directory, "a", *points(2))
+    picky = Picky()
+    assert not lacks_end(directory, ["picky"])
+    RunDelivery(directory, picky, Delivery()).step()
+    assert lacks_end(directory, ["picky"])
+    living = SegmentWriter(directory, named("b"), encode(opened()))
+    assert not lacks_end(directory, ["picky"])
+    living.close()
+    adopt(directory, 0.0)
+    RunDelivery(directory, picky, Delivery()).step()
+    assert not lacks_end(directory, ["picky"])
