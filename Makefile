@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo test test-reliability mutation lint bench stack check-stack dashboards grafana-schema lock clean
+.PHONY: demo test test-reliability test-s3 mutation lint bench stack check-stack dashboards grafana-schema lock clean
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -49,6 +49,13 @@ test: .venv/dev lint
 test-reliability: .venv/dev
 	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py -v --durations=0
 
+# Storage with the protocol of S3, in environments of its own: client, server and daemon want different releases of one package.
+test-s3: .venv/run
+	$(PYTHON) -m venv .venv-s3 && $(PYTHON) -m venv .venv-s3/moto
+	.venv-s3/bin/pip install --quiet --disable-pip-version-check './tracking[storage]' pytest
+	.venv-s3/moto/bin/pip install --quiet --disable-pip-version-check 'moto[s3,server]'
+	.venv-s3/bin/pytest -c /dev/null --rootdir tests/s3 --noconftest tests/s3
+
 # Which changes of the code does no test notice? What is changed and which tests run: [tool.mutmut] in pyproject.toml.
 # All of it takes a day; MUTANTS='mlflow_monitoring_exporter.transform.fair_shares.*' does one module.
 mutation: .venv/dev
@@ -87,4 +94,4 @@ lock:
 		--python-version 3.12 deploy/mlflow/requirements.in -o deploy/mlflow/requirements.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-s3 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

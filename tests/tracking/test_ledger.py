@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from mlflow_monitoring_tracking.backlog import backlogs, ends, lacks_end, waitin
 from mlflow_monitoring_tracking.ledger import contents, spool_contents
 from mlflow_monitoring_tracking.sending.adoption import adopt
 from mlflow_monitoring_tracking.sending.delivery import RunDelivery
+from mlflow_monitoring_tracking.sending.requeueing import RunBusyError, requeue
+from mlflow_monitoring_tracking.sending.sender import Sender
 from mlflow_monitoring_tracking.settings import Delivery
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directory
+from mlflow_monitoring_tracking.spool.locks import acquire
 from mlflow_monitoring_tracking.spool.records import (
     FORMAT,
     Ended,
@@ -127,6 +131,62 @@ def test_whatever_happens_to_delivery_the_account_is_whole(directory: RunDirecto
     assert {point.key for point in picky.got} == {"loss", "acc"}
     [backlog] = backlogs(tmp_path, ["picky"]).values()
     assert (backlog.delivered_points, backlog.set_aside, backlog.bytes) == (70, 13, 0)
+
+
+class Closed(Picky):
+    """Takes no run, until it is opened."""
+
+    closed = True
+
+    def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
+        if self.closed:
+            raise Rejected("the experiment was deleted")
+        super().start(run, parent, state)
+
+
+def sent(spool: Path, backend: Picky) -> None:
+    """A sender that deletes what every back end has."""
+    sender = Sender(spool, {backend.name: backend}, Delivery(adopt_after=0), keep=0)
+    assert sender.run_once()
+    sender.stop()
+
+
+def test_a_run_that_is_rejected_whole_is_set_aside_and_holds_up_no_other(
+    directory: RunDirectory, tmp_path: Path
+) -> None:
+    write(directory, "a", *points(20), Params({"a": "1"}), Ended("FINISHED", 5000))
+    closed = Closed()
+    sent(tmp_path, closed)
+    share = contents(directory).shares["picky"]
+    assert (share.counts.set_aside_points, share.counts.set_aside, share.unsent) == (20, 2, 0)
+    reasons = {json.loads(line)["reason"] for line in directory.set_aside("picky").read_text().splitlines()}
+    assert reasons == {"the run itself was rejected: the experiment was deleted"}
+    assert closed.got == []
+
+
+def test_what_was_set_aside_outlives_its_run_and_can_be_requeued(directory: RunDirectory, tmp_path: Path) -> None:
+    write(directory, "a", *points(20), Ended("FINISHED", 5000))
+    closed = Closed()
+    sent(tmp_path, closed)
+    sent(tmp_path, closed)
+    assert directory.path.exists()
+    assert requeue(directory, "other") == 0
+    assert requeue(directory, "picky") == 21
+    assert requeue(directory, "picky") == 0
+    closed.closed = False
+    sent(tmp_path, closed)
+    assert [point.step for point in closed.got] == [*range(20)]
+    assert not directory.path.exists()
+
+
+def test_a_run_that_is_being_sent_is_not_requeued(directory: RunDirectory, tmp_path: Path) -> None:
+    write(directory, "a", *points(3), Ended("FINISHED", 5000))
+    sent(tmp_path, Closed())
+    lock = acquire(directory.lock)
+    assert lock is not None
+    with pytest.raises(RunBusyError, match="another process sends this run"):
+        requeue(directory, "picky")
+    lock.release()
 
 
 def test_what_was_written_later_is_not_asked_for(directory: RunDirectory) -> None:

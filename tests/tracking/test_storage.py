@@ -1,8 +1,4 @@
-"""Files of runs in S3-compatible storage: whole, checked, and sent once.
-
-The server is moto's, the client s3fs. Both need python-dateutil below 3, which the lock of the daemon does not have,
-so what needs them is skipped unless somebody installed them: ``pip install s3fs 'moto[s3,server]'``.
-"""
+"""Files of runs in storage: whole, checked, and sent once. tests/s3 does the same with the protocol of S3."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import gzip
 import hashlib
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +13,10 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from mlflow_monitoring_tracking import ExperimentTracker
 from mlflow_monitoring_tracking.backends.available import backends
 from mlflow_monitoring_tracking.backends.contract import Rejected, RunState, Unauthorized, Unavailable, Upload
 from mlflow_monitoring_tracking.backends.storage import StorageBackend
 from mlflow_monitoring_tracking.configuration import load
-from mlflow_monitoring_tracking.sending.sender import Sender
-from mlflow_monitoring_tracking.spool.layout import run_directory
 from mlflow_monitoring_tracking.spool.records import FORMAT, Opened
 
 _RUN = Opened(FORMAT, "a/key", "stored", None, 1, True, "host", 1)
@@ -156,83 +148,6 @@ def test_failures_say_when_to_try_again(
     storage.failure = failure
     with pytest.raises(meaning, match=str(failure)):
         backend(storage, tmp_path / "bucket").upload(_RUN, RunState(), a_file(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    s3fs = pytest.importorskip("s3fs")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem(use_listings_cache=False)
-    files.mkdir("artifacts")
-    yield files
-    files.rm("artifacts", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-def test_files_of_a_run_go_to_a_bucket(bucket: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
-    config = {"tracking_dir": str(tmp_path), "mode": "offline", "auto_log": {"enabled": False}}
-    (tmp_path / "data").mkdir()
-    large = bytes(range(256)) * 2**17  # 32 MiB
-    (tmp_path / "data" / "large.bin").write_bytes(large)
-    (tmp_path / "data" / "empty ä.txt").write_bytes(b"")
-    with ExperimentTracker(config).start_run("e") as run:
-        run.log_metric("loss", 1.0)
-        run.log_artifact(tmp_path / "data")
-    settings = load(
-        {"tracking_dir": str(tmp_path), "storage": {"type": "s3", "bucket": "artifacts", "prefix": "team/x"}}, {}
-    )
-    assert "files go to artifacts/team/x" in backends(settings)["storage"].check()
-    for _ in range(2):
-        sender = Sender(settings.spool_dir, backends(settings), settings.delivery)
-        assert sender.run_once()
-        sender.stop()
-        sent = {path: bucket.info(path)["LastModified"] for path in bucket.find("artifacts")}
-        root = f"artifacts/team/x/{run.run_key}/data"
-        assert set(sent) == {
-            f"{root}/{name}{ending}" for name in ("large.bin", "empty ä.txt") for ending in ("", ".sha256")
-        }
-        assert bucket.cat_file(f"{root}/large.bin") == large
-        directory = run_directory(settings.spool_dir, run.run_key)
-        directory.sent("storage").unlink()
-        directory.complete.unlink()
-
-
-def test_a_bucket_that_is_not_there_is_waited_for(bucket: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
-    settings = load({"storage": {"type": "s3", "bucket": "missing"}}, {})
-    with pytest.raises(Unavailable, match="missing"):
-        backends(settings)["storage"].upload(_RUN, RunState(), a_file(tmp_path))
-
-
-def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    s3fs = pytest.importorskip("s3fs")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    s3fs.S3FileSystem.clear_instance_cache()
-    settings = load({"storage": {"type": "s3", "bucket": "b"}}, {})
-    with pytest.raises(Unavailable) as caught:
-        backends(settings)["storage"].upload(_RUN, RunState(), a_file(tmp_path))
-    assert "hidden" not in str(caught.value)
-
-
-def test_a_bucket_has_to_be_named(caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("s3fs")
-    with caplog.at_level(logging.WARNING):
-        assert "storage" not in backends(load({"storage": {"type": "s3"}}, {}))
-    assert "storage.bucket" in caplog.text
 
 
 def test_local_is_off_and_what_is_missing_is_said(

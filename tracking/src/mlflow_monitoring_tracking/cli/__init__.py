@@ -13,6 +13,7 @@ from mlflow_monitoring_tracking import __version__
 from mlflow_monitoring_tracking.checking import setup_tracking
 from mlflow_monitoring_tracking.cli.inspecting import show, status, verify
 from mlflow_monitoring_tracking.cli.output import complain, say
+from mlflow_monitoring_tracking.cli.requeueing import requeue_command
 from mlflow_monitoring_tracking.cli.sending import sync
 from mlflow_monitoring_tracking.configuration import ConfigurationError
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError
@@ -54,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     verifying = command("verify", verify, "Check every frame; exit code 1 if one is damaged.")
     directory(verifying)
     output(verifying)
+    requeueing = command("requeue", requeue_command, "Send once more what back ends permanently rejected.")
+    directory(requeueing)
+    requeueing.add_argument("--run", metavar="KEY", help="of this run only")
+    requeueing.add_argument("--back-end", metavar="NAME", help="by this back end only")
     made = command("setup", _setup, "Write a configuration file with comments, and try every back end.")
     made.add_argument(
         "file", type=Path, nargs="?", metavar="FILE", help="TRACKING_CONFIG_PATH, or tracking_config.yaml"

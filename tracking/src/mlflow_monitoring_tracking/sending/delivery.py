@@ -126,7 +126,11 @@ class RunDelivery:
         if not self._started:
             # Before it is reached for the first time: who looks at the spool sees that this back end is to get it.
             save(self._directory, self._backend.name, self.progress)
-            self._backend.start(run, self._parent_of(run.parent_key) if run.parent_key else None, self.progress.run)
+            parent = self._parent_of(run.parent_key) if run.parent_key else None
+            try:
+                self._backend.start(run, parent, self.progress.run)
+            except Rejected as refusal:
+                raise RunGone(f"the run itself was rejected: {refusal}") from refusal
             save(self._directory, self._backend.name, self.progress)
             self._started = True
 

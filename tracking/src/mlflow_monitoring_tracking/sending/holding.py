@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.sending.adoption import adopt
+from mlflow_monitoring_tracking.sending.requeueing import has_set_aside
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError, living_writers
@@ -62,7 +63,7 @@ class HeldRuns:
                     return False
                 directory.complete.write_text(json.dumps(sorted(have)), "utf-8")
                 if self._keep <= 0:
-                    shutil.rmtree(directory.path, ignore_errors=True)
+                    _remove(directory)
             self._let_go(directory.path)
             return True
 
@@ -94,5 +95,11 @@ class HeldRuns:
         if not back_ends <= have:
             return False
         if time.time() - done.st_mtime > self._keep:
-            shutil.rmtree(directory.path, ignore_errors=True)
+            _remove(directory)
         return True
+
+
+def _remove(directory: RunDirectory) -> None:
+    """Delete the files of a run, unless something of it was rejected, which may be requeued."""
+    if not has_set_aside(directory):
+        shutil.rmtree(directory.path, ignore_errors=True)
