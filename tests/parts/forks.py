@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -88,7 +89,7 @@ class Fork:
 
 
 class ForkServer:
-    """Starts commands. One for each process that runs tests."""
+    """Starts commands, for any thread. One for each process that runs tests."""
 
     def __init__(self) -> None:
         self._mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -101,6 +102,7 @@ class ForkServer:
             env={**kept, "PYTHONPATH": str(root)},
         )
         its.close()
+        self._lock = threading.Lock()
         atexit.register(self._mine.close)
 
     def start(
@@ -110,9 +112,11 @@ class ForkServer:
         ended, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         numbers = [file if isinstance(file, int) else file.fileno() for file in files]
         request = json.dumps({"arguments": [*arguments], "cwd": str(cwd), "env": {**env}}).encode()
-        socket.send_fds(self._mine, [request], [*numbers, its.fileno()])
+        with self._lock:  # the answer is that to this request
+            socket.send_fds(self._mine, [request], [*numbers, its.fileno()])
+            pid = int(self._mine.recv(16))
         its.close()
-        return Fork(int(self._mine.recv(16)), ended)
+        return Fork(pid, ended)
 
 
 @dataclass(frozen=True, slots=True)
