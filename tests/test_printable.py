@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
 from mlflow_monitoring_exporter.cli import output
+from mlflow_monitoring_exporter.cli.commands import run
 from mlflow_monitoring_exporter.cli.exporters import list_exporters
-from mlflow_monitoring_exporter.cli.main import run
 from mlflow_monitoring_exporter.cli.queue import _print_letters, _print_queues
 from mlflow_monitoring_exporter.config.schema import LoggingConfig
 from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text

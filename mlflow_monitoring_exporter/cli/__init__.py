@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command line. Signals are heeded before all that it needs is imported."""
     shutdown.heed()
     try:
-        from mlflow_monitoring_exporter.cli.main import run
+        from mlflow_monitoring_exporter.cli.commands import run
 
         run()
     except shutdown.Interrupted as stop:

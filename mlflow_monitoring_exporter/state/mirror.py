@@ -69,7 +69,7 @@ class Mirror:
     def restage(self, tx: Connection, stages: Mapping[str, str]) -> list[str]:
         """The registry says this of runs, and nothing of any other; the runs for which that is new."""
         query = select(run.c.run_id, run.c.registry_stage).where(self._mine, run.c.registry_stage != "")
-        old: dict[str, str] = dict(tx.execute(query).tuples().all())
+        old: dict[str, str] = {row.run_id: row.registry_stage for row in tx.execute(query)}
         new = dict.fromkeys(old, "") | dict(stages)
         differ = [run_id for run_id, stage in new.items() if old.get(run_id) != stage]
         changes = [{"who": run_id, "stage": new[run_id]} for run_id in self._known_runs(tx, differ)]
@@ -82,7 +82,7 @@ class Mirror:
         """What the registry said last, by run."""
         query = select(run.c.run_id, run.c.registry_stage).where(self._mine, run.c.registry_stage != "")
         with self._database.read() as tx:
-            return dict(tx.execute(query).tuples().all())
+            return {row.run_id: row.registry_stage for row in tx.execute(query)}
 
     def open_runs(self, experiment_ids: Collection[str]) -> list[str]:
         """The runs of these experiments that had not ended when they were last read."""

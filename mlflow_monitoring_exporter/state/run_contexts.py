@@ -43,7 +43,7 @@ def _roots(tx: Connection, mirror: Mirror, run_ids: Iterable[str]) -> dict[str, 
     while level:
         parents |= dict.fromkeys(level)
         query = select(run.c.run_id, run.c.parent_run_id).where(run.c.server == mirror.server, run.c.run_id.in_(level))
-        parents |= dict(tx.execute(query).tuples().all())
+        parents |= {row.run_id: row.parent_run_id for row in tx.execute(query)}
         level = {parent for parent in parents.values() if parent} - parents.keys()
     return {run_id: _outermost(run_id, parents) for run_id in parents}
 

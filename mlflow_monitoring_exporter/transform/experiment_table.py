@@ -275,12 +275,16 @@ class ExperimentTable:
         return [place for place, status in enumerate(self._status) if status in statuses]
 
 
+#: A variance below which squares lose digits: they approach the smallest double.
+_TINY = 1e-280
+
+
 def spread_of(values: Sequence[float]) -> Spread:
     """Of finite values, one at least. Sums are exact, so their order does not matter."""
     low, high = min(values), max(values)
     scale = 1.0
     mean, square = _moments(values)
-    if not math.isfinite(square):  # beyond what a double holds: in units of the largest value
+    if not math.isfinite(square) or (square < _TINY and low < high):  # squares beyond a double: in units of the largest
         scale = max(abs(low), abs(high))
         mean, square = _moments([value / scale for value in values])
     # A mean that is rounded may lie outside.

@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
-from mlflow_monitoring_exporter.cli.main import app
+from mlflow_monitoring_exporter.cli.commands import app
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, to_tree
 from mlflow_monitoring_exporter.config.schema import WebConfig

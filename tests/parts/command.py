@@ -8,18 +8,23 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import requests
 
+from tests.parts.forks import ForkServer, Process
 from tests.parts.programs import free_port
 
 _COMMAND = (sys.executable, "-m", "mlflow_monitoring_exporter")
+#: Variables that only a new interpreter heeds.
+_HEEDED_EARLY = ("PYTHON", "LD_", "LC_", "LANG")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -36,27 +41,54 @@ class Finished:
     err: str
 
 
-def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120.0) -> Finished:
+@cache
+def _server() -> ForkServer:
+    return ForkServer()
+
+
+def _start(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    through: Sequence[str],
+    anew: bool,
+    out: IO[str],
+    err: IO[str],
+) -> Process:
+    """A fork of a process that has imported everything (tests/parts/forks.py); ``anew`` a new interpreter."""
+    whole = _environment(env)
+    with Path(os.devnull).open() as nothing:
+        if not (anew or through or any(name.startswith(_HEEDED_EARLY) for name in env)):
+            return _server().start(arguments, cwd=cwd, env=whole, files=(nothing, out, err))
+        return subprocess.Popen(
+            [*through, *_COMMAND, *arguments], cwd=cwd, env=whole, stdin=nothing, stdout=out, stderr=err, text=True
+        )
+
+
+def run(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120.0, anew: bool = False
+) -> Finished:
     """Run one command to its end in ``cwd``."""
-    done = subprocess.run(
-        [*_COMMAND, *arguments],
-        cwd=cwd,
-        env=_environment(env or {}),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=timeout,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Finished(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = _start(arguments, cwd=cwd, env=env or {}, through=(), anew=anew, out=out, err=err)
+        try:
+            code = process.wait(timeout)
+        except BaseException:
+            process.kill()
+            raise
+        out.seek(0)
+        err.seek(0)
+        finished = Finished(code, out.read(), err.read())
+    assert "Traceback" not in finished.err, finished.err
+    return finished
 
 
 @dataclass
 class Background:
     """A running command."""
 
-    process: subprocess.Popen[str]
+    process: Process
     log: Path
 
     def wait_for(self, question: Callable[[], bool], within: float = 90.0) -> None:
@@ -119,7 +151,11 @@ def on_a_terminal(*arguments: str, cwd: Path) -> str:
 
 @contextmanager
 def background(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, through: Sequence[str] = ()
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    through: Sequence[str] = (),
+    anew: bool = False,
 ) -> Iterator[Background]:
     """A command that goes on until it is told to stop; its output is ``background.log`` in ``cwd``.
 
@@ -127,15 +163,7 @@ def background(
     """
     log = cwd / "background.log"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [*through, *_COMMAND, *arguments],
-            cwd=cwd,
-            env=_environment(env or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            text=True,
-        )
+        process = _start(arguments, cwd=cwd, env=env or {}, through=through, anew=anew, out=output, err=output)
     try:
         yield Background(process, log)
     finally:
@@ -147,12 +175,16 @@ def background(
 
 @contextmanager
 def continuous(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, through: Sequence[str] = ()
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    through: Sequence[str] = (),
+    anew: bool = False,
 ) -> Iterator[Daemon]:
     """A daemon on a free port. It counts as started once it listens."""
     listen = f"127.0.0.1:{free_port()}"
     with background(
-        "continuous", "--set", f"web.listen={listen}", *arguments, cwd=cwd, env=env, through=through
+        "continuous", "--set", f"web.listen={listen}", *arguments, cwd=cwd, env=env, through=through, anew=anew
     ) as started:
         daemon = Daemon(started.process, started.log, f"http://{listen}")
         daemon.wait_for(lambda: daemon.get("livez").ok)

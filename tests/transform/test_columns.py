@@ -48,6 +48,14 @@ def test_the_spread_of_the_largest_doubles_does_not_overflow() -> None:
     assert spread.stddev == pytest.approx(1.5e308)
 
 
+@given(st.lists(st.floats(-1, 1).filter(lambda value: abs(value) > 1e-3), min_size=1), st.integers(-300, 300))
+def test_the_spread_has_the_scale_of_the_values(values: list[float], exponent: int) -> None:
+    unit = 10.0**exponent
+    spread = spread_of([value * unit for value in values])
+    assert spread.stddev / unit == pytest.approx(statistics.pstdev(values), rel=1e-6, abs=1e-9)
+    assert spread.mean / unit == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-9)
+
+
 IDS = [letter * 32 for letter in "abcdef"]
 
 runs = st.builds(
