@@ -22,6 +22,7 @@ from mlflow_monitoring_exporter.app.destinations import Destination, queues, reg
 from mlflow_monitoring_exporter.app.membership import Polling, join
 from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
 from mlflow_monitoring_exporter.app.self_monitoring import OwnedPage, Progress, Telemetry
+from mlflow_monitoring_exporter.app.spool import open_spool
 from mlflow_monitoring_exporter.app.tracking_servers import TrackingServer, open_tracking_server, share_of_gauges
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig
 from mlflow_monitoring_exporter.delivery.ledger_metrics import LedgerMetrics
@@ -93,6 +94,7 @@ class Assembly:
             ledger = LedgerMetrics(database, self.queue_ids, lambda: self._membership.counts)
             telemetry.metrics.registry.register(ledger)
             opened.callback(telemetry.metrics.registry.unregister, ledger)
+            self.spool = open_spool(config, telemetry.metrics, lambda: self._membership.counts, opened)
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self._gauges = MergedServers([server.name or "" for server in config.servers])
             self.tracked = tuple(TrackingServer(server, self._open_source(server, opened)) for server in config.servers)

@@ -44,6 +44,8 @@ _UNDER_WAY = 60.0
 #: Seconds since the signal: until MLflow's answer is no longer waited for, nor a poll; until exporters that have no
 #: success to show are not, either.
 _CUT, _POLL, _HOPELESS = 1.0, 1.5, 2.5
+#: Seconds for the batch of a spool that is on its way; sent again otherwise, which stores nothing twice.
+_SPOOL = 0.5
 #: Seconds for the rest: closing connections, and the pages.
 _CLOSING = 1.5
 
@@ -158,6 +160,8 @@ class Daemon:
         self._telemetry.readiness.good(STATE)
         assembly.workers.start()
         self._polling.start()
+        if assembly.spool is not None:
+            assembly.spool.start()
         digest = fingerprint(config)
         self._telemetry.metrics.config.clear()
         self._telemetry.metrics.config.labels(digest).set(1)
@@ -201,6 +205,8 @@ class Daemon:
             self._drain(assembly, deadline, alone=polling is None or polling.alone)
         else:
             assembly.workers.stop(deadline, grace=_UNDER_WAY)
+        if assembly.spool is not None:
+            assembly.spool.stop(_SPOOL)
         assembly.close()
         self._open = None
 

@@ -28,6 +28,9 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
     pushed = [destination for destination in destinations if not destination.scraped]
     telemetry = Telemetry()
     with Assembly(config, pushed, telemetry, progress, alone=True) as assembly:
+        if assembly.spool is not None:
+            assembly.spool.run_once(config.export.drain_timeout)  # first, so that what arrives is exported, too
+            assembly.spool.stop(0.0)
         servers, drained = _poll_and_drain(assembly, config.export.drain_timeout)
         reports = []
         for destination in destinations:

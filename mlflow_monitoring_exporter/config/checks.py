@@ -47,6 +47,16 @@ def check_labels(settings: Settings, layer: Layer, problems: list[ConfigProblem]
         problems.append(problem(layer, ("gauges", "labels", "add", "server"), text))
 
 
+def check_spool_server(
+    settings: Settings, more: Iterable[MlflowConfig], layer: Layer, problems: list[ConfigProblem]
+) -> None:
+    """A spool is sent to a server that there is."""
+    names = [server.name for server in (settings.mlflow, *more)]
+    if (wanted := settings.tracking.server) is not None and wanted not in names:
+        known = ", ".join(filter(None, names)) or "mlflow has no names"
+        problems.append(problem(layer, ("tracking", "server"), f"there is no tracking server of this name: {known}"))
+
+
 def check_certificates(blocks: Iterable[tuple[Path, Section]], layer: Layer, problems: list[ConfigProblem]) -> None:
     """Whether the files that we would connect with can be used."""
     for path, block in blocks:

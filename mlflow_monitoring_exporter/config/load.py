@@ -15,6 +15,7 @@ from mlflow_monitoring_exporter.config.checks import (
     check_insecure,
     check_labels,
     check_selections,
+    check_spool_server,
 )
 from mlflow_monitoring_exporter.config.environment import read_environment
 from mlflow_monitoring_exporter.config.layers import DEEPEST, Layer, Path, Place, problem, spoken
@@ -75,6 +76,7 @@ def load_config(
         check_alerts(settings, layer, problems)
         check_selections(settings, exporters, layer, problems)
         check_labels(settings, layer, problems)
+        check_spool_server(settings, more, layer, problems)
         check_insecure(settings, more, environ, problems)
         blocks = list(_blocks(settings, more, exporters))
         if secrets:

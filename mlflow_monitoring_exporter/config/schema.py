@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -182,6 +183,24 @@ class StateConfig(Section):
         return value
 
 
+class TrackingConfig(Section):
+    """A spool of the tracking library, whose runs this daemon sends and counts."""
+
+    spool_dir: Path | None = Field(None, description="directory of runs that trainings write; needs the extra tracking")
+    server: str | None = Field(None, description="name of the tracking server that gets them; default: the first")
+    adopt_after: Duration = Field(
+        15.0, description="a run is ended as KILLED when its processes are gone and it was silent for this long"
+    )
+    keep: DurationOrZero = Field(0.0, description="how long a run stays in the spool after everything of it was sent")
+
+    @field_validator("spool_dir")
+    @classmethod
+    def _library(cls, value: Path | None) -> Path | None:
+        if value is not None and find_spec("mlflow_monitoring_tracking") is None:
+            raise ValueError("needs mlflow-monitoring-tracking: pip install 'mlflow-monitoring-exporter[tracking]'")
+        return value
+
+
 class WebConfig(BasicAuth):
     """The daemon's own HTTP endpoint: /metrics, /livez, /readyz."""
 
@@ -217,6 +236,7 @@ class Settings(Section):
     export: ExportConfig = ExportConfig()
     gauges: GaugesConfig = GaugesConfig()
     state: StateConfig = StateConfig()
+    tracking: TrackingConfig = TrackingConfig()
     web: WebConfig = WebConfig()
     logging: LoggingConfig = LoggingConfig()
     alerts: Mapping[AlertName, AlertConfig] = Field({}, description="name: a threshold, for prometheus rules generate")

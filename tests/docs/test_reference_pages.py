@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from mlflow_monitoring_exporter.app.reports import DestinationReport, OnceReport, ServerReport
+from mlflow_monitoring_exporter.app.spool import open_spool
 from mlflow_monitoring_exporter.cli.commands import app
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, to_tree
-from mlflow_monitoring_exporter.config.schema import WebConfig
+from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.core.directions.direction import by_words
 from mlflow_monitoring_exporter.core.directions.vocabulary import FALLING, RESOURCES, RISING, SILENT
 from mlflow_monitoring_exporter.core.values import Demand
@@ -36,6 +38,10 @@ from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.web.app import build_app
 from mlflow_monitoring_exporter.web.server import WebServer
+from mlflow_monitoring_tracking.sending.adoption import new_writer
+from mlflow_monitoring_tracking.spool.layout import run_directory
+from mlflow_monitoring_tracking.spool.records import FORMAT, Opened, Point, Points, encode
+from mlflow_monitoring_tracking.spool.segments import SegmentWriter
 from tests.docs.pages import REFERENCE, ROOT, blocks, fenced, rows, section, shape
 from tests.exporters.samples import batch
 from tests.parts.programs import need
@@ -87,6 +93,16 @@ def test_the_json_of_a_report_has_the_documented_keys() -> None:
     assert shape(json.loads(shown)) == shape(real)
 
 
+def a_spool(directory: Path) -> Path:
+    """With a run of which nothing was sent yet."""
+    run = run_directory(directory / "spool", "k")
+    run.path.mkdir(parents=True)
+    writer = SegmentWriter(run, new_writer(1), encode(Opened(FORMAT, "k", "e", "n", 1000, True, "host", 1)))
+    writer.append(encode(Points((Point("loss", 1.0, 0, 1000),))))
+    writer.close()
+    return directory / "spool"
+
+
 @pytest.fixture
 def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     """The metrics of a daemon in which everything has happened once."""
@@ -104,7 +120,10 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     with database.write() as tx:
         outbox.enqueue(tx, queue, batch(1).samples, batch_size=1)
     metrics.registry.register(LedgerMetrics(database, ["sink"]))
-    yield metrics
+    with ExitStack() as opened:
+        config = {"tracking": {"spool_dir": a_spool(tmp_path)}, "mlflow": {"tracking_uri": "http://127.0.0.1:9"}}
+        open_spool(Config.model_validate({**config, "exporters": {}}), metrics, lambda: True, opened)
+        yield metrics
     database.close()
 
 

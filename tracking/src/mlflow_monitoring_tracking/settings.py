@@ -22,6 +22,12 @@ class MLflow:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     timeout: float = 30.0
+    password_file: str | None = None
+    token_file: str | None = None
+    workspace: str | None = None
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

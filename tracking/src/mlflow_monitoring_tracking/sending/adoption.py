@@ -7,6 +7,7 @@ import secrets
 import time
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.sending.totals import Totals, change_totals
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.reader import living_writers, read_run
 from mlflow_monitoring_tracking.spool.records import FORMAT, Ended, Opened, Points, encode
@@ -57,6 +58,7 @@ def adopt(directory: RunDirectory, quiet_for: float) -> bool:
         writer.append(encode(Ended("KILLED", max(last_ms, int(written * 1000)))))
     finally:
         writer.close(ended=True)
+    change_totals(directory.path.parent, _count_adopted)
     event("run_adopted", run_id=run.run_key, experiment_id=run.experiment, host=run.host, pid=run.pid)
     return True
 
@@ -66,3 +68,7 @@ def _began_ms(writer: str) -> int:
         return int(writer.partition("-")[0], 16)
     except ValueError:  # a name that another program gave
         return 0
+
+
+def _count_adopted(totals: Totals) -> None:
+    totals.adopted += 1

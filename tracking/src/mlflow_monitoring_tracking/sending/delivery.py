@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -110,6 +111,8 @@ class RunDelivery:
         def points(chunk: list[Point]) -> None:
             backend.log_points(run, state, chunk)
             counts.delivered_points += len(chunk)
+            now_ms = time.time_ns() / 1e6
+            self.progress.latency_ms.observe(max(0.0, now_ms - point.time_ms) for point in chunk)
             event("metrics_logged", logging.DEBUG, **self._labels(), points=len(chunk))
 
         self._chunks(batch.tags, tags, "tag")
@@ -165,6 +168,7 @@ class RunDelivery:
             self._set_aside("artifact", asdict(artifact), str(refusal))
         else:
             self.progress.counts.delivered += 1
+            self.progress.upload_bytes.observe([artifact.size])
 
     def _set_aside(self, kind: str, record: Mapping[str, object], reason: str, *, quiet: bool = False) -> None:
         set_aside(self._directory, self._backend.name, kind, record, reason)

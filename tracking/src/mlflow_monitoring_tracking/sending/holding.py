@@ -7,12 +7,15 @@ import logging
 import shutil
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.sending.adoption import adopt
+from mlflow_monitoring_tracking.sending.progress import load
 from mlflow_monitoring_tracking.sending.requeueing import has_set_aside
+from mlflow_monitoring_tracking.sending.totals import Totals, change_totals
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError, living_writers
@@ -63,7 +66,7 @@ class HeldRuns:
                     return False
                 directory.complete.write_text(json.dumps(sorted(have)), "utf-8")
                 if self._keep <= 0:
-                    _remove(directory)
+                    _remove(directory, have)
             self._let_go(directory.path)
             return True
 
@@ -95,11 +98,23 @@ class HeldRuns:
         if not back_ends <= have:
             return False
         if time.time() - done.st_mtime > self._keep:
-            _remove(directory)
+            _remove(directory, have)
         return True
 
 
-def _remove(directory: RunDirectory) -> None:
-    """Delete the files of a run, unless something of it was rejected, which may be requeued."""
-    if not has_set_aside(directory):
+def _remove(directory: RunDirectory, back_ends: Iterable[str]) -> None:
+    """Delete the files of a run, unless something of it was rejected, which may be requeued. What is counted stays."""
+    if has_set_aside(directory):
+        return
+    progress = {name: load(directory, name) for name in back_ends}
+
+    def count(totals: Totals) -> None:
+        if not directory.segments():
+            return  # another process was faster
+        totals.runs += 1
+        totals.lost_points += max((one.counts.lost_points for one in progress.values()), default=0)
+        for name, one in progress.items():
+            totals.of(name).add(one)
         shutil.rmtree(directory.path, ignore_errors=True)
+
+    change_totals(directory.path.parent, count)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mlflow_monitoring_tracking.backends.contract import RunState
+from mlflow_monitoring_tracking.sending.histograms import LATENCY_MS, UPLOAD_BYTES, Histogram
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.places import Place
 from mlflow_monitoring_tracking.spool.records import Ended
@@ -43,6 +44,8 @@ class Progress:
     counts: Counts = field(default_factory=Counts)
     to_end: Ended | None = None
     ended: str | None = None
+    latency_ms: Histogram = field(default_factory=lambda: Histogram(LATENCY_MS))
+    upload_bytes: Histogram = field(default_factory=lambda: Histogram(UPLOAD_BYTES))
 
 
 def load(directory: RunDirectory, back_end: str) -> Progress:
@@ -59,6 +62,8 @@ def load(directory: RunDirectory, back_end: str) -> Progress:
             Counts(**{key: int(value) for key, value in saved["counts"].items()}),
             Ended(**saved["to_end"]) if saved["to_end"] else None,
             saved["ended"],
+            Histogram.of(LATENCY_MS, saved.get("latency_ms")),
+            Histogram.of(UPLOAD_BYTES, saved.get("upload_bytes")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Progress(RunState(directory=directory.of_back_end(back_end)))
@@ -77,6 +82,8 @@ def save(directory: RunDirectory, back_end: str, progress: Progress) -> None:
         "counts": asdict(progress.counts),
         "to_end": asdict(progress.to_end) if progress.to_end else None,
         "ended": progress.ended,
+        "latency_ms": progress.latency_ms.to_json(),
+        "upload_bytes": progress.upload_bytes.to_json(),
     }
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:

@@ -59,13 +59,17 @@ class RestClient:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "mlflow-monitoring-tracking"
         parts = urlsplit(address)
-        user, password = settings.username or parts.username, settings.password or parts.password
-        if settings.token:
-            self._session.headers["Authorization"] = f"Bearer {settings.token}"
-            self._session.trust_env = False  # a .netrc would replace it
+        self._settings = settings
+        self._user, self._password = settings.username or parts.username, settings.password or parts.password
+        if settings.token or settings.token_file:
+            self._session.trust_env = False  # a .netrc would replace the token
             self._session.proxies.update(getproxies())
-        elif user:
-            self._session.auth = requests.auth.HTTPBasicAuth(user.encode(), (password or "").encode())
+        if settings.workspace:
+            self._session.headers["X-MLFLOW-WORKSPACE"] = settings.workspace
+        if settings.client_cert_file:
+            key = settings.client_key_file
+            self._session.cert = (settings.client_cert_file, key) if key else settings.client_cert_file
+        self._verify = settings.ca_file  # of the request: what the environment names would win over the session's
         host = parts.netloc.rpartition("@")[2]
         self._root = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._timeout = (min(10.0, settings.timeout), settings.timeout)
@@ -95,10 +99,21 @@ class RestClient:
         """Let go of connections."""
         self._session.close()
 
+    def _authorize(self) -> None:
+        """With the credentials as they are now: files may have been replaced."""
+        if token := _secret(self._settings.token, self._settings.token_file):
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        elif self._user:
+            password = _secret(self._password, self._settings.password_file) or ""
+            self._session.auth = self._requests.auth.HTTPBasicAuth(self._user.encode(), password.encode())
+
     def _call(self, method: str, path: str, **wishes: Any) -> Any:
+        self._authorize()
         what = f"{method} {self._root}{path}"
         try:
-            answer = self._session.request(method, f"{self._root}{path}", timeout=self._timeout, **wishes)
+            answer = self._session.request(
+                method, f"{self._root}{path}", timeout=self._timeout, verify=self._verify, **wishes
+            )
         except (self._requests.RequestException, OSError) as error:
             raise Unavailable(f"{what}: {_short(error)}") from None  # the error itself may hold credentials
         if answer.status_code == 200:
@@ -107,6 +122,15 @@ class RestClient:
             except ValueError:
                 raise Unavailable(f"{what}: the answer is no JSON; is this an MLflow server?") from None
         raise _refusal(answer, what)
+
+
+def _secret(value: str | None, file: str | None) -> str | None:
+    if file is None:
+        return value
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unauthorized(f"the secret in {file} cannot be read: {getattr(error, 'strerror', 'no UTF-8')}") from None
 
 
 def _refusal(answer: Any, what: str) -> BackendError:
