@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import ClassVar, Literal
 
 import pytest
@@ -14,14 +13,12 @@ from mlflow_monitoring_exporter.core.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.core.values import Batch
-from mlflow_monitoring_exporter.exporters.contract import AnyExporter, DeliveryMode
+from mlflow_monitoring_exporter.exporters.contract import DeliveryMode
 from mlflow_monitoring_exporter.testing.delivery_contract import export, two_batches
 from mlflow_monitoring_exporter.testing.exporter_contract import ExporterContract
 from mlflow_monitoring_exporter.testing.http_platform import HttpPlatform, Reply, Request
 from mlflow_monitoring_exporter.testing.time_limit import with_time_limit
 
-#: Seconds that an export gets where no time is measured.
-_PATIENCE = 30.0
 #: Bytes, more than an acknowledgement needs.
 _LONG = 3_000_000
 _PAGE = Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html><title>Log in</title>")
@@ -34,10 +31,6 @@ class HttpExporterContract(ExporterContract):
     #: The header by which the platform knows a batch again; None if it knows a sample by what it is, as by series and
     #: time, or by an id in the body.
     idempotency_key: ClassVar[str | None] = "Idempotency-Key"
-
-    def patient(self, platform: HttpPlatform) -> AbstractContextManager[AnyExporter]:
-        """An exporter in use that a busy machine does not hurry: what comes here comes at once, or not at all."""
-        return self.started(platform, **({"timeout": _PATIENCE} if "timeout" in platform.settings() else {}))
 
     def test_each_batch_has_an_idempotency_key_of_its_own(self, platform: HttpPlatform) -> None:
         """The same after a restart, and no other batch's: a platform takes what has a key that it knows for done."""
@@ -60,13 +53,13 @@ class HttpExporterContract(ExporterContract):
         """Whoever takes half an answer for success loses what the platform never looked at."""
         platform.framing = framing
         with self.patient(platform) as exporter:
-            export(exporter, self.payload(), seconds=_PATIENCE)
+            export(exporter, self.payload())
         for method, size in list(platform.sizes.items()):
             for end in range(size):
                 platform.cut = method, end
                 with self.patient(platform) as exporter:  # which does not know what was delivered before
                     try:
-                        export(exporter, self.payload(), seconds=_PATIENCE)
+                        export(exporter, self.payload())
                     except RetryableExportError:
                         continue
                 pytest.fail(f"{end} of {size} bytes of the answer to a {method} count as a delivery")
@@ -75,12 +68,12 @@ class HttpExporterContract(ExporterContract):
         """A proxy that asks for a login does so with 200."""
         platform.instead = _PAGE
         with self.patient(platform) as exporter, pytest.raises((RetryableExportError, UnauthorizedExportError)):
-            export(exporter, self.payload(), seconds=_PATIENCE)
+            export(exporter, self.payload())
 
     def test_an_acknowledgement_may_be_long(self, platform: HttpPlatform) -> None:
         platform.padding = _LONG
         with self.patient(platform) as exporter:
-            export(exporter, self.payload(), seconds=_PATIENCE)
+            export(exporter, self.payload())
             assert len(set(platform.received())) == self.size(self.payload())
 
     def test_a_batch_that_is_still_in_work_is_repeated_under_its_key(self, platform: HttpPlatform) -> None:
@@ -89,12 +82,12 @@ class HttpExporterContract(ExporterContract):
         platform.instead = Reply(409)
         with self.patient(platform) as exporter:
             with pytest.raises(ExportError) as raised:
-                export(exporter, self.payload(), seconds=_PATIENCE)
+                export(exporter, self.payload())
             keyed = any(header in request.headers for request in platform.requests)
             assert isinstance(raised.value, RetryableExportError) or not keyed
             platform.instead = None
             first, *_ = platform.requests
-            export(exporter, self.payload(), seconds=_PATIENCE)
+            export(exporter, self.payload())
             repeated = [one for one in platform.requests[1:] if one.method == first.method]
             assert first.headers.get(header) == repeated[0].headers.get(header)
 
@@ -124,5 +117,5 @@ class HttpExporterContract(ExporterContract):
         """The requests by which an exporter that has just been started delivers a batch."""
         before = len(platform.deliveries)
         with self.patient(platform) as exporter:
-            export(exporter, batch, seconds=_PATIENCE)
+            export(exporter, batch)
         return platform.deliveries[before:]
