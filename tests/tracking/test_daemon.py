@@ -77,6 +77,7 @@ def test_a_training_that_was_killed_is_ended_sent_and_exported(
         assert "oldest_unsent_timestamp_seconds" not in found
     # The run's files are gone; a daemon that starts anew goes on counting.
     with watching(tmp_path / "daemon", mlflow, offline.spool) as daemon:
+        daemon.wait_for(lambda: bool(spool_metrics(daemon)))
         again = spool_metrics(daemon)
         assert again.keys() == found.keys()
         counted = ("experiments_logged_total", "runs_adopted_total", "points_delivered_total", "latency_seconds_sum")

@@ -116,7 +116,7 @@ def test_each_command_and_option_is_on_the_page() -> None:
         section = _COMMANDS.split(f"\n## {name}\n")[1].split("\n## ")[0]
         options = {o for action in command._actions for o in action.option_strings if o.startswith("--")} - {"--help"}
         assert {option for option in options if f"`{option}" not in section} == set(), name
-        assert set(re.findall(r"`(--[a-z]+)", section)) <= options, name
+        assert set(re.findall(r"`(--[a-z-]+)", section)) <= options, name
 
 
 def test_each_exit_code_is_on_the_page() -> None:

@@ -20,7 +20,7 @@ EVENTS = {
     "artifact_cached": "a file waits in the spool for its upload",
     "auth_failed": "a back end refuses the credentials",
     "upload_failed": "a file could not be uploaded",
-    "record_rejected": "a back end refuses one record for good; it was set aside",
+    "record_rejected": "a back end permanently rejected a record, or a whole run; it was set aside",
     "tracking_degraded": "the spool is full: of points only the last, least and greatest are kept",
     "tracking_unavailable": "the spool cannot be written: the newest records wait in memory",
     "tracking_recovered": "the spool can be written again",
