@@ -18,14 +18,15 @@ RUN /opt/build/bin/pip --python /opt/exporter/bin/python uninstall --yes tzdata 
     && rm -r /opt/exporter/lib/python3.*/site-packages/sqlalchemy/testing \
     && find /opt/exporter/lib/python3.*/site-packages/pygments/lexers -name '[!_]*.py' ! -name python.py -delete
 COPY . .
-RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp/wheel . ./tracking \
     && /opt/build/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --no-deps \
         /tmp/wheel/*.whl
 # What a start imports is compiled now, for later the root is read-only. All of it would be 55 MB more.
 WORKDIR /tmp/start
 RUN unset PYTHONDONTWRITEBYTECODE \
-    && /opt/exporter/bin/mlflow-monitoring-exporter config validate \
-    && /opt/exporter/bin/python -c 'import mlflow_monitoring_exporter.replication' \
+    && /opt/exporter/bin/python -m compileall -q /opt/exporter/lib/python3.*/site-packages/mlflow_monitoring_* \
+    && /opt/exporter/bin/python -c 'import mlflow_monitoring_exporter.app.replica, mlflow_monitoring_exporter.app.export_once, \
+        mlflow_monitoring_exporter.cli.progress, mlflow_monitoring_exporter.adoption.spool_metrics' \
     && timeout --preserve-status 10 /opt/exporter/bin/mlflow-monitoring-exporter continuous \
         --log-level error --set web.listen=127.0.0.1:0
 

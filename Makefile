@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo test test-reliability test-s3 mutation lint bench stack check-stack dashboards grafana-schema lock clean
+.PHONY: demo demo-tracking test test-reliability test-s3 mutation lint bench stack check-stack dashboards grafana-schema lock clean
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -13,6 +13,10 @@ demo: .venv/run
 	@echo '$$ mlflow-monitoring-exporter export-once' && cd demo && $(EXPORTER) export-once
 	@echo '$$ head -n 1 mlflow-metrics.jsonl' && head -n 1 demo/mlflow-metrics.jsonl
 	@echo 'Next, in ./demo: ../.venv/bin/mlflow-monitoring-exporter continuous, and look at http://127.0.0.1:9797/metrics'
+
+# A training whose MLflow is killed in the middle, in ./demo-tracking.
+demo-tracking: .venv/dev
+	$(BIN)/python examples/tracking/outage.py demo-tracking
 
 # Ratios of medians, each contender in a process of its own. BENCH=--quick does a tenth of the work.
 bench: .venv/dev

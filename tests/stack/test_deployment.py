@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,21 @@ def test_the_package_the_command_and_the_state_have_the_number_of_the_release(tm
     database.close()
 
 
+def test_the_wheel_of_the_tracking_library_needs_nothing_and_has_all_its_names(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT / "tracking", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"mlflow_monitoring_tracking-{__version__}-")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"mlflow_monitoring_tracking-{__version__}.dist-info/METADATA").decode()
+    packages = ("mlflow_monitoring_tracking", "tracking", "tracking_integration")
+    assert {f"{package}/__init__.py" for package in packages} <= names
+    assert "mlflow_monitoring_tracking/py.typed" in names
+    assert [line for line in re.findall(r"^Requires-Dist: .*", metadata, re.MULTILINE) if "extra ==" not in line] == []
+
+
 def test_files_that_are_mounted_exist() -> None:
     for composed in (COMPOSE, PRODUCTION):
         for service in composed["services"].values():
@@ -184,12 +200,18 @@ def test_documented_passwords_are_documented() -> None:
     assert [word for pair in DOCUMENTED.items() for word in pair if f"`{word}`" not in text] == []
 
 
+def test_modules_that_the_image_compiles_exist() -> None:
+    named = set(re.findall(r"\bmlflow_monitoring_\w+(?:\.\w+)+", DOCKERFILE))
+    assert len(named) > 3
+    assert [name for name in named if find_spec(name) is None] == []
+
+
 def test_images_are_built_from_chosen_files_and_hold_no_secret() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert ignored[1] == "*"
     chosen = {line[1:] for line in ignored if line.startswith("!")}
     assert chosen == {
-        *("mlflow_monitoring_exporter", "pyproject.toml", "README.md", "LICENSE"),
+        *("mlflow_monitoring_exporter", "tracking", "pyproject.toml", "README.md", "LICENSE"),
         *("requirements.txt", "requirements-build.txt"),
     }
     for file in (ROOT / "Dockerfile", ROOT / "deploy" / "mlflow" / "Dockerfile"):
