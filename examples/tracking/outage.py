@@ -1,7 +1,7 @@
 """A training whose MLflow dies in the middle: make demo-tracking
 
-Starts a server, then a training; kills the server while the training goes on; starts the server again once the training is
-over, sends what is left, and counts what MLflow has.
+Starts a server, then a training; kills the server while the training goes on; starts the server again once the training
+is over, sends what is left, and counts what MLflow has.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def start_server(port: int) -> subprocess.Popen[bytes]:
-    command = [BIN / "mlflow", "server", "--port", str(port), "--backend-store-uri", "sqlite:///mlflow.db"]
+    command = [str(BIN / "mlflow"), "server", "--port", str(port), "--backend-store-uri", "sqlite:///mlflow.db"]
     with Path("mlflow.log").open("ab") as log:
         process = subprocess.Popen([*command, "--workers", "1"], stdout=log, stderr=log, start_new_session=True)
     while True:
