@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, freshness, polls, replicas, surface, wide_run
+from bench import backlog, first_load, freshness, polls, replicas, surface, tracking_calls, tracking_million, wide_run
 
 _BENCHMARKS = {
     "first_load": first_load,
@@ -22,6 +22,8 @@ _BENCHMARKS = {
     "surface": surface,
     "freshness": freshness,
     "replicas": replicas,
+    "tracking_calls": tracking_calls,
+    "tracking_million": tracking_million,
 }
 
 
