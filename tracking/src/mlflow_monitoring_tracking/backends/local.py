@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.backends.contract import Rejected, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.backends.files_only import FilesOnly
 from mlflow_monitoring_tracking.settings import Settings
 from mlflow_monitoring_tracking.spool.layout import directory_name
-from mlflow_monitoring_tracking.spool.records import Opened, Point
+from mlflow_monitoring_tracking.spool.records import Opened
 
 _PLOTS = frozenset({".png", ".svg", ".pdf", ".jpg", ".jpeg", ".html"})
 
 
-class LocalBackend:
+class LocalBackend(FilesOnly):
     """Files go to ``models_dir`` and ``artifacts_dir``, below the run's key; all else stays in the spool."""
 
     name = "local"
-    max_points = 10_000
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -28,22 +27,6 @@ class LocalBackend:
         copied = (("models", self._settings.models_dir), ("other files", self._settings.artifacts_dir))
         to = [f"; {what} are copied to {where}" for what, where in copied if where]
         return f"runs stay in the spool{''.join(to)}"
-
-    def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
-        """Nothing has to be made."""
-        state.run_id = run.run_key
-
-    def resume(self, run: Opened, state: RunState) -> None:
-        """Nothing."""
-
-    def log_points(self, run: Opened, state: RunState, points: Sequence[Point]) -> None:
-        """They are in the spool."""
-
-    def log_params(self, run: Opened, state: RunState, params: Sequence[Pair]) -> None:
-        """They are in the spool."""
-
-    def set_tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
-        """They are in the spool."""
 
     def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
         """Copy the file, if its kind is wanted."""
@@ -60,12 +43,6 @@ class LocalBackend:
             raise Rejected(f"{upload.file} is not there any more") from error
         except OSError as error:
             raise Unavailable(f"{target} cannot be written: {error.strerror}") from error
-
-    def end(self, run: Opened, state: RunState, status: str, end_ms: int) -> None:
-        """It is in the spool."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _root(self, path: str) -> Path | None:
         local = self._settings.local

@@ -17,22 +17,22 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_monitoring_tracking.backends.contract import (
     BackendError,
-    Pair,
     Rejected,
     RunState,
     Unauthorized,
     Unavailable,
     Upload,
 )
+from mlflow_monitoring_tracking.backends.files_only import FilesOnly
 from mlflow_monitoring_tracking.spool.layout import directory_name
-from mlflow_monitoring_tracking.spool.records import Opened, Point
+from mlflow_monitoring_tracking.spool.records import Opened
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -45,11 +45,10 @@ _CONNECT, _READ = 10, 60
 _ATTEMPTS = 3
 
 
-class StorageBackend:
+class StorageBackend(FilesOnly):
     """Sends files below ``root``. ``connect`` makes the file system, once in each process."""
 
     name = "storage"
-    max_points = 10_000
 
     def __init__(self, connect: Callable[[], AbstractFileSystem], root: str, *, compression: bool = False) -> None:
         self._connect = connect
@@ -64,22 +63,6 @@ class StorageBackend:
             self._filesystem().ls(self._root.partition("/")[0])
         return f"files go to {self._root}"
 
-    def start(self, run: Opened, parent: RunState | None, state: RunState) -> None:
-        """Nothing has to be made."""
-        state.run_id = run.run_key
-
-    def resume(self, run: Opened, state: RunState) -> None:
-        """Nothing."""
-
-    def log_points(self, run: Opened, state: RunState, points: Sequence[Point]) -> None:
-        """Nothing: only files are stored."""
-
-    def log_params(self, run: Opened, state: RunState, params: Sequence[Pair]) -> None:
-        """Nothing."""
-
-    def set_tags(self, run: Opened, state: RunState, tags: Sequence[Pair]) -> None:
-        """Nothing."""
-
     def upload(self, run: Opened, state: RunState, upload: Upload) -> None:
         """Send the file, unless it is there with the same checksum."""
         target = f"{self._root}/{directory_name(run.run_key)}/{upload.path}"
@@ -93,12 +76,6 @@ class StorageBackend:
             if _look(upload.file) == before:
                 return
         raise Rejected(f"{upload.file} changes while it is sent; log it once it is finished")
-
-    def end(self, run: Opened, state: RunState, status: str, end_ms: int) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing: connections are fsspec's."""
 
     def _send(self, file: Path, target: str, checksum: str) -> None:
         files = self._filesystem()
