@@ -14,8 +14,10 @@ from mlflow_monitoring_tracking.backlog import backlogs, ends, lacks_end, waitin
 from mlflow_monitoring_tracking.ledger import contents, spool_contents
 from mlflow_monitoring_tracking.sending.adoption import adopt
 from mlflow_monitoring_tracking.sending.delivery import RunDelivery
+from mlflow_monitoring_tracking.sending.holding import HeldRuns
 from mlflow_monitoring_tracking.sending.requeueing import RunBusyError, requeue
 from mlflow_monitoring_tracking.sending.sender import Sender
+from mlflow_monitoring_tracking.sending.trimming import trim
 from mlflow_monitoring_tracking.settings import Delivery
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directory
 from mlflow_monitoring_tracking.spool.locks import acquire
@@ -177,6 +179,64 @@ def test_what_was_set_aside_outlives_its_run_and_can_be_requeued(directory: RunD
     sent(tmp_path, closed)
     assert [point.step for point in closed.got] == [*range(20)]
     assert not directory.path.exists()
+
+
+def test_segments_go_as_soon_as_every_back_end_has_them(directory: RunDirectory, tmp_path: Path) -> None:
+    write(directory, "a", *points(200), Lost(3, 1, "the disk was full"), *points(200, "acc"))
+    write(directory, "b", *points(50), begin=opened(2, owner=False))
+    before = len(directory.segments())
+    one, other = Picky(), Picky()
+    other.name = "other"
+    assert RunDelivery(directory, one, Delivery()).step()
+    assert trim(directory, {"picky", "other"}) == 0
+    assert RunDelivery(directory, other, Delivery()).step(iter([True] * 40 + [False]).__next__) is False
+    first = trim(directory, {"picky", "other"})
+    assert 0 < first < before - 2
+    assert RunDelivery(directory, other, Delivery()).step()
+    assert trim(directory, {"picky", "other"}) == before - 2 - first  # the last one of each writer stays
+    assert trim(directory, {"picky", "other"}) == 0
+    assert [point.step for point in other.got if point.key == "acc"] == [*range(200)]
+    [*totals] = spool_contents(tmp_path).totals.values()
+    assert [(t.logged, t.delivered, t.waiting, t.lost, t.unaccounted) for t in totals] == [(453, 450, 0, 3, 0)] * 2
+
+
+def test_a_kill_while_segments_are_removed_counts_none_twice(
+    directory: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(directory, "a", *points(300))
+    picky = Picky()
+    assert RunDelivery(directory, picky, Delivery()).step()
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            trim(directory, {"picky"})
+    left = len(directory.segments())
+    assert trim(directory, {"picky"}) == left - 1
+    [total] = spool_contents(tmp_path).totals.values()
+    assert (total.logged, total.delivered, total.unaccounted) == (300, 300, 0)
+
+
+def test_nothing_is_removed_of_a_run_of_which_something_was_set_aside_or_that_is_to_be_kept(
+    directory: RunDirectory, tmp_path: Path
+) -> None:
+    write(directory, "a", *points(300), *points(3, "bad"))
+    before = len(directory.segments())
+    for keep in (0.0, float("inf")):
+        sender = Sender(tmp_path, {"picky": Picky()}, Delivery(adopt_after=1e6), keep)
+        assert sender.run_once()
+        sender.stop()
+    assert HeldRuns(1e6, 0.0).hold(directory, frozenset({"picky"}))
+    assert len(directory.segments()) == before
+
+
+def test_a_sender_removes_segments_of_a_run_that_goes_on(directory: RunDirectory, tmp_path: Path) -> None:
+    write(directory, "a", *points(300))
+    sender = Sender(tmp_path, {"picky": Picky()}, Delivery(adopt_after=1e6), 0.0)
+    assert sender.run_once()
+    sender.stop()
+    assert len(directory.segments()) > 1
+    assert HeldRuns(1e6, 0.0).hold(directory, frozenset({"picky"}))
+    assert len(directory.segments()) == 1
 
 
 def test_a_run_that_is_being_sent_is_not_requeued(directory: RunDirectory, tmp_path: Path) -> None:

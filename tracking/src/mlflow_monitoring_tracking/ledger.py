@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from mlflow_monitoring_tracking.backlog import BEGINNING, items
 from mlflow_monitoring_tracking.sending.progress import Counts, load
+from mlflow_monitoring_tracking.sending.trimming import load_trimmed
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directories
 from mlflow_monitoring_tracking.spool.places import Place
 from mlflow_monitoring_tracking.spool.reader import Read, SpoolFormatError, living_writers, read_run
@@ -144,7 +145,10 @@ def contents(directory: RunDirectory, wanted: Iterable[str] = ()) -> RunContents
         for share in behind:
             share.waiting_records += items(record)
         _add(found, read)
-    found.logged += found.lost
+    trimmed = load_trimmed(directory)
+    found.lost += trimmed.lost_points
+    found.lost_records += trimmed.lost_records
+    found.logged += trimmed.points + found.lost
     if found.status == "UNKNOWN" and is_alive:
         found.status = "RUNNING"
     return found

@@ -16,6 +16,7 @@ from mlflow_monitoring_tracking.sending.adoption import adopt
 from mlflow_monitoring_tracking.sending.progress import load
 from mlflow_monitoring_tracking.sending.requeueing import has_set_aside
 from mlflow_monitoring_tracking.sending.totals import Totals, change_totals
+from mlflow_monitoring_tracking.sending.trimming import trim
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError, living_writers
@@ -48,6 +49,8 @@ class HeldRuns:
                 now = time.monotonic()
                 if now >= self._next_look.get(path, 0.0):
                     self._next_look[path] = now + _ADOPT_EVERY
+                    if self._keep <= 0:
+                        trim(directory, back_ends)
                     if adopt(directory, self._adopt_after):
                         self._next_look[path] = now + _ENDED_EVERY
             except (OSError, SpoolFormatError) as error:

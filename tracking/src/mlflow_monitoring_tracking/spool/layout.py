@@ -9,6 +9,7 @@
         sent/<back end>.json                 how far each back end is: run, offsets, counts
         set-aside/<back end>.jsonl           what a back end refused, with its reason
         complete.json                        the back ends that have all of a run that ended
+        trimmed.json                         sums of what was in segments that were removed before the run ended
         sender.lock                          held by the one process that sends this run
 """
 
@@ -75,6 +76,10 @@ class RunDirectory:
     @property
     def complete(self) -> Path:
         return self.path / "complete.json"
+
+    @property
+    def trimmed(self) -> Path:
+        return self.path / "trimmed.json"
 
     def sampler(self, host: str) -> Path:
         return self.path / f"{host}.sampler"
