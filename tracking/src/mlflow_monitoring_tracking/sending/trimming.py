@@ -4,8 +4,8 @@
 
     <run>/trimmed.json      replaced before segments are removed, so that a kill in between costs no count
 
-A back end that is added later gets what was written since. Nothing is removed of a run of which something was set aside:
-to requeue it needs all of it.
+A back end that is added later gets what was written since. Nothing is removed of a run of which something was set
+aside: to requeue it needs all of it.
 """
 
 from __future__ import annotations
