@@ -1,4 +1,4 @@
-"""A training that is killed loses nothing that it logged; whatever becomes of senders and answers, nothing is doubled."""
+"""A training that is killed loses nothing that it logged; lost answers and killed senders double nothing."""
 
 from __future__ import annotations
 
