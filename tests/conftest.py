@@ -14,6 +14,8 @@ from tests.parts.strict_peer import StrictPeer, strict_peer
 _TESTS = Path(__file__).parent
 #: Folders whose tests share nothing that takes time to start.
 _NOTHING_SHARED = ("reliability",)
+#: The folder with the most work for one process.
+_LONGEST = "tracking"
 
 
 class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -29,6 +31,11 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return _Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes one process longest begins first, or the others would wait for it at the end."""
+    items.sort(key=lambda item: item.path.parent.name != _LONGEST)
 
 
 @pytest.fixture
