@@ -18,3 +18,9 @@ def test_no_import_points_back() -> None:
 def test_every_room_has_its_row_in_the_architecture() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     assert [room for room in rooms() if f"`{room}/`" not in text] == []
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Pytest imports them by their name alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()

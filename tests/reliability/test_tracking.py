@@ -59,7 +59,7 @@ def send_everything(spool: Path, url: str) -> None:
 @pytest.mark.timeout(1800)
 def test_a_kill_at_any_instant_loses_nothing_that_was_acknowledged(mlflow: Truth, tmp_path: Path) -> None:
     choose = random.Random(7)
-    for number in range(scaled(4, 100)):
+    for number in range(scaled(2, 100)):
         here = tmp_path / str(number)
         here.mkdir()
         (here / "acknowledged").write_bytes(bytes(8))
@@ -108,7 +108,7 @@ def test_lost_answers_and_killed_senders_leave_one_run_and_each_point_once(mlflo
         config = {"delivery": {**_FAST, "batch_size": 200}, "mlflow": {"tracking_uri": proxy.url}}
         (tmp_path / "c.json").write_text(json.dumps(config))
         command = [sys.executable, "-m", "mlflow_monitoring_tracking", "sync", "--config", "c.json", "tracking"]
-        for _ in range(scaled(5, 100)):
+        for _ in range(scaled(3, 100)):
             sender = subprocess.Popen(
                 command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )

@@ -12,6 +12,7 @@ from tests.tracking.spools import statuses, steps, tags
 
 _BEGIN = """
 import os, signal, sys, time, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
 from tracking import ExperimentTracker, start_experiment
 """
 _WITH = """
