@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from mlflow_monitoring_tracking import ExperimentTracker, Run
 from mlflow_monitoring_tracking.backends.available import backends
@@ -19,7 +20,7 @@ from mlflow_monitoring_tracking.spool.layout import run_directory
 from tests.parts.faulty_proxy import FaultyProxy
 from tests.parts.mlflow_server import MlflowServer
 from tests.tracking.conftest import Programs, Truth
-from tests.tracking.spools import only_key
+from tests.tracking.spools import keys, only_key
 
 
 def _settings(directory: Path, url: str, **more: object) -> Settings:
@@ -240,6 +241,35 @@ def test_a_run_that_goes_on_after_a_restart_is_the_same_run(online: Programs, ml
     online.run(program, "1", env={"TRACKING_RUN_KEY": f"again {online.here}"})
     assert [step for _, step, _ in mlflow.points(f"again {online.here}")] == [0, 1]
     assert mlflow.status(f"again {online.here}") == "FINISHED"
+
+
+def test_a_run_that_mlflow_has_already_is_gone_on_with(mlflow: Truth, tmp_path: Path) -> None:
+    client = MlflowClient(mlflow.server.url)
+    experiment = client.create_experiment("made by mlflow run")
+    given = client.create_run(experiment, tags={"entry_point": "main"}).info.run_id
+    client.set_terminated(given)
+    program = """
+        from tracking import start_experiment
+        with start_experiment("elsewhere", "r", tags={"mine": "1"}) as exp: exp.log_metric("given", 1.0, step=1)
+        with start_experiment("elsewhere", "second") as exp: exp.log_metric("given", 2.0, step=2)
+    """
+    for _ in range(2):  # the second time a process goes on with it
+        programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url, "MLFLOW_RUN_ID": given})
+        programs.run(program)
+    run = client.get_run(given)
+    assert (run.info.experiment_id, run.info.status) == (experiment, "FINISHED")
+    assert {"entry_point": "main", "mine": "1", "tracking.run_key": f"mlflow-{given}"}.items() <= run.data.tags.items()
+    assert "tracking.mlflow_run_id" not in run.data.tags
+    assert {point.value for point in client.get_metric_history(given, "given")} == {1.0}
+    assert len(keys(programs.spool)) == 3
+
+
+def test_a_run_that_mlflow_is_said_to_have_and_has_not_is_set_aside(mlflow: Truth, tmp_path: Path) -> None:
+    programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url, "MLFLOW_RUN_ID": "0" * 32})
+    programs.run("from tracking import start_experiment\nwith start_experiment('e') as exp: exp.log_metric('m', 1)")
+    directory = run_directory(programs.spool, only_key(programs.spool))
+    assert progress_of(directory, "mlflow").counts.set_aside_points == 1
+    assert "which MLFLOW_RUN_ID named" in directory.set_aside("mlflow").read_text()
 
 
 def test_a_store_without_a_server_is_written_through_mlflows_client(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ class Process:
         with self.lock:
             self.runs.pop(id(run), None)
 
+    @property
+    def begun(self) -> int:
+        """How many runs this process began without a key of the program's choice."""
+        return self._begun
+
     def begins(self) -> int:
         """Which of the runs of this process the next one is: 1, 2, ..."""
         with self.lock:

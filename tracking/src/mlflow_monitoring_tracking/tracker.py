@@ -18,7 +18,7 @@ from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.session import Session
 from mlflow_monitoring_tracking.spool.layout import run_directory
 from mlflow_monitoring_tracking.spool.reader import living_writers, opened, read_segment
-from mlflow_monitoring_tracking.spool.records import FORMAT, Opened
+from mlflow_monitoring_tracking.spool.records import FORMAT, GIVEN_RUN, Opened
 from mlflow_monitoring_tracking.spool.times import now_ms
 from mlflow_monitoring_tracking.values import text_of
 
@@ -105,14 +105,16 @@ class ExperimentTracker:
         """Start a run, or go on with the one of the same ``run_key``. Returns at once, whatever the network does.
 
         :param run_key: what the run is called in the spool, and by which it is found again after a restart. By
-            default ``TRACKING_RUN_KEY``, else of the job's id (Slurm, torchrun, ...), else a new one.
+            default ``TRACKING_RUN_KEY``, else of ``MLFLOW_RUN_ID``, else of the job's id (Slurm, torchrun, ...), else
+            a new one.
         :param resume: False makes a new run, although one with this key is there.
         :param nested: whether it belongs to the run of this process that began last.
         :param parent: the run that it belongs to, or that run's key.
         """
         place, disabled = ranks.place(), self.settings.mode == "disabled"
         experiment = experiment_name or self.settings.mlflow.experiment_name or _DEFAULT_EXPERIMENT
-        key = run_key or self._key(place, experiment, run_name)
+        given = {} if run_key else self._given()
+        key = run_key or self._key(place, experiment, run_name, given)
         if not resume and opened(run_directory(self._session.spool, key)) is not None:
             key = f"{key}-{uuid.uuid4().hex[:8]}"
         run = Run(
@@ -130,7 +132,7 @@ class ExperimentTracker:
                 world_size=place.size,
                 parent_key=self._parent_key(parent, nested=nested),
                 description=description,
-                tags={str(name): text_of(value) for name, value in (tags or {}).items()},
+                tags={str(name): text_of(value) for name, value in (tags or {}).items()} | given,
                 library=__version__,
             ),
             leads=place.leads and not disabled,
@@ -146,10 +148,18 @@ class ExperimentTracker:
         """``start_run`` for ``with`` and as a decorator: ``@tracker.experiment("name")``."""
         return StartedExperiment(self, name, run_name, options)
 
-    def _key(self, place: ranks.Place, experiment: str, run_name: str | None) -> str:
+    @staticmethod
+    def _given() -> dict[str, str]:
+        """The run that was made for this process, as ``mlflow run`` does it: that is the first one which it begins."""
+        run_id = os.environ.get("MLFLOW_RUN_ID")
+        return {GIVEN_RUN: run_id} if run_id and process.begun == 0 else {}
+
+    def _key(self, place: ranks.Place, experiment: str, run_name: str | None, given: Mapping[str, str]) -> str:
         number = process.begins()
-        if given := os.environ.get("TRACKING_RUN_KEY"):
-            return given if number == 1 else f"{given}-{number}"
+        if named := os.environ.get("TRACKING_RUN_KEY"):
+            return named if number == 1 else f"{named}-{number}"
+        if given:
+            return f"mlflow-{given[GIVEN_RUN]}"
         if place.job is None or (place.rank is None and not ranks.is_batch_job()):
             return uuid.uuid4().hex
         key = ranks.run_key(place.job, experiment, run_name, str(number))

@@ -27,6 +27,10 @@ MAX_POINTS = 2**16 - 1
 MAX_KEY = 2**16 - 1
 
 
+#: The tag of a run that MLflow has already: its id there. It goes no further than the spool.
+GIVEN_RUN = "tracking.mlflow_run_id"
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The first record of every segment: which run it belongs to, and who writes.

@@ -28,7 +28,7 @@ from mlflow_monitoring_tracking.backends.mlflow import names
 from mlflow_monitoring_tracking.backends.mlflow.client import Client, NotFound
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.settings import MLflow
-from mlflow_monitoring_tracking.spool.records import Opened, Point
+from mlflow_monitoring_tracking.spool.records import GIVEN_RUN, Opened, Point
 
 #: The tag that holds a run's key.
 KEY_TAG = "tracking.run_key"
@@ -58,6 +58,9 @@ class MLflowBackend:
         """Find the run by its key, or create it; once it is there, its name is kept in ``state``."""
         if state.run_id is not None:
             return
+        if (given := run.tags.get(GIVEN_RUN)) is not None:
+            self._go_on(run, state, given)
+            return
         experiment = self._experiment(run.experiment)
         found = self._find(experiment, run.run_key)
         if found is None:
@@ -76,6 +79,17 @@ class MLflowBackend:
             raise Unavailable(f"the run {run.run_key} was created, but cannot be found yet", 1.0)
         self._use(state, experiment, found)
         event("run_started", experiment_id=experiment, run_id=state.run_id, platform=self.name, run_key=run.run_key)
+
+    def _go_on(self, run: Opened, state: RunState, run_id: str) -> None:
+        """With a run that somebody else has made, and whose id the environment named."""
+        try:
+            found = self._client.get("runs/get", {"run_id": run_id})["run"]
+        except NotFound as error:
+            raise RunGone(f"MLflow has no run {run_id}, which MLFLOW_RUN_ID named: {error}") from error
+        self._use(state, str(found["info"]["experiment_id"]), found)
+        tags = {**run.tags, KEY_TAG: run.run_key}
+        self._tags(run, state, [Pair(key, value) for key, value in tags.items() if key != GIVEN_RUN])
+        self.resume(run, state)
 
     def resume(self, run: Opened, state: RunState) -> None:
         """Set the status back to RUNNING."""

@@ -30,6 +30,7 @@ class StoreClient:
             "experiments/get-by-name": self._experiment,
             "experiments/search": lambda _body: {"experiments": len(self._client.search_experiments(max_results=1))},
             "experiments/create": lambda body: {"experiment_id": self._client.create_experiment(body["name"])},
+            "runs/get": lambda query: {"run": _info(self._client.get_run(query["run_id"]))},
             "runs/search": self._search,
             "runs/create": self._create,
             "runs/delete": lambda body: self._client.delete_run(body["run_id"]),
@@ -69,18 +70,7 @@ class StoreClient:
 
     def _search(self, body: Mapping[str, Any]) -> Any:
         runs = self._client.search_runs(body["experiment_ids"], body["filter"], max_results=body["max_results"])
-        return {
-            "runs": [
-                {
-                    "info": {
-                        "run_id": run.info.run_id,
-                        "start_time": run.info.start_time,
-                        "artifact_uri": run.info.artifact_uri,
-                    }
-                }
-                for run in runs
-            ]
-        }
+        return {"runs": [_info(run) for run in runs]}
 
     def _create(self, body: Mapping[str, Any]) -> Any:
         tags = {tag["key"]: tag["value"] for tag in body["tags"]}
@@ -104,3 +94,8 @@ class StoreClient:
             synchronous=True,
         )
         return {}
+
+
+def _info(run: Any) -> dict[str, Any]:
+    names = ("run_id", "experiment_id", "start_time", "artifact_uri")
+    return {"info": {name: getattr(run.info, name) for name in names}}
