@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from mlflow_monitoring_tracking import sending
 from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunState, Unavailable, Upload
 from mlflow_monitoring_tracking.backlog import backlogs, ends, lacks_end, waiting
 from mlflow_monitoring_tracking.ledger import contents, spool_contents
@@ -19,7 +21,7 @@ from mlflow_monitoring_tracking.sending.requeueing import RunBusyError, requeue
 from mlflow_monitoring_tracking.sending.sender import Sender
 from mlflow_monitoring_tracking.sending.trimming import trim
 from mlflow_monitoring_tracking.settings import Delivery
-from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directory
+from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directories, run_directory
 from mlflow_monitoring_tracking.spool.locks import acquire
 from mlflow_monitoring_tracking.spool.records import (
     FORMAT,
@@ -34,6 +36,7 @@ from mlflow_monitoring_tracking.spool.records import (
     encode,
 )
 from mlflow_monitoring_tracking.spool.segments import SegmentWriter
+from tests.tracking.commands import until
 
 
 class Picky:
@@ -237,6 +240,28 @@ def test_a_sender_removes_segments_of_a_run_that_goes_on(directory: RunDirectory
     assert len(directory.segments()) > 1
     assert HeldRuns(1e6, 0.0).hold(directory, frozenset({"picky"}))
     assert len(directory.segments()) == 1
+
+
+def test_a_spool_that_cannot_be_read_for_a_while_is_sent_later(
+    directory: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(directory, "a", *points(5), Ended("FINISHED", 5000))
+    looks = 0
+
+    def closed_at_first(spool: Path) -> Iterator[RunDirectory]:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise PermissionError(errno.EACCES, "Permission denied", str(spool))
+        return run_directories(spool)
+
+    monkeypatch.setattr(sending.sender, "run_directories", closed_at_first)
+    picky = Picky()
+    sender = Sender(tmp_path, {"picky": picky}, Delivery(adopt_after=0, backoff_min=0.01, backoff_max=0.01), keep=1e6)
+    sender.start()
+    until(lambda: len(picky.got) == 5)
+    sender.stop(5.0)
+    assert looks >= 3
 
 
 def test_a_run_that_is_being_sent_is_not_requeued(directory: RunDirectory, tmp_path: Path) -> None:

@@ -213,7 +213,13 @@ class Sender:
         """Each run once; whether nothing is left."""
         all_sent = True
         names = frozenset(self._backends)
-        for directory in run_directories(self._spool):
+        try:
+            directories = list(run_directories(self._spool))
+        except OSError as error:
+            if worker.breaker.failed():
+                event("sync_delayed", logging.ERROR, platform=worker.backend.name, reason=error)
+            return False
+        for directory in directories:
             if not goes_on() or worker.breaker.is_open:
                 return False
             if not self._held.hold(directory, names):
