@@ -115,5 +115,7 @@ def offline(tmp_path: Path) -> Programs:
 
 @pytest.fixture
 def online(tmp_path: Path, mlflow: Truth) -> Programs:
-    """Programs that send to MLflow."""
-    return Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url})
+    """Programs that send to MLflow, and at their end wait longer for it than a busy machine may need."""
+    patient = tmp_path / "patient.json"
+    patient.write_text('{"spool": {"flush_timeout": 60}}')
+    return Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url, "TRACKING_CONFIG_PATH": str(patient)})

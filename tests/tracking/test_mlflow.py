@@ -243,7 +243,7 @@ def test_a_run_that_goes_on_after_a_restart_is_the_same_run(online: Programs, ml
     assert mlflow.status(f"again {online.here}") == "FINISHED"
 
 
-def test_a_run_that_mlflow_has_already_is_gone_on_with(mlflow: Truth, tmp_path: Path) -> None:
+def test_a_run_that_mlflow_has_already_is_gone_on_with(mlflow: Truth, online: Programs) -> None:
     client = MlflowClient(mlflow.server.url)
     experiment = client.create_experiment("made by mlflow run")
     given = client.create_run(experiment, tags={"entry_point": "main"}).info.run_id
@@ -254,7 +254,7 @@ def test_a_run_that_mlflow_has_already_is_gone_on_with(mlflow: Truth, tmp_path: 
         with start_experiment("elsewhere", "second") as exp: exp.log_metric("given", 2.0, step=2)
     """
     for _ in range(2):  # the second time a process goes on with it
-        programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url, "MLFLOW_RUN_ID": given})
+        programs = Programs(online.here, {**online.env, "MLFLOW_RUN_ID": given})
         programs.run(program)
     run = client.get_run(given)
     assert (run.info.experiment_id, run.info.status) == (experiment, "FINISHED")
@@ -264,8 +264,8 @@ def test_a_run_that_mlflow_has_already_is_gone_on_with(mlflow: Truth, tmp_path: 
     assert len(keys(programs.spool)) == 3
 
 
-def test_a_run_that_mlflow_is_said_to_have_and_has_not_is_set_aside(mlflow: Truth, tmp_path: Path) -> None:
-    programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": mlflow.server.url, "MLFLOW_RUN_ID": "0" * 32})
+def test_a_run_that_mlflow_is_said_to_have_and_has_not_is_set_aside(online: Programs) -> None:
+    programs = Programs(online.here, {**online.env, "MLFLOW_RUN_ID": "0" * 32})
     programs.run("from tracking import start_experiment\nwith start_experiment('e') as exp: exp.log_metric('m', 1)")
     directory = run_directory(programs.spool, only_key(programs.spool))
     assert progress_of(directory, "mlflow").counts.set_aside_points == 1
