@@ -26,7 +26,7 @@ import pytest
 from sqlalchemy import MetaData, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.parts.programs import free_port, need
+from tests.parts.programs import TEMPORARY, free_port, need
 
 _READY_WITHIN = 60.0
 PASSWORD = "correct horse"
@@ -143,7 +143,7 @@ def copy_store(database: Path, url: str) -> None:
 @contextmanager
 def _directory(user: str) -> Iterator[Path]:
     """A place that the server's own user may write: as root it refuses to run."""
-    path = Path(tempfile.mkdtemp(prefix="database-"))
+    path = Path(tempfile.mkdtemp(prefix="database-", dir=TEMPORARY))
     try:
         if os.geteuid() == 0:
             try:

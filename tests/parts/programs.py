@@ -32,6 +32,8 @@ def need(program: str) -> str:
     pytest.skip(reason)
 
 
+#: Of every session of tests, and open to other users, too: conftest.py gives what a test starts a folder of its own.
+TEMPORARY = tempfile.gettempdir()
 #: Below the ports that Linux hands to outgoing connections: none of those takes one between its choice and its use.
 _PORTS = range(20_000, 32_000)
 _reservations: list[int] = []
@@ -44,7 +46,7 @@ def free_port() -> int:
     that is started twice on one port answers for both.
     """
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        reservation = os.open(f"{tempfile.gettempdir()}/exporter-tests-{os.getuid()}-port-{port}", os.O_CREAT)
+        reservation = os.open(f"{TEMPORARY}/exporter-tests-{os.getuid()}-port-{port}", os.O_CREAT)
         with contextlib.suppress(OSError), socket.socket() as listener:
             fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener.bind(("127.0.0.1", port))
