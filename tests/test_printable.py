@@ -62,6 +62,7 @@ def report(text: str) -> OnceReport:
             "enqueued": {text: 1},
             "left_out": {text: 1},
             "seconds": 1.0,
+            "at": 1.0,
         }
     )
     where = DestinationReport(text, text, text, "samples", error=text)

@@ -98,7 +98,7 @@ class Assembly:
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self._gauges = MergedServers([server.name or "" for server in config.servers])
             self.tracked = tuple(TrackingServer(server, self._open_source(server, opened)) for server in config.servers)
-            telemetry.metrics.watch(self.servers)
+            telemetry.metrics.watch({t.server: (t.config.name or "", t.config.link) for t in self.tracked})
             self._opened = opened.pop_all()
 
     @property
@@ -187,13 +187,16 @@ class Assembly:
         export = self.config.export
         job = PollJob(
             self.poller(tracked, hand_out),
+            server=tracked.server,
             name=tracked.config.name or "",
+            # Timers and polls are never quite on time.
+            whole=export.interval - export.between_polls / 2,
             readiness=self._telemetry.readiness,
             metrics=self._telemetry.metrics,
             patience=_PATIENCE * (export.interval + export.jitter) + tracked.config.timeout,
             on_damaged=on_damaged,
         )
-        return PollLoop(job, interval=export.interval, jitter=export.jitter)
+        return PollLoop(job, interval=export.between_polls, jitter=export.jitter)
 
     def released(self, tracked: TrackingServer) -> None:
         """Another replica owns this one now."""
@@ -207,10 +210,14 @@ class Assembly:
             published=(lambda snapshot: self.workers.publish(self._gauges.put(name, snapshot))) if shown else None,
             queued=self.workers.wake,
             read=metrics.read.inc,
-            loading=self._progress.runs,
+            loading=lambda runs: self._loading(tracked, runs),
             sending=self._progress.series,
             behind=lambda experiments: metrics.found(tracked.server, behind=experiments),
         )
+
+    def _loading(self, tracked: TrackingServer, runs: int) -> None:
+        self._telemetry.metrics.loading(tracked.server)
+        self._progress.runs(runs)
 
     def _worker(self, destination: Destination) -> Worker:
         return Worker(

@@ -34,7 +34,8 @@ class PollEvents:
 
     ``published`` gets each snapshot; None when no exporter shows gauges. ``queued`` is called after samples were
     enqueued. ``read`` counts points, ``behind`` experiments whose points other replicas are to read. ``loading``
-    gets the number of runs read so far, and ``sending`` of how many series the points were read, out of how many.
+    gets, for each page of a load, the number of runs read so far; ``sending`` of how many series the points were
+    read, out of how many.
     """
 
     published: Callable[[Snapshot], None] | None = None
@@ -107,7 +108,6 @@ def build_poller(
         SnapshotBuilder(LatestValues(database, mirror.server, clock=clock), gauges, config),
         histories,
         publish=events.published,
-        interval=config.interval,
-        takes_over=hand_out is not None,
+        interval=config.between_polls,
         clock=clock,
     )

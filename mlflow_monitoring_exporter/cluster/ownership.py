@@ -141,7 +141,8 @@ class Ownership:
                 self._readiness.bad(roles.component, "not polled by any replica yet")
                 continue
             self._readiness.good(roles.component, state=f"polled by {now.owner}")
-            self._metrics.read_at(server, (now.since_ms or 0) / 1000)
+            if now.since_ms is not None:
+                self._metrics.read_at(server, now.since_ms / 1000)
 
     def _balance(self, share: int) -> None:
         with self._lock:  # a replica that stops must not claim what it has just released

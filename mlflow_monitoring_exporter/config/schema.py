@@ -32,6 +32,7 @@ from mlflow_monitoring_exporter.config.fields import (
 from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls
 from mlflow_monitoring_exporter.core.disclosure import is_plain
+from mlflow_monitoring_exporter.core.redaction import USERINFO
 
 
 class MlflowConfig(ClientTls, BasicOrTokenAuth):
@@ -46,6 +47,20 @@ class MlflowConfig(ClientTls, BasicOrTokenAuth):
     )
     timeout: Duration = Field(30.0, description="total time for one request, retries not included")
     workspace: str | None = Field(None, description="sent as X-MLFLOW-WORKSPACE")
+    public_url: str | None = Field(
+        None, description="where people open MLflow, for links; default: tracking_uri, if it is http:// or https://"
+    )
+
+    @property
+    def link(self) -> str:
+        """What links to MLflow begin with, without a slash at the end; empty where nothing is known."""
+        known = self.public_url or (self.tracking_uri if scheme_of(self.tracking_uri) in ("http", "https") else "")
+        return USERINFO.sub("", known).rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        return value if value is None else check_http_url(value)
 
     @field_validator("tracking_uri")
     @classmethod
@@ -97,6 +112,9 @@ class ExportConfig(Section):
     """How often MLflow is polled, and what of it is exported."""
 
     interval: Duration = Field(60.0, description="time between the starts of two polls")
+    runs_interval: Duration = Field(
+        10.0, description="time between two looks at runs and metrics alone; at most interval"
+    )
     jitter: DurationOrZero = Field(0.0, description="each poll is moved by up to this much, earlier or later")
     max_experiments: int = Field(10, ge=0, description="newest activity first; 0 means all")
     experiments: PatternFilter = PatternFilter()
@@ -110,6 +128,11 @@ class ExportConfig(Section):
     sweep: SweepConfig = SweepConfig()
     concurrency: int = Field(4, ge=1, le=32, description="requests to the tracking server at the same time")
     drain_timeout: Duration = Field(30.0, description="how long export-once and a stopping daemon go on delivering")
+
+    @property
+    def between_polls(self) -> float:
+        """Seconds between the starts of two polls, those of runs alone included."""
+        return min(self.interval, self.runs_interval)
 
 
 class ShownRunsConfig(Section):

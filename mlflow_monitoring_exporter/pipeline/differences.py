@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry
+from mlflow_monitoring_exporter.state.mirrored_registry import RegistryCopy
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class Differences:
     ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
     (:func:`core.directions.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
     runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
-    object as before when it says the same.
+    object as before when it says the same. ``as_of_ms`` is when that was so, unless it is now.
     """
 
     experiments: Mapping[str, str] = field(default_factory=dict)
@@ -23,7 +23,8 @@ class Differences:
     renewed: bool = False
     moved: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
-    registry: ModelRegistry = field(default_factory=ModelRegistry)
+    registry: RegistryCopy = field(default_factory=RegistryCopy)
+    as_of_ms: int | None = None
 
     @property
     def anything(self) -> bool:

@@ -7,10 +7,10 @@ it is not used.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
+from sqlalchemy import Connection
 
 from mlflow_monitoring_exporter.core.errors import SourceError, SourceResponseError, SourceUnavailableError
 from mlflow_monitoring_exporter.core.values import ModelVersion, Run
@@ -19,6 +19,7 @@ from mlflow_monitoring_exporter.state.aliases import Aliases
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.state.mirror import Mirror
+from mlflow_monitoring_exporter.state.mirrored_registry import MirroredRegistry, RegistryCopy
 from mlflow_monitoring_exporter.transform import model_versions as registry
 
 #: Seconds after which an empty registry is asked again.
@@ -27,19 +28,6 @@ _EMPTY_FOR = 5.0
 _PATIENCE = 2
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRegistry:
-    """The registry as it was read last.
-
-    ``alias_changes`` counts for each ``(model, alias)``. ``elsewhere`` holds the latest values of those
-    runs of models that belong to experiments which are not watched, by run id.
-    """
-
-    versions: Sequence[ModelVersion] = ()
-    alias_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    elsewhere: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class ModelRegistrySync:
@@ -57,8 +45,11 @@ class ModelRegistrySync:
         self._failed = False
         self._first = False
         self._found: Sequence[ModelVersion] = ()
+        self._wanted: Collection[str] = frozenset()
         self.stages: Mapping[str, str] = {}
-        self.registry = ModelRegistry()
+        self.registry = RegistryCopy()
+        self._copy = MirroredRegistry(mirror.server)
+        self._copied = self.registry
 
     def update(self, *, refresh: bool, first: bool) -> list[str]:
         """Read what may have changed, with ``refresh`` everything; the runs whose stage is another now.
@@ -86,7 +77,7 @@ class ModelRegistrySync:
             changes = self._aliases.follow(tx, aliases, {version.model for version in versions}, first=self._first)
         self._first = False
         self._read, self.stages = versions, stages
-        self.registry = ModelRegistry(versions, changes, self.registry.elsewhere)
+        self.registry = RegistryCopy(versions, changes, self.registry.elsewhere)
         return restaged
 
     def _keep(self, began: float, error: SourceError) -> None:
@@ -101,18 +92,38 @@ class ModelRegistrySync:
             _log.warning("cannot read the model registry; keeping its last known state", reason=str(error))
         if self._read is None:
             self.stages = self._mirror.registry_stages()
+            if self.registry is self._copied:  # nothing was read, so what was kept stands
+                self.registry = self._copied = self.known()
 
-    def look_elsewhere(self, watched: Collection[str], others: Sequence[str], *, refresh: bool) -> None:
-        """Read the runs of models that are not among the watched ones, when there may be other ones than before."""
+    def look_up(self, watched: Collection[str], others: Sequence[str], *, refresh: bool) -> Sequence[Run]:
+        """Read the runs of models that nothing else has read, when there may be other ones than before.
+
+        Those of experiments that are not watched are kept here; the others, which are to be mirrored, are the result:
+        one that began long before it was logged only the sweep would find.
+        """
         if self._found is self.registry.versions and not refresh:
-            return
+            return ()
         wanted = registry.runs_of(self.registry.versions)
         mirrored = {run.run_id for run in self._latest.named(wanted) if run.experiment_id in watched}
-        missing = sorted(wanted - mirrored)
-        runs: Iterable[Run] = self._source.named(others, missing) if missing and others else ()
+        asked = sorted((wanted - mirrored) | (wanted - frozenset(self._wanted)))
+        runs = list(self._source.named([*watched, *others], asked)) if asked else []
         elsewhere = {
-            run.run_id: {point.key: point.value for point in run.latest if self._select(point.key)} for run in runs
+            run.run_id: {point.key: point.value for point in run.latest if self._select(point.key)}
+            for run in runs
+            if run.experiment_id not in watched
         }
         if elsewhere != self.registry.elsewhere:
-            self.registry = ModelRegistry(self.registry.versions, self.registry.alias_changes, elsewhere)
-        self._found = self.registry.versions
+            self.registry = RegistryCopy(self.registry.versions, self.registry.alias_changes, elsewhere)
+        self._found, self._wanted = self.registry.versions, wanted
+        return [run for run in runs if run.experiment_id in watched]
+
+    def known(self) -> RegistryCopy:
+        """What was read last, without asking MLflow; empty when the registry was never read."""
+        with self._database.read() as tx:
+            return self._copy.read(tx)
+
+    def keep(self, tx: Connection) -> None:
+        """Write down what gauges show of the registry, if that is something else than before."""
+        if self.registry is not self._copied:
+            self._copy.write(tx, registry.noteworthy(self.registry.versions), self.registry.elsewhere)
+            self._copied = self.registry

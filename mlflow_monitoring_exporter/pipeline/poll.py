@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
@@ -45,7 +45,7 @@ class PollReport:
     most while there is no room for some; ``renewed`` says that it is another snapshot than the one before.
     ``enqueued`` counts new samples per exporter; ``full`` names exporters whose queue had no room, so that points
     were left in MLflow for a later poll. ``unfinished`` says that some were left because reading them would have
-    kept the next poll, and the gauges, waiting.
+    kept the next poll, and the gauges, waiting. ``at`` is the Unix time as of which all of that is so.
     """
 
     experiments: int
@@ -55,6 +55,7 @@ class PollReport:
     enqueued: Mapping[str, int]
     full: tuple[str, ...]
     seconds: float
+    at: float
     unfinished: bool = False
     shown: int | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -67,9 +68,7 @@ class Poller:
     """Polls one MLflow. Used by one thread at a time; app/polling.py puts it together.
 
     ``publish`` gets each snapshot, the same object as before when none of its gauges differs; None when no exporter
-    shows gauges, which saves building them. ``interval`` is in seconds. With ``takes_over`` the last state of the
-    mirror is published before MLflow, which may be away, is asked for the first time. ``clock`` gives the time in
-    Unix seconds.
+    shows gauges, which saves building them. ``interval`` is in seconds. ``clock`` gives the time in Unix seconds.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class Poller:
         *,
         publish: Callable[[Snapshot], None] | None,
         interval: float,
-        takes_over: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._mirror = mirror
@@ -90,7 +88,6 @@ class Poller:
         self._histories = histories
         self._publish = publish
         self._interval = interval
-        self._takes_over = takes_over
         self._clock = clock
         self._published: Snapshot | None = None
         self._expected = False
@@ -98,10 +95,27 @@ class Poller:
         self._counted = False
         self._count_again = 0.0
 
-    def run(self, *, complete: bool) -> PollReport:
+    def show_known(self) -> PollReport | None:
+        """Publish what the mirror holds, without asking MLflow, which may be away.
+
+        None when the mirror never was whole, or something newer is shown. Raises StateError.
+        """
+        if self._published is not None:
+            return None
+        started = time.monotonic()
+        self._mirror.check()
+        known = self._sync.known()
+        if known is None or known.as_of_ms is None:
+            return None
+        snapshot, renewed = self._show(known)
+        self._counts = self._count()
+        return self._report(known, snapshot, renewed=renewed, started=started, at=known.as_of_ms / 1000)
+
+    def run(self, *, complete: bool, runs_only: bool = False) -> PollReport:
         """Read what changed; with ``complete`` read everything, and find points that were logged late, too.
 
-        A complete poll takes the time that it needs, others leave the next one its turn.
+        A complete poll takes the time that it needs, others leave the next one its turn. With ``runs_only`` new
+        experiments and the model registry wait for another poll.
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
         started = time.monotonic()
@@ -109,10 +123,8 @@ class Poller:
         if not self._expected:
             self._histories.expect()
             self._expected = True
-        if self._takes_over and self._published is None and (known := self._sync.known()) is not None:
-            self._show(known)
         counts, self._counts = self._counts, None  # what a poll that fails recorded is still to be shown
-        found = self._sync.update(complete=complete)
+        found = self._sync.update(complete=complete, runs_only=runs_only)
         snapshot, renewed = self._show(found)
         self._counted = self._counted and not found.anything
         if counts is None or complete or (not self._counted and time.monotonic() >= self._count_again):
@@ -120,15 +132,22 @@ class Poller:
         self._counts = counts
         until = None if complete else started + _READING * self._interval
         queued = self._histories.run(until=until)
+        report = self._report(found, snapshot, renewed=renewed, started=started, at=self._clock())
+        return replace(report, enqueued=queued.enqueued, full=queued.full, unfinished=queued.unfinished)
+
+    def _report(
+        self, found: Differences, snapshot: Snapshot | None, *, renewed: bool, started: float, at: float
+    ) -> PollReport:
+        runs, series = self._counts or self._count()
         return PollReport(
             experiments=len(found.experiments),
-            runs=counts[0],
+            runs=runs,
             gone=len(found.gone),
-            series=counts[1],
-            enqueued=queued.enqueued,
-            full=queued.full,
-            unfinished=queued.unfinished,
+            series=series,
+            enqueued={},
+            full=(),
             seconds=time.monotonic() - started,
+            at=at,
             shown=None if snapshot is None else snapshot.series_count,
             left_out={} if snapshot is None else snapshot.left_out,
             most=() if snapshot is None else snapshot.most,

@@ -15,8 +15,8 @@ from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.directions.direction import Verdict
 from mlflow_monitoring_exporter.core.values import RunGauges, Snapshot
 from mlflow_monitoring_exporter.pipeline.differences import Differences
-from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistry
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
+from mlflow_monitoring_exporter.state.mirrored_registry import RegistryCopy
 from mlflow_monitoring_exporter.transform.gauges import Facts, Gauges, RegistryFacts
 from mlflow_monitoring_exporter.transform.lifecycle import Patience, orphaned, stalled
 from mlflow_monitoring_exporter.transform.model_versions import runs_of
@@ -38,7 +38,7 @@ class SnapshotBuilder:
     def _begin(self) -> None:
         self._overview = Overview(self._config, self._gauges.directions, nested=self._nested)
         self._names: Mapping[str, str] = {}
-        self._registry = ModelRegistry()
+        self._registry = RegistryCopy()
         self._runs: dict[str, RunGauges] = {}
         self._shown: list[RunGauges] = []
         self._judged: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())

@@ -3,7 +3,8 @@
 ::
 
     first, export-once, other selection     load: all runs of the newest k experiments
-    every poll                              changes: the source's own cheapest way; newcomers are loaded
+    every poll                              changes: the source's own cheapest way
+    every export.interval                   experiments; newcomers are loaded
                                             registry: versions and aliases of models
     every export.sweep.every                one step of the sweep: what no filter and no feed can find
 
@@ -23,10 +24,10 @@ import structlog
 from sqlalchemy import Connection
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig
-from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.concurrency import ahead
 from mlflow_monitoring_exporter.core.directions.direction import hints_of
-from mlflow_monitoring_exporter.core.values import Experiment, Run
+from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.pipeline.activity import Activity
 from mlflow_monitoring_exporter.pipeline.differences import Differences
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistrySync
@@ -83,7 +84,8 @@ class MirrorSync:
         self._on_runs = on_runs
         self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
         self._found = Differences()
-        self._hints: Mapping[str, Mapping[str, bool]] = {}
+        self._all_known = False
+        self._clock = clock
         self._activity = Activity(clock)
         self._swept = time.monotonic()
         self._allowance = _REREAD
@@ -93,16 +95,25 @@ class MirrorSync:
         last = self._progress.checkpoint()
         if last.since_ms is None:
             return None
-        return Differences(_watched(last))
+        return Differences(last.watched, last.hints, registry=self._registry.known(), as_of_ms=last.since_ms)
 
-    def update(self, *, complete: bool) -> Differences:
+    def update(self, *, complete: bool, runs_only: bool = False) -> Differences:
         """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
+
+        With ``runs_only`` MLflow is asked about runs of known experiments and nothing else, once all else is known.
 
         Raises SourceError, StateError, or PollInterruptedError once the daemon stops.
         """
         old = self._progress.checkpoint()
-        found = {e.experiment_id: e for e in self._source.experiments() if self._selection.experiment(e.name)}
         result = self._found  # with what an update that failed had recorded by then
+        if runs_only and self._all_known and old.since_ms is not None and not complete:
+            new = self._follow(old.experiments, old, old.since_ms, result, refresh=False)
+            return self._settle(old, new, result)
+        found = {
+            e.experiment_id: KnownExperiment(e.name, hints=hints_of(e.tags))
+            for e in self._source.experiments()
+            if self._selection.experiment(e.name)
+        }
         sweep = time.monotonic() - self._swept >= self._config.sweep.every
         result.moved.update(self._registry.update(refresh=sweep or complete, first=old.since_ms is None))
         if complete or old.since_ms is None or old.selection != self._chosen:
@@ -110,27 +121,28 @@ class MirrorSync:
         else:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
-                self._sweep(list(_watched(new)), result)
-        result.experiments = _watched(new)
-        self._take_hints(found, result)
-        others = [i for i in found if i not in result.experiments]
-        elsewhere = _watched(old).keys() != result.experiments.keys()
-        self._registry.look_elsewhere(result.experiments, others, refresh=sweep or complete or elsewhere)
+                self._sweep(list(new.watched), result)
+        watched = new.watched
+        others = [i for i in found if i not in watched]
+        elsewhere = old.watched.keys() != watched.keys()
+        runs = self._registry.look_up(watched, others, refresh=sweep or complete or elsewhere)
+        self._apply(Changes(runs), frozenset(watched), {}, result)
+        self._all_known = True
+        return self._settle(old, new, result)
+
+    def _settle(self, old: Checkpoint, new: Checkpoint, result: Differences) -> Differences:
+        """The update was whole."""
+        result.experiments, result.hints = new.watched, new.hints
         result.registry = self._registry.registry
         with self._database.write() as tx:
             result.renewed |= self._progress.advance(tx, old, replace(new, selection=self._chosen))
+            self._registry.keep(tx)
         self._found = Differences()
         self._activity.settled()
         return result
 
-    def _take_hints(self, found: Mapping[str, Experiment], result: Differences) -> None:
-        """What the tags of the watched experiments say of metrics."""
-        hints = {i: hints_of(found[i].tags) for i in result.experiments if found[i].tags}
-        result.renewed |= hints != self._hints
-        result.hints = self._hints = hints
-
     def _load_everything(
-        self, found: Mapping[str, Experiment], old: Checkpoint, result: Differences, *, complete: bool
+        self, found: Mapping[str, KnownExperiment], old: Checkpoint, result: Differences, *, complete: bool
     ) -> Checkpoint:
         """All runs; their histories, too, when everything is to be ``complete``, or more of each is selected."""
         reread = complete or _extent(old.selection) != _extent(self._chosen)
@@ -138,13 +150,19 @@ class MirrorSync:
         mark = self._source.mark() if reread or old.since_ms is None else old.mark
         activity = self._newest_runs(list(found), found, _activity(old.experiments))
         watched = self._newest(found, activity)
-        load = self._load(watched, result, since_ms=now_ms(), mark=mark, reread=reread)
+        load = self._load(watched, result, since_ms=to_ms(self._clock()), mark=mark, reread=reread)
         return Checkpoint(load.since_ms, load.mark, "", _known(found, watched, activity))
 
     def _follow(
-        self, found: Mapping[str, Experiment], old: Checkpoint, since_ms: int, result: Differences, *, refresh: bool
+        self,
+        found: Mapping[str, KnownExperiment],
+        old: Checkpoint,
+        since_ms: int,
+        result: Differences,
+        *,
+        refresh: bool,
     ) -> Checkpoint:
-        now, mark = now_ms(), self._source.mark()
+        now, mark = to_ms(self._clock()), self._source.mark()
         known = {i: e for i, e in old.experiments.items() if i in found}
         activity = _activity(known)
         watched = [i for i, e in known.items() if e.watched]
@@ -227,14 +245,14 @@ class MirrorSync:
             self._allowance -= self._backlog.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
     def _newest_runs(
-        self, ids: Sequence[str], found: Mapping[str, Experiment], known: Mapping[str, int]
+        self, ids: Sequence[str], found: Mapping[str, KnownExperiment], known: Mapping[str, int]
     ) -> dict[str, int]:
         """Nothing is asked when all of them will be watched anyway."""
         limit = self._config.max_experiments
         answer = self._source.activity(ids, limit) if ids and 0 < limit < len(found) else {}
         return self._activity.of_runs(answer, known)
 
-    def _newest(self, found: Mapping[str, Experiment], activity: Mapping[str, int]) -> list[str]:
+    def _newest(self, found: Mapping[str, KnownExperiment], activity: Mapping[str, int]) -> list[str]:
         return newest_first(list(found), activity, self._config.max_experiments or len(found))
 
     def _select(self, runs: Iterable[Run]) -> list[Selected]:
@@ -256,21 +274,16 @@ class MirrorSync:
             raise PollInterruptedError
 
 
-def _watched(point: Checkpoint) -> dict[str, str]:
-    """The names of the watched experiments, by id."""
-    return {i: known.name for i, known in point.experiments.items() if known.watched}
-
-
 def _activity(experiments: Mapping[str, KnownExperiment]) -> dict[str, int]:
     """Where it is known when something last happened, in ms."""
     return {i: e.activity_ms for i, e in experiments.items() if e.activity_ms is not None}
 
 
 def _known(
-    found: Mapping[str, Experiment], watched: Sequence[str], activity: Mapping[str, int]
+    found: Mapping[str, KnownExperiment], watched: Sequence[str], activity: Mapping[str, int]
 ) -> dict[str, KnownExperiment]:
     chosen = frozenset(watched)
-    return {i: KnownExperiment(e.name, i in chosen, activity.get(i)) for i, e in found.items()}
+    return {i: replace(e, watched=i in chosen, activity_ms=activity.get(i)) for i, e in found.items()}
 
 
 def _extent(fingerprint: str) -> str:

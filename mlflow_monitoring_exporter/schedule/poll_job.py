@@ -38,7 +38,8 @@ def report_queues(readiness: Readiness, full: Sequence[str]) -> None:
 class PollJob:
     """Runs a poll and reports the result.
 
-    ``name`` is the tracking server's, if it has one. A successful poll counts as recent for ``patience`` seconds.
+    ``server`` is the tracking server's identity, ``name`` its name, if it has one. All of it is read every ``whole``
+    seconds, runs and metrics alone in between. A successful poll counts as recent for ``patience`` seconds.
     ``on_damaged`` is called when the state file is damaged and a new one must be made.
     """
 
@@ -46,7 +47,9 @@ class PollJob:
         self,
         poller: Poller,
         *,
+        server: str,
         name: str = "",
+        whole: float,
         readiness: Readiness,
         metrics: SelfMetrics,
         patience: float,
@@ -58,15 +61,22 @@ class PollJob:
         self._patience = patience
         self._on_damaged = on_damaged
         self._left_out = 0
-        self._name = name
+        self._server = server
+        self._whole = whole
+        self._began = False
+        #: On the monotonic clock, when the last poll that succeeded and read all began.
+        self._read_all: float | None = None
         self._component = component_of(name)
         readiness.expect(self._component, "not read yet")
         readiness.good(STATE)
 
     def __call__(self) -> None:
         started = time.monotonic()
+        runs_only = self._read_all is not None and started - self._read_all < self._whole
         try:
-            report = self._poller.run(complete=False)
+            if not self._began:
+                self._show_known()
+            report = self._poller.run(complete=False, runs_only=runs_only)
         except PollInterruptedError:
             return
         except SourceError as error:
@@ -80,28 +90,35 @@ class PollJob:
             _log.exception("poll crashed")
             self._failed(self._component, f"the poll crashed ({type(error).__name__}); the log has the traceback")
         else:
+            if not runs_only:
+                self._read_all = started
             self._succeeded(report)
         finally:
             self._metrics.poll_duration.observe(time.monotonic() - started)
+
+    def _show_known(self) -> None:
+        """What was read before this process began, until MLflow answers."""
+        self._metrics.polling(self._server)
+        if (known := self._poller.show_known()) is not None:
+            self._note(known)
+        self._began = True
 
     def skipped(self) -> None:
         """A poll was due while the previous one was still running."""
         self._metrics.polls.labels("skipped").inc()
 
     def _failed(self, component: str, reason: str) -> None:
+        self._read_all = None  # the next one looks at everything again
         self._metrics.polls.labels("failed").inc()
         self._readiness.bad(component, reason)
 
     def _succeeded(self, report: PollReport) -> None:
         metrics = self._metrics
         metrics.polls.labels("ok").inc()
-        metrics.read_at(report.server, time.time())
-        shown = {"series": report.shown or 0, **report.left_out}
-        metrics.found(report.server, experiments=report.experiments, runs=report.runs, **shown)
+        self._note(report)
         for reason, count in report.left_out.items():
             if report.renewed:
                 metrics.series_dropped.labels(reason).inc(count)
-        metrics.want_most(report.server, self._name, report.most)
         left_out = report.left_out.get(MAX_SERIES, 0)
         if left_out and not self._left_out:
             for demand in report.most:
@@ -127,3 +144,11 @@ class PollJob:
             unfinished=report.unfinished,
             seconds=round(report.seconds, 3),
         )
+
+    def _note(self, report: PollReport) -> None:
+        """Show what there is."""
+        metrics = self._metrics
+        metrics.read_at(report.server, report.at)
+        shown = {"series": report.shown or 0, **report.left_out}
+        metrics.found(report.server, experiments=report.experiments, runs=report.runs, **shown)
+        metrics.want_most(report.server, report.most)

@@ -7,8 +7,9 @@ which runs that they meet carry: once a load or a sweep is over, who was not met
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -24,11 +25,15 @@ _FRESH_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class KnownExperiment:
-    """``watched`` ones are the newest, whose runs are mirrored; ``activity_ms`` is None where unknown."""
+    """``watched`` ones are the newest, whose runs are mirrored; ``activity_ms`` is None where unknown.
+
+    ``hints`` are what its tags say of metrics (:func:`core.directions.direction.hints_of`).
+    """
 
     name: str
-    watched: bool
+    watched: bool = False
     activity_ms: int | None = None
+    hints: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,16 @@ class Checkpoint:
     mark: str
     selection: str
     experiments: Mapping[str, KnownExperiment]
+
+    @property
+    def watched(self) -> dict[str, str]:
+        """The names of the watched experiments, by id."""
+        return {i: known.name for i, known in self.experiments.items() if known.watched}
+
+    @property
+    def hints(self) -> dict[str, Mapping[str, bool]]:
+        """What the tags of the watched experiments say of metrics, by id."""
+        return {i: known.hints for i, known in self.experiments.items() if known.watched and known.hints}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +87,12 @@ class ReadProgress:
             row.since_ms,
             row.mark,
             row.selection,
-            {e.experiment_id: KnownExperiment(e.name, e.watched, e.activity_ms) for e in known},
+            {
+                e.experiment_id: KnownExperiment(
+                    e.name, e.watched, e.activity_ms, json.loads(e.hints) if e.hints else {}
+                )
+                for e in known
+            },
         )
 
     def advance(self, tx: Connection, old: Checkpoint, new: Checkpoint) -> bool:
@@ -87,6 +107,7 @@ class ReadProgress:
                 "name": known.name,
                 "watched": known.watched,
                 "activity_ms": known.activity_ms,
+                "hints": json.dumps(known.hints) if known.hints else "",
                 "present": True,
             }
             for experiment_id, known in new.experiments.items()
@@ -94,13 +115,14 @@ class ReadProgress:
         ]
         if rows:
             statement = insert(tx, experiment)
-            changed = {name: statement.excluded[name] for name in ("name", "watched", "activity_ms", "present")}
+            renewed = ("name", "watched", "activity_ms", "hints", "present")
+            changed = {name: statement.excluded[name] for name in renewed}
             unique = ["server", "experiment_id"]
             tx.execute(statement.on_conflict_do_update(index_elements=unique, set_=changed), rows)
         for some in batches(sorted(old.experiments.keys() - new.experiments.keys()), BINDS):
             gone = update(experiment).where(self._mine, experiment.c.experiment_id.in_(some))
             tx.execute(gone.values(present=False, watched=False))
-        return _shown(old) != _shown(new)
+        return (old.watched, old.hints) != (new.watched, new.hints)
 
     def load(self, tx: Connection, key: str, *, since_ms: int, mark: str) -> tuple[Pass, bool]:
         """The load ``key``, and whether it is a new one: one that was cut short lately is continued."""
@@ -150,7 +172,3 @@ class ReadProgress:
 
     def _set(self, tx: Connection, **values: Any) -> None:
         tx.execute(update(server).where(self._row).values(**values))
-
-
-def _shown(point: Checkpoint) -> dict[str, str]:
-    return {experiment_id: known.name for experiment_id, known in point.experiments.items() if known.watched}

@@ -43,7 +43,7 @@ from sqlalchemy import (
 from mlflow_monitoring_exporter.state.column_types import ROW_ID, AnyText
 
 #: Raised with every change; a state of an older schema is brought up to date by state/migrations.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: The schema of Alembic's first revision, 0001; later revisions are called by the number of theirs.
 FIRST_REVISION = 5
 
@@ -100,6 +100,7 @@ server = Table(
     Column("sweep_round", Integer),
     Column("sweep_position", Text),
     Column("recheck_after", ROW_ID, nullable=False, server_default="0"),  # the run whose histories were reread last
+    Column("registry", Text, nullable=False, server_default=""),  # what the model registry said: mirrored_registry.py
     _owner(),  # who polls it, and shows its gauges
 )
 
@@ -112,6 +113,7 @@ experiment = Table(
     Column("name", AnyText, nullable=False),
     Column("watched", Boolean, nullable=False),  # one of the newest, whose runs are mirrored
     Column("activity_ms", BigInteger),  # the newest start or end of a run, as far as known
+    Column("hints", Text, nullable=False, server_default=""),  # a JSON object: hints_of() its tags
     Column("present", Boolean, nullable=False),
     UniqueConstraint("server", "experiment_id"),
 )

@@ -56,15 +56,14 @@ class ExporterMetrics:
         )
         self.export_success = Gauge(
             "mlflow_exporter_last_success_timestamp_seconds",
-            "When a platform last acknowledged something, in Unix time; 0 before the first.",
+            "When a platform last acknowledged something, in Unix time; not there before the first.",
             name,
             registry=registry,
         )
 
     def introduce(self, exporter: str, *, queued: bool) -> None:
-        """Show every metric of ``exporter`` from the start, at zero; those of samples if it has a queue."""
-        for metric in (self.export_duration, self.export_success):
-            metric.labels(exporter)
+        """Show every metric of ``exporter`` that counts from the start, at zero; those of samples if it has a queue."""
+        self.export_duration.labels(exporter)
         for result in _RESULTS:
             self.exports.labels(exporter, result)
         self.series_refused.labels(exporter)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,7 @@ from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.core.values import Demand
 from mlflow_monitoring_exporter.prometheus.label_lengths import shortened
 from mlflow_monitoring_exporter.telemetry.exporter_metrics import ExporterMetrics
+from mlflow_monitoring_exporter.telemetry.inventory import Inventory
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 
 #: Why series are missing in a snapshot.
@@ -58,8 +60,8 @@ class SelfMetrics:
         disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         self._lock = threading.Lock()  # each tracking server is polled on a thread of its own
-        self._found: dict[str, dict[str, float]] = {}
-        self._read_at: dict[str, float] = {}
+        self._names: Mapping[str, str] = {}
+        self._found = Inventory(registry, _LEFT_OUT)
         self._wanted: dict[str, list[tuple[tuple[str, str, str], int]]] = {}
         self.registry.register(_ReadyGauge(readiness))
         ProcessCollector(registry=registry)
@@ -106,18 +108,28 @@ class SelfMetrics:
             buckets=_POLL_BUCKETS,
             registry=registry,
         )
-        self.poll_success = Gauge(
-            "mlflow_exporter_last_poll_success_timestamp_seconds",
-            "When a poll last read all of MLflow, in Unix time; 0 before the first.",
+        self._server_info = Gauge(
+            "mlflow_exporter_server_info",
+            "Always 1; a tracking server of the configuration, and where people open it.",
+            ["server", "public_url"],
             registry=registry,
         )
-        self.experiments = Gauge("mlflow_exporter_experiments", "Experiments that are watched.", registry=registry)
-        self.runs = Gauge("mlflow_exporter_runs", "Runs in the watched experiments.", registry=registry)
-        self.series = Gauge("mlflow_exporter_series", "Series of MLflow in the current snapshot.", registry=registry)
-        self.series_left_out = Gauge(
-            "mlflow_exporter_series_left_out",
-            "Series of MLflow that are missing in the current snapshot.",
-            ["reason"],
+        self._poll_success = Gauge(
+            "mlflow_exporter_last_poll_success_timestamp_seconds",
+            "When all of a tracking server was last read, in Unix time; not there before the first time.",
+            ["server"],
+            registry=registry,
+        )
+        self._polling_since = Gauge(
+            "mlflow_exporter_polling_since_timestamp_seconds",
+            "When this process began to poll a tracking server, in Unix time.",
+            ["server"],
+            registry=registry,
+        )
+        self._load_progress = Gauge(
+            "mlflow_exporter_load_progress_timestamp_seconds",
+            "When a load of all runs of a tracking server last got some, in Unix time; not there before any.",
+            ["server"],
             registry=registry,
         )
         self.series_wanted = Gauge(
@@ -133,7 +145,6 @@ class SelfMetrics:
             registry=registry,
         )
         for reason in _LEFT_OUT:  # are there from the start, as 0
-            self.series_left_out.labels(reason)
             self.series_dropped.labels(reason)
         self.read = Counter(
             "mlflow_exporter_samples_read_total",
@@ -167,11 +178,6 @@ class SelfMetrics:
             "Times that the other replicas gave this one up, because it was silent for too long.",
             registry=registry,
         )
-        self.behind = Gauge(
-            "mlflow_exporter_experiments_behind",
-            "Experiments with points that are still to be read for some exporter, as of the last poll.",
-            registry=registry,
-        )
         self.collects = Counter(
             "mlflow_exporter_collects_total",
             "Experiments whose points this replica read, by result: ok, unfinished or failed.",
@@ -183,35 +189,46 @@ class SelfMetrics:
 
         self.exporters = ExporterMetrics(registry)
 
-    def watch(self, servers: Iterable[str]) -> None:
-        """These tracking servers, by identity, are those of the configuration; nothing was found in them so far."""
+    def watch(self, servers: Mapping[str, tuple[str, str]]) -> None:
+        """These tracking servers are those of the configuration; nothing was found in them so far.
+
+        ``servers`` has by identity their names, empty for an only one, and where people open them.
+        """
         self.owner.clear()
         self.replicas.set(0)
         with self._lock:
-            self._found = {}
-            self._read_at = dict.fromkeys(servers, 0.0)
+            self._names = {identity: name for identity, (name, _) in servers.items()}
+            self._found.clear()
             self._wanted = {}
             self._show_wanted()
-            self._add_up()
+            for gauge in (self._server_info, self._poll_success, self._polling_since, self._load_progress):
+                gauge.clear()
+            for name, url in servers.values():
+                self._server_info.labels(name, url).set(1)
+
+    def polling(self, server: str) -> None:
+        """This process polls ``server`` from now on."""
+        self._polling_since.labels(self._name(server)).set_to_current_time()
 
     def found(self, server: str, **figures: float) -> None:
         """Figures of one tracking server, which are shown added up: experiments, runs, series, behind, or a reason
         why series were left out.
         """
-        with self._lock:
-            self._found.setdefault(server, {}).update(figures)
-            self._add_up()
+        self._found.put(server, figures)
 
     def forget(self, server: str) -> None:
         """This process polls ``server`` no more."""
+        self._found.drop(server)
         with self._lock:
-            self._found.pop(server, None)
             self._wanted.pop(server, None)
             self._show_wanted()
-            self._add_up()
+            for gauge in (self._polling_since, self._load_progress):
+                with suppress(KeyError):
+                    gauge.remove(self._name(server))
 
-    def want_most(self, server: str, name: str, demands: Iterable[Demand]) -> None:
-        """These want most of the series of ``server``, which is called ``name``; none while there is room for all."""
+    def want_most(self, server: str, demands: Iterable[Demand]) -> None:
+        """These want most of the series of ``server``; none while there is room for all."""
+        name = self._name(server)
         wanted = [((name, demand.experiment_id, shortened(demand.name, _LONGEST)), demand.wanted) for demand in demands]
         with self._lock:
             if wanted != self._wanted.get(server, []):
@@ -219,23 +236,17 @@ class SelfMetrics:
                 self._show_wanted()
 
     def read_at(self, server: str, seconds: float) -> None:
-        """When the last whole poll of ``server`` was, in Unix time; of several servers the oldest is shown."""
-        with self._lock:
-            self._read_at[server] = seconds
-            self.poll_success.set(min(self._read_at.values()))
+        """When the last whole poll of ``server`` was, in Unix time."""
+        self._poll_success.labels(self._name(server)).set(seconds)
+
+    def loading(self, server: str) -> None:
+        """A load of ``server`` got some runs just now."""
+        self._load_progress.labels(self._name(server)).set_to_current_time()
+
+    def _name(self, server: str) -> str:
+        return self._names.get(server, "")
 
     def _show_wanted(self) -> None:
         self.series_wanted.clear()
         for labels, wanted in (each for demands in self._wanted.values() for each in demands):
             self.series_wanted.labels(*labels).set(wanted)
-
-    def _add_up(self) -> None:
-        gauges = {
-            "experiments": self.experiments,
-            "runs": self.runs,
-            "series": self.series,
-            "behind": self.behind,
-            **{reason: self.series_left_out.labels(reason) for reason in _LEFT_OUT},
-        }
-        for name, gauge in gauges.items():
-            gauge.set(sum(figures.get(name, 0) for figures in self._found.values()))

@@ -87,7 +87,7 @@ def test_the_json_of_a_report_has_the_documented_keys() -> None:
     (shown,) = fenced("json", section(COMMANDS, "`export-once`"))
     left_out = {"max_series": 0, "same_labels": 0}
     poll = PollReport(
-        experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0, shown=0, left_out=left_out
+        experiments=0, runs=0, gone=0, series=0, enqueued={}, full=(), seconds=0.0, at=0.0, shown=0, left_out=left_out
     )
     real = to_tree(
         OnceReport((ServerReport("server", None, poll),), (DestinationReport("file", "file", "x", "samples"),))
@@ -114,8 +114,14 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     metrics.exporters.introduce("sink", queued=True)
     metrics.exporters.set_state("sink", State.closed)
     metrics.config.labels("0").set(1)
+    metrics.watch({"server": ("name", "https://mlflow.example.com")})
     metrics.owner.labels("server").set(1)
-    metrics.want_most("server", "server", [Demand("1", "churn", 20_000)])
+    metrics.polling("server")
+    metrics.loading("server")
+    metrics.read_at("server", 1.0)
+    metrics.found("server", experiments=1, runs=1, series=1, behind=0)
+    metrics.want_most("server", [Demand("1", "churn", 20_000)])
+    metrics.exporters.export_success.labels("sink").set(1)
     database = Database(f"sqlite:///{tmp_path}/state.db")
     outbox = Outbox(database)
     queue = outbox.register(["sink"])["sink"]

@@ -345,13 +345,13 @@ def test_there_are_never_more_series_than_allowed_and_it_is_told(world: World) -
     assert world.shown().keys() == before.keys(), "the same ones stay in"
     readiness = Readiness()
     metrics = SelfMetrics(readiness)
-    PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    PollJob(poller, server="", whole=0, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
     value = metrics.registry.get_sample_value
     assert value("mlflow_exporter_series") == 50
     assert value("mlflow_exporter_series_left_out", {"reason": "max_series"}) == everything - 50
     assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == 0, "of no new snapshot"
     world.mlflow.log("a", "loss", 3)
-    PollJob(poller, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    PollJob(poller, server="", whole=0, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
     assert value("mlflow_exporter_series_dropped_total", {"reason": "max_series"}) == everything - 50
     most = {"server": "", "experiment_id": "1", "experiment_name": "one"}
     assert value("mlflow_exporter_series_wanted", most) == everything - 5 - 6, "without the other and the registry"
@@ -363,7 +363,9 @@ def test_who_wants_most_is_named_once_while_there_is_no_room(world: World) -> No
     world.gauges = GaugesConfig(max_series=20)
     readiness = Readiness()
     metrics = SelfMetrics(readiness)
-    job = PollJob(world.poller(), readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)
+    job = PollJob(
+        world.poller(), server="", whole=0, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None
+    )
 
     def wanted() -> list[dict[str, str]]:
         return [s.labels for family in metrics.series_wanted.collect() for s in family.samples]
@@ -377,7 +379,9 @@ def test_who_wants_most_is_named_once_while_there_is_no_room(world: World) -> No
     (labels,) = wanted()
     assert len(labels["experiment_name"]) <= 200
     world.gauges = GaugesConfig()
-    PollJob(world.poller(), readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None)()
+    PollJob(
+        world.poller(), server="", whole=0, readiness=readiness, metrics=metrics, patience=60, on_damaged=lambda: None
+    )()
     assert wanted() == []
 
 
@@ -487,7 +491,13 @@ class TestPollJob:
     def job(self, world: World, readiness: Readiness, metrics: SelfMetrics) -> PollJob:
         self.damaged = 0
         return PollJob(
-            world.poller("sink"), readiness=readiness, metrics=metrics, patience=60, on_damaged=self.note_damage
+            world.poller("sink"),
+            server="",
+            whole=0,
+            readiness=readiness,
+            metrics=metrics,
+            patience=60,
+            on_damaged=self.note_damage,
         )
 
     def note_damage(self) -> None:
@@ -569,7 +579,7 @@ class TestPollJob:
 
 
 def _raising(error: Exception) -> object:
-    def run(_self: Poller, *, complete: bool) -> None:
+    def run(_self: Poller, **_: bool) -> None:
         raise error
 
     return run

@@ -164,7 +164,13 @@ class PollsAgainstAFreshLook(RuleBasedStateMachine):
     def restart(self) -> None:
         before = self.world.poll(self.poller)
         self.poller = self.world.poller()
+        assert self.poller.show_known() is not None
+        assert self.world.shown[-1].groups == before.groups, "before MLflow is asked"
         assert self.world.poll(self.poller).groups == before.groups
+
+    @rule()
+    def look_at_runs_alone(self) -> None:
+        self.poller.run(complete=False, runs_only=True)
 
     @rule()
     def poll_twice(self) -> None:
@@ -264,6 +270,65 @@ def test_a_champion_whose_experiment_is_not_watched_any_more_stays(world: World)
     snapshot = world.poll(poller)
     assert of_family(snapshot, "mlflow_accuracy", "experiment_name") == {("three",): 0.75}
     assert of_family(snapshot, "mlflow_model_alias_metric", "alias") == {("champion",): 0.5}
+
+
+def test_a_champion_that_began_long_before_it_was_logged_shows_with_the_next_poll(world: World) -> None:
+    world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
+    poller = world.poller()
+    world.poll(poller)
+    world.mlflow.put(RUNS[1], "accuracy", 0.75, experiment="1")  # nothing but a sweep would find it: not open,
+    world.mlflow.statuses[RUNS[1]] = RunStatus.FINISHED  # and not among what changed lately
+    assert of_family(world.poll(poller), "mlflow_accuracy", "run_id") == {(RUNS[0][:8],): 0.5}
+    world.mlflow.versions = (ModelVersion("m", 1, RUNS[1], "", ("champion",)),)
+    snapshot = world.poll(poller)
+    assert of_family(snapshot, "mlflow_model_alias_metric", "alias", "metric") == {("champion", "accuracy"): 0.75}
+    assert of_family(snapshot, "mlflow_accuracy", "run_id") == {(RUNS[0][:8],): 0.5, (RUNS[1][:8],): 0.75}
+
+
+def test_a_look_at_runs_alone_asks_for_nothing_else_and_the_first_one_for_everything(world: World) -> None:
+    world.mlflow.put(RUNS[0], "loss", 0.5, experiment="1")
+    poller = world.poller()
+    poller.run(complete=False, runs_only=True)
+    assert world.mlflow.refreshed == [True]
+    assert [value for _, value in metrics(world.shown[-1])] == [0.5]
+    world.mlflow.put(RUNS[0], "loss", 0.25)
+    world.mlflow.put(RUNS[1], "loss", 0.125, experiment="1")
+    world.mlflow.broken = "experiments"
+    poller.run(complete=False, runs_only=True)
+    assert sorted(value for _, value in metrics(world.shown[-1])) == [0.125, 0.25]
+    assert world.mlflow.refreshed == [True]
+    assert of_family(world.shown[-1], "mlflow_model_version_info", "model") == {("model",): 1.0}
+
+
+def test_a_restart_without_mlflow_shows_what_was_shown(world: World) -> None:
+    world.mlflow.active = {"1": BEGAN + 10, "2": BEGAN + 5}
+    world.mlflow.hints = {"1": {"greater_is_better.accuracy": "false"}}
+    world.mlflow.put(RUNS[0], "accuracy", 0.5, experiment="1")
+    world.mlflow.put(RUNS[1], "accuracy", 0.75, experiment="1")
+    world.mlflow.put(RUNS[2], "accuracy", math.nan, experiment="2")
+    world.mlflow.versions = (
+        ModelVersion("m", 1, RUNS[2], "Staging", ("champion", "blue")),
+        ModelVersion("m", 2, RUNS[0], "", ()),
+    )
+    before = world.poll(world.poller(max_experiments=1))
+    polled_at = world.now
+    assert of_family(before, "mlflow_experiment_metric_best", "metric") == {("accuracy",): 0.5}
+    world.now += 60
+    world.mlflow.broken = "experiments"
+    poller = world.poller(max_experiments=1)
+    known = poller.show_known()
+    assert known is not None
+    assert abs(known.at - polled_at) < 60, "its age is that of the last poll"
+    assert repr(world.shown[-1].groups) == repr(before.groups)  # NaN is not equal to itself
+    with pytest.raises(SourceUnavailableError):
+        world.poll(poller)
+
+
+def test_a_first_start_without_mlflow_shows_nothing(world: World) -> None:
+    world.mlflow.broken = "experiments"
+    poller = world.poller()
+    assert poller.show_known() is None
+    assert not world.shown
 
 
 def test_what_a_poll_recorded_before_it_failed_is_shown_by_the_next(world: World) -> None:

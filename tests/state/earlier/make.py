@@ -37,6 +37,7 @@ COMMITS = {
     "5-before-session": "61b6b4e",
     "5": "3988552",
     "6": "b0a591f",
+    "7": "4f0d803",
 }
 CONFIG = """
 mlflow: {{tracking_uri: "sqlite:///mlflow.db"}}
