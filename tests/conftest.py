@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,15 +36,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes one process longest begins first, or the others would wait for it at the end."""
     items.sort(key=lambda item: item.path.parent.name != _LONGEST)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What killed programs leave in the folder for temporary files goes away with the folders of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("left-behind")))
-        patch.setattr(tempfile, "tempdir", None)
-        yield
 
 
 @pytest.fixture

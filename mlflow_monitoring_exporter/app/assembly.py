@@ -98,6 +98,8 @@ class Assembly:
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self._gauges = MergedServers([server.name or "" for server in config.servers])
             self.tracked = tuple(TrackingServer(server, self._open_source(server, opened)) for server in config.servers)
+            telemetry.metrics.links.clear()
+            telemetry.metrics.links.labels(config.links.grafana or "", config.links.runbooks).set(1)
             telemetry.metrics.watch({t.server: (t.config.name or "", t.config.link) for t in self.tracked})
             self._opened = opened.pop_all()
 

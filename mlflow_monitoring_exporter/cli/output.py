@@ -62,6 +62,11 @@ def print_error(message: object) -> None:
         sys.stderr.write(f"error: {printable(line)}\n")
 
 
+def print_warning(message: object) -> None:
+    """``warning: ...`` on standard error."""
+    sys.stderr.write(f"warning: {printable(str(message))}\n")
+
+
 def print_json(value: Any) -> None:
     # What a terminal would obey is in strings only, and escaped there as JSON has it.
     print_result(json.dumps(redactor.value(value), indent=2, ensure_ascii=not _takes_unicode(sys.stdout)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
-from mlflow_monitoring_exporter.cli.output import print_result, replaced
+from mlflow_monitoring_exporter.cli.output import print_result, print_warning, replaced
 
 prometheus_commands = typer.Typer(help="Files for Prometheus.", no_args_is_help=True)
 _rules = typer.Typer(help="Rules for alerts.", no_args_is_help=True)
@@ -22,6 +22,12 @@ def generate(
     to: Annotated[
         Path | None, typer.Option("--to", help="File to write; it is replaced as a whole. [default: standard output]")
     ] = None,
+    alertmanager: Annotated[
+        Path | None,
+        typer.Option(
+            "--alertmanager", help="File for Alertmanager's configuration, from `notifications`, to write too."
+        ),
+    ] = None,
 ) -> None:
     """Write the rules file for the `alerts` of the configuration.
 
@@ -29,12 +35,23 @@ def generate(
     """
     # It runs where Prometheus is, perhaps, and the exporter's secrets are not.
     config = options.load(plugins_of_this_run(), secrets=False)
-    from mlflow_monitoring_exporter.prometheus.alert_rules import to_yaml
+    from mlflow_monitoring_exporter.prometheus import alert_rules
+    from mlflow_monitoring_exporter.prometheus import alertmanager as receivers
 
-    text = to_yaml(config)
-    if to is None:
+    text = alert_rules.to_yaml(config)
+    known = config.notifications.configured
+    if alertmanager is not None:
+        _write(alertmanager, receivers.to_yaml(config), f"receivers: {', '.join(known) or 'none; nobody is told'}")
+        for name, alert in config.alerts.items():
+            if unknown := [action for action in alert.action if action not in known]:
+                print_warning(f"alerts.{name}.action: {', '.join(unknown)} is not in notifications, so it tells nobody")
+    if to is not None:
+        _write(to, text, f"{len(config.alerts)} alert{'' if len(config.alerts) == 1 else 's'}")
+    elif alertmanager is None:
         print_result(text)
-        return
-    with replaced(to) as file:
+
+
+def _write(path: Path, text: str, what: str) -> None:
+    with replaced(path) as file:
         file.write(text.encode())
-    print_result(f"{to}: {len(config.alerts)} alert{'' if len(config.alerts) == 1 else 's'}")
+    print_result(f"{path}: {what}")

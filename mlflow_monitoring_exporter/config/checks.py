@@ -8,6 +8,7 @@ from mlflow_monitoring_exporter.config.layers import Layer, Path, problem
 from mlflow_monitoring_exporter.config.schema import MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls, TlsFiles, TlsFilesError
+from mlflow_monitoring_exporter.core.directions.direction import Directions
 from mlflow_monitoring_exporter.core.disclosure import is_plain
 from mlflow_monitoring_exporter.core.errors import ConfigProblem
 from mlflow_monitoring_exporter.core.patterns import Patterns
@@ -17,13 +18,16 @@ INSECURE = "MLFLOW_TRACKING_INSECURE_TLS"
 
 
 def check_alerts(settings: Settings, layer: Layer, problems: list[ConfigProblem]) -> None:
-    """An alert on a metric that is not exported would silently never fire."""
+    """An alert on what is not exported would silently never fire, and a threshold needs to know which side is worse."""
     metrics = settings.export.metrics
     for name, alert in settings.alerts.items():
         if alert.metric not in Patterns(metrics.include) or alert.metric in Patterns(metrics.exclude):
             metric = alert.metric if is_plain(alert.metric) else "this metric"
             text = f"{metric} is not exported: export.metrics leaves it out, so this alert would never fire"
             problems.append(problem(layer, ("alerts", name, "metric"), text))
+        elif alert.threshold is not None and Directions(metrics.direction).of(alert.metric) is None:
+            text = "which values of this metric are better is not known: write above or below instead"
+            problems.append(problem(layer, ("alerts", name, "threshold"), text))
 
 
 def check_selections(

@@ -295,6 +295,3 @@ Fraction = Annotated[
 
 MetricKey = Annotated[str, AfterValidator(check_key)]
 """One metric, as it was logged."""
-
-AlertName = Annotated[str, AfterValidator(check_alert_name)]
-"""The name of an alert."""

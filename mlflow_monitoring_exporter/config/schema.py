@@ -9,10 +9,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from mlflow_monitoring_exporter.config.alerts import AlertConfig
+from mlflow_monitoring_exporter.config.alerts import AlertConfig, AlertName
 from mlflow_monitoring_exporter.config.auth import BasicAuth, BasicOrTokenAuth
 from mlflow_monitoring_exporter.config.fields import (
-    AlertName,
     Duration,
     DurationOrZero,
     FamilyName,
@@ -29,6 +28,7 @@ from mlflow_monitoring_exporter.config.fields import (
     scheme_of,
     split_commas,
 )
+from mlflow_monitoring_exporter.config.notifications import LinksConfig, NotificationsConfig
 from mlflow_monitoring_exporter.config.section import ExporterConfig, PatternFilter, Section
 from mlflow_monitoring_exporter.config.tls import ClientTls
 from mlflow_monitoring_exporter.core.disclosure import is_plain
@@ -262,7 +262,9 @@ class Settings(Section):
     tracking: TrackingConfig = TrackingConfig()
     web: WebConfig = WebConfig()
     logging: LoggingConfig = LoggingConfig()
-    alerts: Mapping[AlertName, AlertConfig] = Field({}, description="name: a threshold, for prometheus rules generate")
+    alerts: Mapping[AlertName, AlertConfig] = Field({}, description="name: a condition, for prometheus rules generate")
+    notifications: NotificationsConfig = NotificationsConfig()
+    links: LinksConfig = LinksConfig()
 
 
 class Config(Settings):

@@ -108,6 +108,12 @@ class SelfMetrics:
             buckets=_POLL_BUCKETS,
             registry=registry,
         )
+        self.links = Gauge(
+            "mlflow_exporter_links_info",
+            "Always 1; where links in notifications lead besides MLflow.",
+            ["grafana", "runbooks"],
+            registry=registry,
+        )
         self._server_info = Gauge(
             "mlflow_exporter_server_info",
             "Always 1; a tracking server of the configuration, and where people open it.",

@@ -26,6 +26,7 @@ from mlflow_monitoring_exporter.config.fields import (
     parse_size,
 )
 from mlflow_monitoring_exporter.config.load import SHORTHANDS, load_config
+from mlflow_monitoring_exporter.config.notifications import Addresses
 from mlflow_monitoring_exporter.config.schema import Settings
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, ExporterConfig
 from tests.docs.pages import PLUGINS, REFERENCE, ROOT, loaded, rows, section
@@ -68,6 +69,7 @@ def kind_of(field: FieldInfo) -> str:
         return "integers"
     for kind, name in (
         *((Duration, "duration"), (DurationOrZero, "duration"), (Size, "size"), (Words, "patterns"), (HttpUrl, "URL")),
+        (Addresses, "list"),
         *((SecretStr, "secret"), (Path, "path"), (bool, "boolean"), (int, "integer"), (float, "number")),
         (str, "text"),
     ):
@@ -235,7 +237,8 @@ def test_the_shipped_configuration_shows_every_common_key_where_exporters_begin(
 def _block(text: str, name: str) -> str:
     """What is indented below ``name:``, comments included."""
     lines = iter(text.splitlines())
-    indent = next(len(line) - len(line.lstrip()) for line in lines if line.lstrip().startswith(f"{name}:"))
+    start = (f"{name}:", f"# {name}:")
+    indent = next(len(line) - len(line.lstrip()) for line in lines if line.lstrip().startswith(start))
     below = []
     for line in lines:
         if line.strip() and len(line) - len(line.lstrip()) <= indent:

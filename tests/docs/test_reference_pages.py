@@ -114,6 +114,7 @@ def self_metrics(tmp_path: Path) -> Iterator[SelfMetrics]:
     metrics.exporters.introduce("sink", queued=True)
     metrics.exporters.set_state("sink", State.closed)
     metrics.config.labels("0").set(1)
+    metrics.links.labels("https://grafana.example.com", "docs/alerts.md").set(1)
     metrics.watch({"server": ("name", "https://mlflow.example.com")})
     metrics.owner.labels("server").set(1)
     metrics.polling("server")

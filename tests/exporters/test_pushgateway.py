@@ -21,6 +21,7 @@ from mlflow_monitoring_exporter.core.errors import (
     UnauthorizedExportError,
 )
 from mlflow_monitoring_exporter.core.values import NO_EXPERIMENT, Family, Series, Snapshot, group_of
+from mlflow_monitoring_exporter.exporters.builtin import pushgateway as module
 from mlflow_monitoring_exporter.exporters.builtin.pushgateway import PushgatewayConfig, PushgatewayExporter
 from tests.exporters.samples import Shown, any_snapshot, of_runs, snapshot
 from tests.parts.bad_server import Behaviour, Received, answer, bad_server, hang, redirect
@@ -101,6 +102,19 @@ def test_only_a_group_that_changed_is_pushed_again(gateway: Pushgateway) -> None
     assert after["a"] == before["a"]
     assert after["b"] > before["b"]
     assert held(gateway) == {("a", "loss", 0.5), ("b", "loss", 1.0)}
+
+
+def test_what_has_not_changed_is_pushed_again_after_a_while(
+    gateway: Pushgateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = exporter(gateway.address)
+    push(made, runs(a={"loss": 0.5}))
+    before = pushes(gateway)
+    push(made, runs(a={"loss": 0.5}))
+    assert pushes(gateway) == before
+    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    push(made, runs(a={"loss": 0.5}))
+    assert pushes(gateway)["a"] > before["a"]
 
 
 def test_what_the_gateway_lost_is_pushed_again(gateway: Pushgateway) -> None:

@@ -32,7 +32,7 @@ def need(program: str) -> str:
     pytest.skip(reason)
 
 
-#: Of every session of tests, and open to other users, too: conftest.py gives what a test starts a folder of its own.
+#: Of every session of tests, and open to other users, too: tests/tracking has a folder of its own.
 TEMPORARY = tempfile.gettempdir()
 #: Below the ports that Linux hands to outgoing connections: none of those takes one between its choice and its use.
 _PORTS = range(20_000, 32_000)

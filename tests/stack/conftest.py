@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,15 @@ from tests.parts.pushgateway import Pushgateway, pushgateway
 #: Instead of 15 s: tests wait for several scrapes. Everything else is as shipped.
 INTERVAL = "2s"
 CONFIG = """
+mlflow: {public_url: "https://mlflow.example.com"}
+links: {grafana: "https://grafana.example.com", runbooks: "https://docs.example.com/alerts.md"}
 gauges: {stalled_after: 4s}
-exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %s}}
+exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %(gateway)s}}
 alerts:
   sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: info, action: webhook}
+notifications:
+  slack: {webhook_url_file: secrets/slack_url, channel: "#mlflow"}
+  webhook: {url: "%(mail)s/webhook", token_file: secrets/webhook_token, severities: [warning]}
 """
 
 
@@ -54,14 +59,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     here = tmp_path_factory.mktemp("stack")
     need("prometheus")
     need("prometheus-alertmanager")
-    with (
-        pushgateway(here) as gateway,
-        bad_server(answer(200, body=b"ok")) as mail,
-        alertmanager(here / "alertmanager", mail) as alerting,
-    ):
-        (here / "config.yaml").write_text(CONFIG % gateway.url)
+    with pushgateway(here) as gateway, bad_server(answer(200, body=b"ok")) as mail, ExitStack() as opened:
+        (here / "secrets").mkdir()
+        (here / "secrets" / "slack_url").write_text(f"{mail.url}/slack")
+        (here / "secrets" / "webhook_token").write_text("planted-secret")
+        (here / "config.yaml").write_text(CONFIG % {"gateway": gateway.url, "mail": mail.url})
         assert run("generate-sample", cwd=here).code == 0
-        assert run("prometheus", "rules", "generate", "--to", "alerts.yml", cwd=here).code == 0
+        generate = ("prometheus", "rules", "generate", "--to", "alerts.yml", "--alertmanager", "alertmanager.yml")
+        assert run(*generate, cwd=here).code == 0
+        alerting = opened.enter_context(alertmanager(here / "alertmanager.yml"))
         with continuous("--interval", "1s", cwd=here) as daemon:
             targets = {
                 "mlflow-exporter": daemon.url.removeprefix("http://"),
@@ -109,27 +115,10 @@ def prometheus_as_shipped(directory: Path, targets: Mapping[str, str], rules: Pa
 
 
 @contextmanager
-def alertmanager(directory: Path, mail: BadServer) -> Iterator[str]:
-    """alertmanager/alertmanager.yml, with receivers that lead to ``mail``; what Slack is told, /warnings is told."""
-    secrets = directory / "secrets"
-    secrets.mkdir(parents=True)
-    (secrets / "slack_url").write_text(f"{mail.url}/slack")
-    (secrets / "webhook_token").write_text("planted-secret")
-
-    def change(tree: Any) -> None:
-        for receiver in tree["receivers"]:
-            receiver.pop("email_configs", None)  # there is no mail server here
-            for slack in receiver.get("slack_configs", ()):
-                slack["api_url_file"] = str(secrets / "slack_url")
-            for webhook in receiver.get("webhook_configs", ()):
-                webhook["url"] = f"{mail.url}/webhook"
-                webhook["http_config"]["authorization"]["credentials_file"] = str(secrets / "webhook_token")
-            if receiver["name"] == "slack":
-                receiver["webhook_configs"] = [{"url": f"{mail.url}/warnings"}]
-
-    settings = shipped("alertmanager/alertmanager.yml", change, directory / "alertmanager.yml")
-    address = f"127.0.0.1:{free_port()}"
-    arguments = [f"--config.file={settings}", f"--storage.path={directory / 'data'}", "--cluster.listen-address="]
+def alertmanager(settings: Path) -> Iterator[str]:
+    """Alertmanager with this configuration; its address."""
+    directory, address = settings.parent, f"127.0.0.1:{free_port()}"
+    arguments = [f"--config.file={settings}", f"--storage.path={directory / 'alerting'}", "--cluster.listen-address="]
     command = [need("prometheus-alertmanager"), *arguments, f"--web.listen-address={address}"]
     with running(command, log=directory / "alertmanager.log", ready_url=f"http://{address}/-/ready"):
         yield address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,9 +26,32 @@ from tests.parts.promtool import check_rules, promtool
 WAYS = ('job="mlflow-exporter",instance="exporter:9797"', 'job="mlflow_metrics",experiment_id="1"')
 
 
-def series(of: str, values: str, metric: str = "loss", experiment: str = "churn") -> list[dict[str, str]]:
-    labels = f'experiment_name="{experiment}",metric="{metric}"'
-    return [{"series": f"mlflow_experiment_metric_{of}{{{labels},{way}}}", "values": values} for way in WAYS]
+#: What the Pushgateway adds: when each group was pushed.
+PUSHED = {"series": 'push_time_seconds{job="mlflow_metrics",experiment_id="1"}', "values": "0+60x60"}
+
+
+def series(
+    of: str, values: str, metric: str = "loss", experiment: str = "churn", *, server: str = "", pushed: str = ""
+) -> list[dict[str, str]]:
+    labels = f'experiment_name="{experiment}",metric="{metric}"' + (f',server="{server}"' if server else "")
+    return [
+        {"series": f"mlflow_experiment_metric_{of}{{{labels},{way}}}", "values": its}
+        for way, its in zip(WAYS, (values, pushed or values), strict=True)
+    ]
+
+
+def of_run(values: str, run_id: str = "a", *, is_open: bool = True, family: str = "loss") -> list[dict[str, str]]:
+    """A run's own series; ``family`` is what the metric is called in Prometheus."""
+    labels = f'experiment_name="churn",run_id="{run_id}"'
+    life = [{"series": f"mlflow_run_stalled{{{labels},{WAYS[0]}}}", "values": "0x60"}] if is_open else []
+    own = {"series": f'mlflow_{family}{{{labels},metric="loss",model_stage="",{WAYS[0]}}}', "values": values}
+    return [own, *life] if values else life
+
+
+def runs_of(experiment: str, server: str = "") -> list[dict[str, str]]:
+    label = f',server="{server}"' if server else ""
+    name = f'mlflow_experiment_runs{{experiment_name="{experiment}",status="RUNNING"{label},{WAYS[0]}}}'
+    return [{"series": name, "values": "1x60"}]
 
 
 def configured(alert: dict[str, Any], tmp_path: Path) -> Config:
@@ -35,7 +59,7 @@ def configured(alert: dict[str, Any], tmp_path: Path) -> Config:
 
 
 #: What the alert says, the series that there are, and whether it fires after half an hour.
-CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], bool]] = {
+CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], bool | dict[str, str]]] = {
     "above": ({"above": 0.5}, series("finished", "0.6x60"), True),
     "not above": ({"above": 0.5}, series("finished", "0.5x60"), False),
     "above, as a large number": ({"above": 1e22}, series("finished", "2e22x60"), True),
@@ -84,6 +108,62 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], bool]] = {
         True,
     ),
     "NaN is neither": ({"above": -1e300}, series("finished", "NaN " * 60), False),
+    "the worse of two servers": (
+        {"below": 0.8},
+        series("finished", "0.95x60", server="a") + series("finished", "0.5x60", server="b"),
+        {"server": "b"},
+    ),
+    "an old push beside a scrape": ({"below": 0.8}, series("finished", "0.5x60", pushed="0.95x60"), True),
+    "a push beside a better scrape": ({"below": 0.8}, series("finished", "0.95x60", pushed="0.5x60"), False),
+    "a push alone": ({"below": 0.8}, series("finished", "0.5x60")[1:], True),
+    "worse than a threshold, low being good": ({"threshold": 0.5}, series("finished", "0.6x60"), True),
+    "better than a threshold": ({"threshold": 0.5}, series("finished", "0.4x60"), False),
+    "any open run": ({"above": 0.5, "of": "open"}, of_run("0.6x60"), {"run_id": "a"}),
+    "a run that has ended": ({"above": 0.5, "of": "open"}, of_run("0.6x60", is_open=False), False),
+    "one of two open runs": (
+        {"above": 0.5, "of": "open"},
+        of_run("0.4x60") + of_run("0.6x60", "b"),
+        {"run_id": "b"},
+    ),
+    "an open run, whatever the family is called": (
+        {"above": 0.5, "of": "open"},
+        of_run("0.6x60", family="run_metric"),
+        {"run_id": "a"},
+    ),
+    "the average of ten minutes": ({"above": 0.5, "window": "10m"}, series("finished", "0x20 0.6x60"), True),
+    "a peak within ten minutes": ({"above": 0.5, "window": "10m"}, series("finished", "0x29 2x60"), False),
+    "the peak of ten minutes": (
+        {"above": 0.5, "window_minutes": 10, "over": "max"},
+        series("finished", "0x22 2 0x60"),
+        True,
+    ),
+    "a peak an hour ago": (
+        {"above": 0.5, "window_minutes": 5, "over": "max"},
+        series("finished", "0x22 2 0x60"),
+        False,
+    ),
+    "an average of half an hour": ({"above": 0.5, "window_hours": 0.5}, series("finished", "0x10 1x60"), True),
+    "a loss that rises": ({"rate_above": 0.5, "of": "open"}, of_run("0+1x60"), {"run_id": "a"}),
+    "a loss that falls": ({"rate_above": 0.5, "of": "open"}, of_run("60-1x60"), False),
+    "a loss that does not fall": ({"rate_above": -0.01, "of": "open", "window": "5m"}, of_run("1x60"), {"run_id": "a"}),
+    "an accuracy that stands still": ({"rate_below": 0.01}, series("finished", "1x60"), True),
+    "a metric that is missing": ({"missing": "20m"}, runs_of("churn"), True),
+    "a metric that is there": ({"missing": "20m"}, runs_of("churn") + series("finished", "1x60"), False),
+    "a metric that is missing for ten minutes": (
+        {"missing": "20m"},
+        runs_of("churn") + series("finished", "1x20 stale"),
+        False,
+    ),
+    "missing on one server": (
+        {"missing": "20m"},
+        runs_of("churn", "a") + runs_of("churn", "b") + series("finished", "1x60", server="a"),
+        {"server": "b"},
+    ),
+    "missing in an open run": (
+        {"missing": "20m", "of": "open"},
+        of_run("", "a") + of_run("1x60", "b"),
+        {"run_id": "a"},
+    ),
 }
 
 
@@ -91,54 +171,102 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], bool]] = {
 def test_an_alert_fires_when_it_should_and_once_for_both_ways(name: str, tmp_path: Path) -> None:
     alert, input_series, fires = CASES[name]
     file = tmp_path / "rules.yml"
-    text = to_yaml(configured({"metric": "loss", "severity": "critical", "action": "email,slack", **alert}, tmp_path))
-    file.write_text(text)
-    labels = {"metric": "loss", "severity": "critical", "action": "email,slack"}
-    unescaped = {'a\\"\\\\.+y{{ .Value }}': 'a"\\.+y{{ .Value }}'}
-    for each in input_series:
-        found = re.search(r'experiment_name="(.*?[^\\])",metric', each["series"])
-        assert found
-        labels["experiment_name"] = unescaped.get(found[1], found[1])
-    # Words differ with the case and are looked at elsewhere; expected are labels, and how many there are.
-    expected = [{"exp_labels": labels, "exp_annotations": filled_in(text, labels, input_series)}] if fires else []
+    file.write_text(
+        to_yaml(configured({"metric": "loss", "severity": "critical", "action": "email,slack", **alert}, tmp_path))
+    )
+    labels = {"alertname": "it", "alertstate": "firing", "severity": "critical", "action": "email,slack"}
+    labels |= {"experiment_name": "churn", "metric": "loss", **(fires if isinstance(fires, dict) else {})}
+    if name == "an odd name":
+        labels["experiment_name"] = 'a"\\.+y{{ .Value }}'
+    shown = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
+    expected = [{"labels": f"ALERTS{{{shown}}}", "value": 1}] if fires else []
     check_rules(
         file,
         tmp_path,
         [
             {
                 "interval": "1m",
-                "input_series": input_series,
-                "alert_rule_test": [{"eval_time": "30m", "alertname": "it", "exp_alerts": expected}],
+                "input_series": [*input_series, PUSHED],
+                "promql_expr_test": [
+                    {"expr": 'ALERTS{alertstate="firing"}', "eval_time": "30m", "exp_samples": expected}
+                ],
             }
         ],
     )
 
 
-def filled_in(text: str, labels: dict[str, str], input_series: list[dict[str, str]]) -> dict[str, str]:
-    """As Prometheus fills them in; its value is looked up in the summary of the case's own arithmetic."""
-    (rule,) = yaml.safe_load(text)["groups"][0]["rules"]
-    value = {key: float(each["values"].split()[-1].partition("x")[0]) for each in input_series for key in [name(each)]}
-    if "delta" in value:
-        shown = abs(value["delta"])
-    elif "stddev" in value:
-        shown = abs(value["finished"] - value["mean"])
-    else:
-        shown = next(value[of] for of in ("latest", "mean", "finished") if of in value)
-    meanings = {
-        "{{ $labels.experiment_name }}": labels["experiment_name"],
-        "{{ $value }}": f"{shown:g}" if shown < 1e20 else "2e+22",
-        '{{ "{{" }}': "{{",
+_SERVER = {"series": 'mlflow_exporter_server_info{server="",public_url="https://mlflow"}', "values": "1x60"}
+_LINKS = {"series": 'mlflow_exporter_links_info{grafana="https://grafana",runbooks="https://docs"}', "values": "1x60"}
+_INFO = {
+    "series": 'mlflow_run_info{experiment_name="churn",run_id="a",run_uuid="a1",experiment_id="1",run_name="xgb"}',
+    "values": "1x60",
+}
+_DASHBOARD = "https://grafana/d/mlflow-training?var-server=&var-experiment=churn"
+#: What an alert says on a phone.
+MESSAGES: dict[str, tuple[dict[str, Any], list[dict[str, str]], str]] = {
+    "above": (
+        {"above": 0.5},
+        series("finished", "0.625x60"),
+        "churn: loss in the run that finished last is 0.625, above 0.5",
+    ),
+    "window": (
+        {"below": 0.5, "of": "mean", "window": "10m"},
+        series("mean", "0.25x60"),
+        "churn: loss on average over all runs is on average over 10m 0.25, below 0.5",
+    ),
+    "change": (
+        {"change": "20%"},
+        series("finished", "1.4x60") + series("delta", "-0.4x60"),
+        "churn: loss in the run that finished last is 1.4, 40% away from the run before, more than 20% of it",
+    ),
+    "zscore": (
+        {"zscore": 3},
+        series("finished", "3x60") + series("mean", "1x60") + series("stddev", "0.5x60"),
+        "churn: loss in the run that finished last is 3, 4 standard deviations from the mean of all runs, more than 3",
+    ),
+    "open": ({"above": 0.5, "of": "open"}, of_run("0.625x60"), "churn: run xgb (a): loss is 0.625, above 0.5"),
+    "rate": (
+        {"rate_above": 0.5, "of": "open"},
+        of_run("0+1x60"),
+        "churn: run xgb (a): loss changes by 1 a minute over 10m, above 0.5",
+    ),
+    "missing": ({"missing": "20m"}, runs_of("churn"), "churn: loss in the run that finished last is missing for 20m"),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_an_alert_says_what_it_saw_and_where_to_look(name: str, tmp_path: Path) -> None:
+    alert, input_series, summary = MESSAGES[name]
+    file = tmp_path / "rules.yml"
+    file.write_text(to_yaml(configured({"metric": "loss", **alert}, tmp_path)))
+    is_open = alert.get("of") == "open"
+    annotations = {
+        "summary": summary,
+        "description": "The alert it in config.yaml is about loss in experiments like *.",
+        "dashboard": _DASHBOARD + ("&var-run=a" if is_open else ""),
+        "runbook": "https://docs#alerts-of-your-own",
+        **({"mlflow": "https://mlflow/#/experiments/1/runs/a1"} if is_open else {}),
     }
-    found = {}
-    for key, words in rule["annotations"].items():
-        found[key] = words
-        for template, meaning in meanings.items():
-            found[key] = found[key].replace(template, meaning)
-    return found
-
-
-def name(each: dict[str, str]) -> str:
-    return each["series"].partition("{")[0].removeprefix("mlflow_experiment_metric_")
+    labels = {"severity": "warning", "experiment_name": "churn", "metric": "loss"} | (
+        {"run_id": "a"} if is_open else {}
+    )
+    check_rules(
+        file,
+        tmp_path,
+        [
+            {
+                "interval": "1m",
+                "input_series": [*input_series, PUSHED, _SERVER, _LINKS, _INFO],
+                "alert_rule_test": [
+                    {
+                        "eval_time": "30m",
+                        "alertname": "it",
+                        "exp_alerts": [{"exp_labels": labels, "exp_annotations": annotations}],
+                    }
+                ],
+            }
+        ],
+    )
 
 
 patterns = st.text(
@@ -176,7 +304,7 @@ def test_the_command_prints_the_rules_or_replaces_a_file(tmp_path: Path) -> None
     printed = run("prometheus", "rules", "generate", cwd=tmp_path)
     assert printed.code == 0
     (rule,) = yaml.safe_load(printed.out)["groups"][0]["rules"]
-    assert (rule["alert"], rule["for"], rule["labels"]) == ("low", "600s", {"severity": "warning"})
+    assert (rule["alert"], rule["for"], rule["labels"]) == ("low", "10m", {"severity": "warning"})
     (tmp_path / "rules.yml").write_text("old")
     written = run("prometheus", "rules", "generate", "--to", "rules.yml", cwd=tmp_path)
     assert written.out == "rules.yml: 1 alert\n"
@@ -210,8 +338,14 @@ def test_without_alerts_the_file_is_valid_and_empty(tmp_path: Path) -> None:
         ("{metric: loss, change: 0}", "alerts.it.change: input should be greater than 0"),
         ("{metric: loss, change: ten%}", "alerts.it.change: 'ten%' is not a share: write 0.1 or 10%"),
         ("{metric: loss, zscore: -1}", "alerts.it.zscore: input should be greater than 0"),
-        ("{metric: loss}", "alerts.it: give one of above, below, change, zscore; none is there"),
-        ("{metric: loss, above: 1, below: 2}", "alerts.it: give one of above, below, change, zscore; above and below"),
+        (
+            "{metric: loss}",
+            "alerts.it: give one of above, below, threshold, rate_above, rate_below, change, zscore, missing; none",
+        ),
+        (
+            "{metric: loss, above: 1, below: 2}",
+            "alerts.it: give one of above, below, threshold, rate_above, rate_below, change, zscore, missing; above",
+        ),
         ("{metric: loss, zscore: 3, of: best}", "alerts.it: zscore looks at the run that finished last"),
         ("{metric: val/*, above: 1}", "alerts.it.metric: 'val/*' is a pattern; name one metric"),
         ("{metric: 'a,b', above: 1}", "alerts.it.metric: is not the key of a metric in MLflow"),
@@ -219,8 +353,16 @@ def test_without_alerts_the_file_is_valid_and_empty(tmp_path: Path) -> None:
         ("{above: 1}", "alerts.it.metric: is required"),
         ("{metric: loss, above: 1, fro: 5m}", "alerts.it.fro: unknown key; did you mean for?"),
         ("{metric: loss, above: 1, severity: page}", "alerts.it.severity: input should be 'info', 'warning' or"),
-        ("{metric: loss, above: 1, action: [pager]}", "alerts.it.action.0: input should be 'email', 'slack' or"),
+        (
+            "{metric: loss, above: 1, action: [pager]}",
+            "alerts.it.action.0: input should be 'email', 'slack', 'webhook' or",
+        ),
         ("{metric: loss, above: 1, experiments: []}", "alerts.it.experiments: "),
+        ("{metric: loss, zscore: 3, window: 5m}", "alerts.it: zscore looks at no window; leave out `window`"),
+        ("{metric: loss, above: 3, window: 5m, window_hours: 1}", "alerts.it: give one of window, window_minutes"),
+        ("{metric: loss, above: 3, window_minutes: -1}", "alerts.it: window_minutes must be a number above 0"),
+        ("{metric: loss, missing: 5m, for: 5m}", "alerts.it: missing says for how long already; leave out `for`"),
+        ("{metric: epoch, threshold: 3}", "alerts.it.threshold: which values of this metric are better is not known"),
         ("3", "alerts.it: must be a mapping (key: value)"),
     ],
 )
@@ -249,3 +391,10 @@ def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
 def written(directory: Path, alert: dict[str, Any]) -> Path:
     (directory / "in.yaml").write_text(yaml.safe_dump({"alerts": {"it": alert}}))
     return directory
+
+
+def test_an_alert_of_ones_own_cannot_take_the_name_of_a_shipped_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="is the name of an alert in prometheus/rules; call it something else than MlflowRunFailed"
+    ):
+        loaded("alerts: {MlflowRunFailed: {metric: loss, above: 1}}\n", tmp_path)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,15 @@ from tests.parts.mlflow_server import MlflowServer
 
 _ROOT = Path(__file__).parents[2]
 _OTHERS = ("MLFLOW", "TRACKING", "WANDB", "RANK", "WORLD_SIZE", "SLURM", "MASTER", "OMPI", "PMI")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What killed programs leave in the folder for temporary files (W&B's client does) goes away with the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("left-behind")))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@
 A group is ``job`` + ``experiment_id``, and ``server`` where tracking servers have names; the registry's has an
 empty ``experiment_id``. PUT replaces it, so a run that
 is gone is gone there too; POST would leave families behind that no longer exist. A group is pushed
-when it changed, and when the gateway does not hold what was pushed last: a gateway that is killed may
-have acknowledged more than it wrote down. Groups with exactly these labels and our job are ours,
-whoever pushed them: they are deleted once no experiment stands behind them. No other group is touched; of the
-servers that another replica shows, none either.
+when it changed, when the gateway does not hold what was pushed last (one that is killed may have acknowledged more
+than it wrote down), and every ten minutes, so that the gateway's ``push_time_seconds`` tells who still pushes. Groups
+with exactly these labels and our job are ours, whoever pushed them: they are deleted once no experiment stands behind
+them. No other group is touched; of the servers that another replica shows, none either.
 
 A gateway refuses a whole push for one family that it holds with another type. So a family that another client's
 group has with another type is left out, and everything else is pushed; it is pushed once the other one is gone.
@@ -28,6 +28,7 @@ Scrape it with ``honor_labels: true``.
 from __future__ import annotations
 
 import re
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ _NAMED = re.compile(r'\b(?:metric|named) "([^"]+)"')
 _TOLD = 5
 #: Seconds by which the time of a push and that of its answer may differ; the latter has no fractions.
 _SAME_PUSH = 2.0
+#: Seconds after which a group is pushed again though nothing of it changed: alerts leave out what is old.
+_AGAIN = 600.0
 
 
 def _with_scheme(value: object) -> object:
@@ -89,14 +92,16 @@ def _grouping(name: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Pushed:
-    """What the gateway acknowledged, and when by its own clock, in Unix seconds; None if it did not say."""
+    """What the gateway acknowledged, when by its own clock, in Unix seconds (None if it did not say), and by ours."""
 
     families: tuple[Family, ...]
     at: float | None
+    sent: float
 
     def is_held(self, at: float | None) -> bool:
-        """Whether the group that is held since ``at`` is the one that was pushed; False when that is unknown."""
-        return at is not None and (self.at is None or abs(at - self.at) < _SAME_PUSH)
+        """Whether the group held since ``at`` is the one that was pushed, and lately; False when that is unknown."""
+        lately = time.monotonic() - self.sent < _AGAIN
+        return lately and at is not None and (self.at is None or abs(at - self.at) < _SAME_PUSH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +246,7 @@ class PushgatewayExporter:
                 "PUT", self._path(group), deadline=deadline, body=body, headers={"Content-Type": TEXT}
             )
             if answer.ok:
-                self._pushed[group] = _Pushed(families, _date(answer))
+                self._pushed[group] = _Pushed(families, _date(answer), time.monotonic())
                 break
             error = self._gateway.refusal(answer, _what(group))
             if not isinstance(error, PermanentExportError):
