@@ -30,7 +30,7 @@ exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %(gateway)s}}
 alerts:
   sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: info, action: webhook}
 notifications:
-  slack: {webhook_url_file: secrets/slack_url, channel: "#mlflow"}
+  slack: {webhook_url_file: "%(here)s/secrets/slack_url", channel: "#mlflow"}
   webhook: {url: "%(mail)s/webhook", token_file: secrets/webhook_token, severities: [warning]}
 """
 
@@ -63,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         (here / "secrets").mkdir()
         (here / "secrets" / "slack_url").write_text(f"{mail.url}/slack")
         (here / "secrets" / "webhook_token").write_text("planted-secret")
-        (here / "config.yaml").write_text(CONFIG % {"gateway": gateway.url, "mail": mail.url})
+        (here / "config.yaml").write_text(CONFIG % {"gateway": gateway.url, "mail": mail.url, "here": here})
         assert run("generate-sample", cwd=here).code == 0
         generate = ("prometheus", "rules", "generate", "--to", "alerts.yml", "--alertmanager", "alertmanager.yml")
         assert run(*generate, cwd=here).code == 0
