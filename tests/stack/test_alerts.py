@@ -234,7 +234,8 @@ def test_no_rule_fails_over_real_data(stack: Stack) -> None:
     rules = [rule for group in api(stack.prometheus, "rules")["groups"] for rule in group["rules"]]
     assert {rule["name"] for rule in rules} >= ALERTS.keys() | {"sample accuracy"}
     assert {rule["health"] for rule in rules} == {"ok"}, [rule for rule in rules if rule["health"] != "ok"]
-    recorded = [rule["name"] for rule in rules if rule["type"] == "recording"]
+    filters = ("behind:ratio", "worse:ratio")  # of what is bad, so there may be none
+    recorded = [rule["name"] for rule in rules if rule["type"] == "recording" and not rule["name"].endswith(filters)]
     assert recorded
     for name in recorded:
         stack.prometheus.wait_for(name, bool, within=90)  # some are recorded once a minute
