@@ -9,7 +9,7 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source import alerts, health, overview, registry, resources, training
+from grafana.source import alerts, health, overview, parts, registry, resources, training
 
 DASHBOARDS = {
     "mlflow-dashboard": overview.dashboard,
@@ -28,6 +28,8 @@ _OF_INTERVALS = ("auto", "auto_count", "auto_min")
 def encode(dashboard: Dashboard) -> str:
     """As JSON, in a stable order."""
     tree = json.loads(JSONEncoder().encode(dashboard))
+    for event in tree["annotations"]["list"]:
+        event["titleFormat"] = parts.EVENT_TITLES[event["name"]]
     for variable in tree["templating"]["list"]:
         for key in _OF_INTERVALS:
             variable.pop(key, None)

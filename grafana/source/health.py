@@ -12,7 +12,7 @@ _RATE = "[$__rate_interval]"
 
 def dashboard() -> models.Dashboard:
     return parts.board(
-        "MLflow: exporter health",
+        "Exporter Health",
         "mlflow-exporter-health",
         "The exporter's own metrics: polls, delivery, queues and the series budget, of every replica.",
         [],
@@ -31,8 +31,8 @@ def _now() -> list[parts.PanelBuilder]:
         ),
         parts.number(
             "Age of the data",
-            "Time since the last poll that read all of MLflow.",
-            f"time() - max(mlflow_exporter_last_poll_success_timestamp_seconds{{{SELF}}})",
+            "Time since the tracking server that was read longest ago was last read.",
+            f"time() - min(max by (server) (mlflow_exporter_last_poll_success_timestamp_seconds{{{SELF}}}))",
             unit="s",
             bad_from=600,
         ),
@@ -52,7 +52,7 @@ def _now() -> list[parts.PanelBuilder]:
         parts.number(
             "Series left out",
             "Series that are missing because there are more than gauges.max_series.",
-            f"sum(mlflow_exporter_series_left_out{{reason='max_series',{SELF}}})",
+            f"sum(mlflow_exporter_series_left_out{{reason='max_series',{SELF}}}) or vector(0)",
             bad_from=1,
         ),
         parts.number(

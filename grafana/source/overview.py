@@ -5,49 +5,61 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
-from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, SELF, WAY
+from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, OF_NEWEST, OF_SERVER, ROWS, SELF, first
 
-_RUN = "${mlflow}/#/experiments/${__data.fields.experiment_id}/runs/${__data.fields.run_uuid}"
-_TRAINING = "/d/mlflow-training?var-experiment=${__value.raw}&${datasource:queryparam}&${job:queryparam}"
+_RUN = "${__data.fields.public_url}/#/experiments/${__data.fields.experiment_id}/runs/${__data.fields.run_uuid}"
+_TRAINING = (
+    "/d/mlflow-training?var-experiment=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${server:queryparam}"
+)
+_ALL = f"sum(mlflow_experiment_runs{{{OF_EXPERIMENT}}})"
+_ENDED = f"mlflow_experiment_runs{{status=~'FINISHED|FAILED|KILLED',{OF_EXPERIMENT}}}"
+_FINISHED = f"mlflow_experiment_runs{{status='FINISHED',{OF_EXPERIMENT}}}"
+_ROWS = first(ROWS, run=False)
 
 
 def dashboard() -> models.Dashboard:
     return parts.board(
-        "MLflow: overview",
+        "ML Pipeline Overview",
         "mlflow-overview",
         "Experiments, runs and metrics of MLflow at a glance, and how fresh what is shown here is.",
-        [variables.way(), variables.experiment(), variables.metric()],
-        {"Fleet": _fleet(), "Runs": _runs(), "Metrics": _metrics(), "Freshness": _freshness()},
+        [variables.way(), variables.server(), variables.experiment(), variables.metric(), variables.top()],
+        {"Now": _fleet(), "Trends": _trends(), "Runs": _runs(), "Metrics": _metrics(), "Freshness": _freshness()},
     )
 
 
 def _fleet() -> list[parts.PanelBuilder]:
-    last_active = f"(mlflow_run_start_timestamp_seconds{{{WAY}}} + mlflow_run_duration_seconds{{{WAY}}})"
-    last_hour = f"(time() - {last_active} < 3600)"
+    key = "on (server, experiment_name, run_id)"
+    started = f"mlflow_run_start_timestamp_seconds{{{OF_SERVER}}}"
+    last_hour = f"(time() - ({started} + mlflow_run_duration_seconds{{{OF_SERVER}}}) < 3600)"
     return [
         parts.number(
-            "Experiments", "Experiments that are watched.", f"count(mlflow_experiment_runs{{{WAY},status='RUNNING'}})"
+            "Experiments",
+            "Experiments that are watched.",
+            f"count(mlflow_experiment_runs{{{OF_SERVER},status='RUNNING'}})",
+        ),
+        parts.number("Runs", "Runs of the chosen experiments, whatever their status.", _ALL, trend=True),
+        parts.number(
+            "Running",
+            "Runs that say RUNNING.",
+            f"sum(mlflow_experiment_runs{{{OF_EXPERIMENT},status='RUNNING'}})",
+            trend=True,
         ),
         parts.number(
-            "Runs", "Runs of the watched experiments, whatever their status.", f"sum(mlflow_experiment_runs{{{WAY}}})"
-        ),
-        parts.number("Running", "Runs that say RUNNING.", f"sum(mlflow_experiment_runs{{{WAY},status='RUNNING'}})"),
-        parts.number(
-            "Failed within the hour",
+            "Failed (1 h)",
             "Shown runs that ended as FAILED within the last hour.",
-            f"count(mlflow_run_info{{{WAY},status='FAILED'}} and on (experiment_name, run_id) {last_hour}) or vector(0)",
+            f"count(mlflow_run_info{{{OF_SERVER},status='FAILED'}} and {key} {last_hour}) or vector(0)",
             bad_from=1,
         ),
         parts.number(
             "Stalled",
             "Runs that say RUNNING and have been silent for longer than is usual for them.",
-            f"sum(mlflow_run_stalled{{{WAY}}}) or vector(0)",
+            f"sum(mlflow_run_stalled{{{OF_SERVER}}}) or vector(0)",
             bad_from=1,
         ),
         parts.number(
-            "Diverged within the hour",
+            "Diverged (1 h)",
             "Shown runs with a metric that is NaN or infinite, of those that were active within the last hour.",
-            f"count(mlflow_run_nonfinite_metrics{{{WAY}}} > 0 and on (experiment_name, run_id) {last_hour}) or vector(0)",
+            f"count(mlflow_run_nonfinite_metrics{{{OF_SERVER}}} > 0 and {key} {last_hour}) or vector(0)",
             bad_from=1,
         ),
         parts.number(
@@ -58,10 +70,41 @@ def _fleet() -> list[parts.PanelBuilder]:
         ),
         parts.number(
             "Age of the data",
-            "Time since the exporter last read all of MLflow.",
-            f"time() - max(mlflow_exporter_last_poll_success_timestamp_seconds{{{SELF}}})",
+            "Time since the chosen tracking server that was read longest ago was last read.",
+            f'time() - min(max by (server) (mlflow_exporter_last_poll_success_timestamp_seconds{{{SELF},server=~"$server"}}))',
             unit="s",
             bad_from=600,
+        ),
+    ]
+
+
+def _trends() -> list[parts.PanelBuilder]:
+    def since(days: int, until: int = 0) -> str:
+        """Runs that came within these days; 0 while Prometheus does not go back so far."""
+        runs = f"mlflow_experiment_runs{{{OF_EXPERIMENT}}}"
+        now = f"{runs} offset {until}d" if until else runs
+        return f"clamp_min(sum({now}) - sum({runs} offset {days}d), 0) or vector(0)"
+
+    return [
+        parts.number("New runs (24 h)", "Runs that came within a day.", since(1)),
+        parts.number("New runs (7 d)", "Runs that came within seven days.", since(7)),
+        parts.number("The 7 d before", "Runs that came within the seven days before those.", since(14, 7)),
+        parts.number(
+            "Success rate",
+            "FINISHED runs among all that have ended, of the chosen experiments.",
+            f"sum({_FINISHED}) / sum({_ENDED})",
+            unit="percentunit",
+            trend=True,
+        ),
+        parts.curves(
+            "Success rate of experiments",
+            "FINISHED runs among all that have ended; the ones with the most runs.",
+            {
+                "{{experiment_name}}": f"sum by (server, experiment_name) ({_FINISHED})"
+                f" / (sum by (server, experiment_name) ({_ENDED}) > 0)"
+                f" and topk($top, sum by (server, experiment_name) ({_ENDED} @ end()))"
+            },
+            unit="percentunit",
         ),
     ]
 
@@ -73,24 +116,33 @@ def _runs() -> list[parts.PanelBuilder]:
             "All runs of the chosen experiments, by MLflow's status.",
             {"{{status}}": f"sum by (status) (mlflow_experiment_runs{{{OF_EXPERIMENT}}})"},
             stacked=True,
-            colors={"FINISHED": "green", "RUNNING": "blue", "FAILED": "red", "KILLED": "orange", "SCHEDULED": "purple"},
+            colors=parts.COLORS["Status"],
         ),
         parts.bars(
             "Runs by experiment",
-            "All runs of each of the chosen experiments.",
-            f"sum by (experiment_name) (mlflow_experiment_runs{{{OF_EXPERIMENT}}})",
+            "Those of the chosen experiments with the most runs.",
+            f"sort_desc(topk($top, sum by (server, experiment_name) (mlflow_experiment_runs{{{OF_EXPERIMENT}}})))",
             "{{experiment_name}}",
         ),
         parts.rows(
-            "Shown runs",
-            "Runs with series of their own: those that have not ended, the last and the best ones. The name leads to MLflow.",
+            "Runs to look at",
+            "Runs with series of their own: first what runs or failed, then the newest. The name leads to MLflow.",
             {
-                "Info": f"max by (experiment_name, experiment_id, run_id, run_uuid, run_name, status, model_stage)"
-                f" (mlflow_run_info{{{OF_EXPERIMENT}}})",
-                "Start": f"1000 * max by (experiment_name, run_id) (mlflow_run_start_timestamp_seconds{{{OF_EXPERIMENT}}})",
-                "Duration": f"max by (experiment_name, run_id) (mlflow_run_duration_seconds{{{OF_EXPERIMENT}}})",
+                "Info": "("
+                + parts.linked(
+                    f"mlflow_run_info{{{OF_EXPERIMENT}}}",
+                    "server, experiment_name, experiment_id, run_id, run_uuid, run_name, status, model_stage",
+                )
+                + ")"
+                + _ROWS,
+                "Start": "1000 * max by (server, experiment_name, run_id)"
+                f" (mlflow_run_start_timestamp_seconds{{{OF_EXPERIMENT}}}{_ROWS})",
+                "Duration": "max by (server, experiment_name, run_id)"
+                f" (mlflow_run_duration_seconds{{{OF_EXPERIMENT}}}{_ROWS})",
+                "Rank": f'run:mlflow_run_attention:max{{server=~"$server",experiment_name=~"$experiment"}}{_ROWS}',
             },
             {
+                "server": "Server",
                 "experiment_name": "Experiment",
                 "run_name": "Run",
                 "run_id": "Id",
@@ -98,48 +150,55 @@ def _runs() -> list[parts.PanelBuilder]:
                 "model_stage": "Stage",
                 "Value #Start": "Started",
                 "Value #Duration": "Duration",
+                "Value #Rank": "Rank",
                 "experiment_id": "experiment_id",
                 "run_uuid": "run_uuid",
+                "public_url": "public_url",
             },
             units={"Started": "dateTimeFromNow", "Duration": "dtdurations"},
-            links={"Run": _RUN},
-            hidden=("experiment_id", "run_uuid"),
+            links={"Run": _RUN, "Experiment": _TRAINING},
+            hidden=("experiment_id", "run_uuid", "public_url", "Rank"),
+            first="Value #Rank",
             height=10,
         ),
     ]
 
 
 def _metrics() -> list[parts.PanelBuilder]:
-    labels = "max by (experiment_name, metric)"
+    labels = "max by (server, experiment_name, metric)"
+    known = f'mlflow_experiment_metric_best{{{OF_EXPERIMENT},metric!~"system/.+"}}'
+    some = f" and on (server, experiment_name, metric) topk({ROWS}, {known})"
     return [
         parts.rows(
             "Metrics of experiments",
-            "Best: in any run, where it is known which way is better. Finished: in the run that finished last. Change: by"
+            "Metrics of which it is known which way is better. Best: in any run. Finished: in the run that finished last. Change: by"
             " how much that is better than the one before; negative is worse. Mean and deviation are of all runs.",
             {
-                what: f"{labels} (mlflow_experiment_metric_{family}{{{OF_EXPERIMENT}}})"
+                what: f"{labels} (mlflow_experiment_metric_{family}{{{OF_EXPERIMENT}}}{some})"
                 for what, family in (
                     *(("Best", "best"), ("Finished", "finished"), ("Latest", "latest")),
                     *(("Change", "delta"), ("Mean", "mean"), ("Deviation", "stddev")),
                 )
             },
             {
+                "server": "Server",
                 "experiment_name": "Experiment",
                 "metric": "Metric",
                 **{f"Value #{what}": what for what in ("Best", "Finished", "Latest", "Change", "Mean", "Deviation")},
             },
             links={"Experiment": _TRAINING},
+            signed=("Change",),
             height=10,
         ),
         parts.curves(
             "Best value",
             "The best value in any run, where it is known which way is better.",
-            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_best{{{OF_METRIC}}}"},
+            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_best{{{OF_METRIC}}}{OF_NEWEST}"},
         ),
         parts.curves(
             "Value of the run that started last",
             "It may still train.",
-            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_latest{{{OF_METRIC}}}"},
+            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_latest{{{OF_METRIC}}}{OF_NEWEST}"},
         ),
     ]
 
@@ -148,8 +207,9 @@ def _freshness() -> list[parts.PanelBuilder]:
     return [
         parts.bars(
             "Time since a run started",
-            "In each of the chosen experiments. An experiment that is trained by a schedule should not stand out.",
-            f"time() - max by (experiment_name) (mlflow_experiment_last_run_start_timestamp_seconds{{{OF_EXPERIMENT}}})",
+            "In the chosen experiments, the longest ones. An experiment that is trained by a schedule should not stand out.",
+            "sort_desc(topk($top, time() - max by (server, experiment_name)"
+            f" (mlflow_experiment_last_run_start_timestamp_seconds{{{OF_EXPERIMENT}}})))",
             "{{experiment_name}}",
             unit="dtdurations",
         ),
@@ -159,6 +219,7 @@ def _freshness() -> list[parts.PanelBuilder]:
             {
                 "{{experiment_name}} {{run_id}}": f"(time() - mlflow_run_last_metric_timestamp_seconds{{{OF_EXPERIMENT}}})"
                 + IF_OPEN
+                + first("$top", run=False)
             },
             unit="s",
         ),

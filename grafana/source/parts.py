@@ -23,6 +23,11 @@ from grafana.source.variables import OF_METRIC, SOURCE
 OF_RUN = f'{{__name__=~"mlflow_.+",metric!="",run_id!="",run_id=~"$run",model_stage=~"$stage",{OF_METRIC}}}'
 
 GREEN, RED = "green", "red"
+#: What words mean at a glance.
+COLORS = {
+    "Status": {"RUNNING": "blue", "SCHEDULED": "purple", "FINISHED": "green", "FAILED": "red", "KILLED": "orange"},
+    "Severity": {"critical": "red", "warning": "orange", "info": "blue"},
+}
 
 #: Name of the legend or column -> query.
 Queries = Mapping[str, str]
@@ -43,17 +48,31 @@ class _Common(Protocol):
 P = TypeVar("P", bound=_Common)
 
 
+def linked(query: str, labels: str) -> str:
+    """By these labels, and with the label ``public_url`` of its tracking server where that is known."""
+    plain = f"max by ({labels}) ({query})"
+    known = "max by (server, public_url) (mlflow_exporter_server_info)"
+    return f"{plain} * on (server) group_left (public_url) {known} or on ({labels}) {plain}"
+
+
 def number(
-    title: str, description: str, query: str, *, unit: str = "short", bad_from: float | None = None, span: int = 3
+    title: str,
+    description: str,
+    query: str,
+    *,
+    unit: str = "short",
+    bad_from: float | None = None,
+    span: int = 3,
+    trend: bool = False,
 ) -> PanelBuilder:
-    """One large number; red from ``bad_from`` on."""
+    """One large number; red from ``bad_from`` on. With ``trend`` a small curve stands behind it."""
     steps = [models.Threshold(value=None, color=GREEN)]
     if bad_from is not None:
         steps.append(models.Threshold(value=bad_from, color=RED))
     panel = _told(stat.Panel(), title, description, unit, (span, 4))
     return (
-        panel.with_target(_query("A", query, "").instant())
-        .graph_mode(choices.BigValueGraphMode.NONE)
+        panel.with_target(_query("A", query, "").range() if trend else _query("A", query, "").instant())
+        .graph_mode(choices.BigValueGraphMode.AREA if trend else choices.BigValueGraphMode.NONE)
         .color_mode(choices.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps))
@@ -125,14 +144,18 @@ def rows(
     units: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
     hidden: Sequence[str] = (),
+    first: str | None = None,
+    words: Mapping[str, Mapping[str, str]] | None = None,
+    signed: Sequence[str] = (),
     unit: str = "short",
     span: int = 24,
     height: int = 8,
 ) -> PanelBuilder:
-    """A table: queries joined by their common labels.
+    """A table: queries joined by their common labels, sorted by the field ``first``, the largest at the top.
 
     ``columns`` are the fields that stay, in order, with the names that they get; the value of the query named N is
     the field ``Value #N``. ``links`` are targets of a column, by its new name; ``hidden`` ones are for links only.
+    ``words`` are what the values of a column mean; in ``signed`` columns what is below 0 is red.
     """
     panel = _told(table.Panel(), title, description, unit, (span, height))
     for ref, query in wanted.items():
@@ -143,6 +166,12 @@ def rows(
     order = {name: at for at, name in enumerate(fields)}
     panel = (
         panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            models.DataTransformerConfig(
+                id_val="sortBy",
+                options={"fields": {}, "sort": [{"field": first or next(iter(fields)), "desc": first is not None}]},
+            )
+        )
         .with_transformation(
             models.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(fields)}})
         )
@@ -157,11 +186,67 @@ def rows(
     for name, its in (units or {}).items():
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=its)])
     for name, url in (links or {}).items():
-        target = {"title": "Show", "url": url, "targetBlank": url.startswith("${mlflow}")}
+        target = {"title": "Show", "url": url, "targetBlank": not url.startswith("/d/")}
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="links", value=[target])])
+    for name in fields.values():
+        if name in COLORS:
+            panel = panel.override_by_name(name, _colored({word: (word, c) for word, c in COLORS[name].items()}))
+    for name, meanings in (words or {}).items():
+        panel = panel.override_by_name(name, _colored({word: (text, None) for word, text in meanings.items()}))
+    for name in signed:
+        steps = [{"value": None, "color": RED}, {"value": 0, "color": "text"}, {"value": 1e-12, "color": GREEN}]
+        colors = [
+            models.DynamicConfigValue(id_val="thresholds", value={"mode": "absolute", "steps": steps}),
+            models.DynamicConfigValue(id_val="color", value={"mode": "thresholds"}),
+            models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+        ]
+        panel = panel.override_by_name(name, colors)
     for name in hidden:
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="custom.hidden", value=True)])
     return panel
+
+
+def _colored(words: Mapping[str, tuple[str, str | None]]) -> list[models.DynamicConfigValue]:
+    """What stands for each word of a column, and in which color."""
+    options = {
+        word: {"text": text, "index": at, **({"color": color} if color else {})}
+        for at, (word, (text, color)) in enumerate(words.items())
+    }
+    found = [models.DynamicConfigValue(id_val="mappings", value=[{"type": "value", "options": options}])]
+    if any(color for _, color in words.values()):
+        found.append(models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}))
+    return found
+
+
+#: What an event says; Grafana's library has no field for it.
+EVENT_TITLES = {
+    "Run ended": "{{experiment_name}}: run {{run_id}} {{status}}",
+    "Alias moved": "{{model}}: alias {{alias}} moved",
+    "Alert fired": "{{alertname}} {{experiment_name}}",
+}
+
+
+def events() -> list[builders.AnnotationQuery]:
+    """What happened, as lines over every curve."""
+    run = "server, experiment_name, run_id"
+    ended = (
+        f'max by ({run}, status) (mlflow_run_info{{status=~"FINISHED|FAILED|KILLED"}})'
+        f" unless on ({run}, status) (mlflow_run_info offset 1m)"
+        f' and on ({run}) (mlflow_run_info{{status="RUNNING"}} offset 1m)'
+    )
+    fired = "ALERTS{alertstate='firing',severity=~'critical|warning'} unless ALERTS{alertstate='firing'} offset 1m"
+    moved = "changes(mlflow_model_alias_changes_total[1m]) > 0"
+    queries = {"Run ended": (ended, "blue"), "Alias moved": (moved, "purple"), "Alert fired": (fired, RED)}
+    return [
+        builders.AnnotationQuery()
+        .name(name)
+        .datasource(SOURCE)
+        .enable(enable=name != "Run ended")  # there may be hundreds
+        .hide(hide=False)
+        .icon_color(color)
+        .expr(expression)
+        for name, (expression, color) in queries.items()
+    ]
 
 
 def board(
@@ -184,14 +269,16 @@ def board(
             .include_vars(include_vars=True)
             .keep_time(keep_time=True)
         )
-        .link(
-            builders.DashboardLink("MLflow")
-            .type(models.DashboardLinkType.LINK)
-            .icon("external link")
-            .url("${mlflow}")
-            .target_blank(target_blank=True)
-        )
         .variables([variables.source(), *chosen, variables.mlflow()])
+    )
+    for event in events():
+        made = made.annotation(event)
+    made = made.link(
+        builders.DashboardLink("MLflow")
+        .type(models.DashboardLinkType.LINK)
+        .icon("external link")
+        .url("${mlflow}")
+        .target_blank(target_blank=True)
     )
     for row, panels in content.items():
         made = made.with_row(builders.Row(row))

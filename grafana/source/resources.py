@@ -5,15 +5,18 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
-from grafana.source.variables import OF_EXPERIMENT, SELF
+from grafana.source.variables import OF_EXPERIMENT, SELF, of_first
 
 
 def dashboard() -> models.Dashboard:
     return parts.board(
-        "MLflow: resources",
+        "Resource Monitoring",
         "mlflow-resources",
         "System metrics that MLflow logs beside a run (mlflow.enable_system_metrics_logging), and the exporter's own needs.",
-        [variables.way(), variables.experiment(), variables.stage(), variables.run()],
+        [
+            *(variables.way(), variables.server(), variables.experiment(), variables.stage(), variables.run()),
+            variables.top(),
+        ],
         {
             "Processor and memory": _machine(),
             "Accelerators": _gpus(),
@@ -25,9 +28,13 @@ def dashboard() -> models.Dashboard:
 
 def _system(title: str, description: str, key: str, unit: str, span: int = 12) -> parts.PanelBuilder:
     """A system metric of the chosen runs; ``key`` is a pattern of what stands behind ``system/``."""
-    matchers = f'__name__=~"mlflow_.+",run_id=~"$run",model_stage=~"$stage",metric=~"system/{key}",{OF_EXPERIMENT}'
+    # Aggregates of experiments have the label metric, too, but no run; and a deviation may be below 0.
+    matchers = (
+        f'__name__=~"mlflow_.+",run_id!="",run_id=~"$run",model_stage=~"$stage",metric=~"system/{key}",{OF_EXPERIMENT}'
+    )
+    legend = "{{experiment_name}} {{run_id}} {{metric}}"
     return parts.curves(
-        title, description, {"{{experiment_name}} {{run_id}} {{metric}}": f"{{{matchers}}}"}, unit=unit, span=span
+        title, description, {legend: f"{{{matchers}}}" + of_first(f"{{{matchers}}}")}, unit=unit, span=span
     )
 
 

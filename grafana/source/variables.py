@@ -12,10 +12,40 @@ SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 #: Which way the values came: MLflow's series may be there by scrape and by Pushgateway. Every query picks one.
 WAY = 'job="$job"'
-OF_EXPERIMENT = f'{WAY},experiment_name=~"$experiment"'
+OF_SERVER = f'{WAY},server=~"$server"'
+OF_EXPERIMENT = f'{OF_SERVER},experiment_name=~"$experiment"'
 OF_METRIC = f'{OF_EXPERIMENT},metric=~"$metric"'
 #: Behind a query by run: only of those that have not ended.
-IF_OPEN = f" and on (experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
+IF_OPEN = f" and on (server, experiment_name, run_id) mlflow_run_stalled{{{OF_EXPERIMENT}}}"
+Variable = Builder[models.VariableModel]
+#: Rows of a table at most.
+ROWS = 100
+
+
+def first(limit: str | int, *, run: bool = True) -> str:
+    """Behind a query by run: only of so many, those that a person looks at first; the same over the whole time.
+
+    With ``run`` only those that the variable of this name chooses.
+    """
+    chosen = 'server=~"$server",experiment_name=~"$experiment"' + (',run_id=~"$run"' if run else "")
+    return f" and on (server, experiment_name, run_id) topk({limit}, run:mlflow_run_attention:max{{{chosen}}} @ end())"
+
+
+def of_first(values: str) -> str:
+    """Values by run and metric: the chosen number of them, of the runs that a person looks at first."""
+    rank = (
+        f"group by (server, experiment_name, run_id, metric) ({values} @ end()) * on (server, experiment_name, run_id)"
+        ' group_left () run:mlflow_run_attention:max{server=~"$server",experiment_name=~"$experiment"} @ end()'
+    )
+    return f" and on (server, experiment_name, run_id, metric) topk($top, {rank})"
+
+
+#: Behind a query by experiment and metric: the chosen number, of the experiments in which a run started last.
+OF_NEWEST = (
+    " and on (server, experiment_name, metric) topk($top, group by (server, experiment_name, metric)"
+    f" (mlflow_experiment_metric_latest{{{OF_METRIC}}} @ end()) * on (server, experiment_name) group_left ()"
+    f" mlflow_experiment_last_run_start_timestamp_seconds{{{OF_EXPERIMENT}}} @ end())"
+)
 #: What the exporter says of itself always comes by scrape.
 SELF = 'job="mlflow-exporter"'
 
@@ -40,7 +70,7 @@ def choice(
     return made
 
 
-def way() -> Builder[models.VariableModel]:
+def way() -> Variable:
     """By scrape (mlflow-exporter), or through the Pushgateway."""
     return choice(
         "job",
@@ -51,12 +81,19 @@ def way() -> Builder[models.VariableModel]:
     )
 
 
+def server() -> Builder[models.VariableModel]:
+    """All of them match a tracking server without a name, too."""
+    return choice(
+        "server", "Server", "Which tracking servers, by name.", "label_values(mlflow_exporter_server_info, server)"
+    )
+
+
 def experiment() -> Builder[models.VariableModel]:
     return choice(
         "experiment",
         "Experiment",
         "Which experiments.",
-        f"label_values(mlflow_experiment_runs{{{WAY}}}, experiment_name)",
+        f"label_values(mlflow_experiment_runs{{{OF_SERVER}}}, experiment_name)",
     )
 
 
@@ -89,6 +126,10 @@ def run() -> Builder[models.VariableModel]:
     )
 
 
+def top() -> Builder[models.VariableModel]:
+    return custom("top", "Top", "How many series a panel shows at most.", ("10", "5", "20", "50"))
+
+
 def custom(name: str, label: str, description: str, values: Sequence[str]) -> Builder[models.VariableModel]:
     """A variable with these values; the first is chosen."""
     options = [models.VariableOption(selected=value == values[0], text=value, value=value) for value in values]
@@ -107,11 +148,12 @@ def source() -> Builder[models.VariableModel]:
 
 
 def mlflow() -> Builder[models.VariableModel]:
-    address = "http://localhost:5000"
-    return (
-        builders.TextBoxVariable("mlflow")
-        .label("MLflow")
-        .description("Where links to runs lead.")
-        .default_value(address)
-        .current(models.VariableOption(selected=True, text=address, value=address))
+    """Nobody chooses it: the exporter knows where people open MLflow (``mlflow.public_url``)."""
+    made = choice(
+        "mlflow",
+        "MLflow",
+        "Where the link to MLflow leads.",
+        "label_values(mlflow_exporter_server_info, public_url)",
+        several=False,
     )
+    return made.hide(models.VariableHide.HIDE_VARIABLE)
