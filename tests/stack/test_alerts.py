@@ -20,9 +20,8 @@ from tests.docs.pages import PLUGINS, ROOT, fenced
 from tests.parts.command import run
 from tests.parts.programs import need
 from tests.parts.promtool import promtool
-from tests.stack.conftest import Stack, api
+from tests.stack.conftest import RULES, Stack, api
 
-RULES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
 TESTS = sorted((ROOT / "prometheus" / "tests").glob("*.yml"))
 ALERTS: dict[str, Any] = {
     rule["alert"]: rule
