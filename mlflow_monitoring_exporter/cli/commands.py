@@ -16,6 +16,7 @@ from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.cli import sample
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
+from mlflow_monitoring_exporter.cli.dashboards import dashboards_commands
 from mlflow_monitoring_exporter.cli.exporters import exporters_commands
 from mlflow_monitoring_exporter.cli.metrics import metrics
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
@@ -48,6 +49,7 @@ app.add_typer(config_commands, name="config")
 app.add_typer(queue_commands, name="queue")
 app.add_typer(prometheus_commands, name="prometheus")
 app.add_typer(exporters_commands, name="exporters")
+app.add_typer(dashboards_commands, name="dashboards")
 
 
 @app.command("export-once")

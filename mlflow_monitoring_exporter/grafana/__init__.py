@@ -1,0 +1,1 @@
+"""The shipped dashboards, and how they get into a Grafana."""
