@@ -85,7 +85,7 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("timeout_seconds", "request_timeout"), ("timeout",)),
     **dict.fromkeys(("batch", "chunk_size", "max_batch_size"), ("batch_size",)),
     **dict.fromkeys(("include", "exclude", "metrics", "experiments", "filter"), ("select",)),
-    **dict.fromkeys(("threshold", "greater_than", "gt", "upper"), ("above",)),
+    **dict.fromkeys(("greater_than", "gt", "upper"), ("above",)),
     **dict.fromkeys(("less_than", "lt", "lower"), ("below",)),
     "duration": ("for",),
     "port": ("listen",),

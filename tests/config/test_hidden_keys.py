@@ -166,8 +166,8 @@ def test_every_name_of_ours_is_shown() -> None:
         ("exporters: {prod-eu2: {type: file, pth: x}}", "exporters.prod-eu2.pth: unknown key; did you mean path?"),
         ("mlflow: {api_key: x}", "mlflow.api_key: unknown key; did you mean token?"),
         (
-            "alerts: {LossIsNaN: {metric: m, threshold: 1, above: 1}}",
-            "alerts.LossIsNaN.threshold: unknown key; did you",
+            "alerts: {LossIsNaN: {metric: m, upper: 1, above: 1}}",
+            "alerts.LossIsNaN.upper: unknown key; did you",
         ),
         ("gauges: {labels: {add: {job: tag.x}}}", "gauges.labels.add.job: 'job' is a label already"),
     ],

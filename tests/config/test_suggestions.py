@@ -53,7 +53,7 @@ def test_where_an_older_name_leads_to_there_is_something(meant: str) -> None:
         ("export: {metrics: {inclde: a}}", "export.metrics.inclde: unknown key; did you mean include?"),
         ("gauges: {labels: {ad: {}}}", "gauges.labels.ad: unknown key; did you mean add?"),
         ("alerts: {a: {metric: m, above: 1, metrc: x}}", "alerts.a.metrc: unknown key; did you mean metric?"),
-        ("alerts: {a: {metric: m, threshold: 1}}", "alerts.a.threshold: unknown key; did you mean above?"),
+        ("alerts: {a: {metric: m, upper: 1}}", "alerts.a.upper: unknown key; did you mean above?"),
         ("exporters: {file: {pth: x}}", "exporters.file.pth: unknown key; did you mean path?"),
         ("exporters: {file: {select: {metric: {}}}}", "select.metric: unknown key; did you mean metrics?"),
         ("exporters: {file: {sample: {evry: 2}}}", "sample.evry: unknown key; did you mean every?"),

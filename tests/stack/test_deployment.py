@@ -76,7 +76,8 @@ def test_whoever_waits_waits_for_health() -> None:
         for name, service in COMPOSE["services"].items()
         for other, condition in service.get("depends_on", {}).items()
     }
-    assert conditions.pop(("prometheus", "alert-rules")) == "service_completed_successfully"
+    for reader in ("prometheus", "alertmanager"):
+        assert conditions.pop((reader, "alert-rules")) == "service_completed_successfully"
     assert set(conditions.values()) == {"service_healthy"}
     assert {other for _, other in conditions} >= {"postgres", "mlflow", "prometheus"}
 
