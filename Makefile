@@ -30,9 +30,12 @@ stack: .venv/dev
 check-stack:
 	$(PYTHON) deploy/check_stack.py
 
-# grafana/dashboards from grafana/source.
+# What is generated and checked in: dashboards, the chart's schema, rules for the Prometheus operator, Alertmanager's file.
 dashboards: .venv/dev
 	$(BIN)/python -m grafana.source
+	$(BIN)/python -m deploy.values_schema
+	$(BIN)/python -m deploy.operator_rules
+	$(BIN)/mlflow-monitoring-exporter prometheus rules generate --config config.yaml --alertmanager alertmanager/alertmanager.yml
 
 # What Grafana publishes of the shape of dashboards, as a JSON Schema. Needs npm.
 grafana-schema:

@@ -42,15 +42,20 @@ def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str,
         block = model.model_json_schema(mode="validation")
         definitions.update(block.pop("$defs", {}))
         block["properties"]["type"] = {"const": kind, "type": "string"}
+        # One that is switched off need not be whole.
+        needed = [name for name in block.pop("required", ()) if name != "type"]
+        block["if"] = {"properties": {"enabled": {"const": False}}, "required": ["enabled"]}
+        block["else"] = {"required": needed}
         definitions[f"exporter_{kind}"] = block
         blocks[kind] = {"$ref": f"#/$defs/exporter_{kind}"}
     properties: dict[str, Any] = schema["properties"]
+    any_of_them = {"type": "object", "required": ["type"], "anyOf": list(blocks.values())}
     properties["exporters"] = {
         "description": "Where everything goes: any name, and a block whose type is one of the installed exporters.",
         "type": "object",
         # A block may leave its type out when it is named like one.
-        "properties": {kind: {"anyOf": list(blocks.values())} for kind in blocks},
-        "additionalProperties": {"type": "object", "required": ["type"], "anyOf": list(blocks.values())},
+        "properties": {kind: {"anyOf": [block, any_of_them]} for kind, block in blocks.items()},
+        "additionalProperties": any_of_them,
     }
     one = properties["mlflow"]
     properties["mlflow"] = {
@@ -59,7 +64,8 @@ def json_schema(exporter_types: Mapping[str, type[ExporterConfig]]) -> dict[str,
     }
     for short, (name, kind) in SHORTHANDS.items():
         block = copy.deepcopy(definitions.get(f"exporter_{kind}", {"type": "object"}))
-        block.pop("required", None)
+        for rule in ("if", "else"):
+            block.pop(rule, None)
         block["description"] = f"Shorthand for exporters.{name}."
         properties[short] = block
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

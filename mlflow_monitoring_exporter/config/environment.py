@@ -18,6 +18,9 @@ from mlflow_monitoring_exporter.core.errors import ConfigProblem
 
 PREFIX = "MLFLOW_EXPORTER_"
 
+#: What ``web.listen`` is where nothing else says it: in a container loopback is nobody's.
+DEFAULT_LISTEN = "MLFLOW_EXPORTER_DEFAULT_LISTEN"
+
 #: Variable -> key. The exporters' own are handled by :func:`_exporter_variables`.
 PROMISES: Mapping[str, Path] = {
     "MLFLOW_TRACKING_URI": ("mlflow", "tracking_uri"),

@@ -17,7 +17,7 @@ from mlflow_monitoring_exporter.config.checks import (
     check_selections,
     check_spool_server,
 )
-from mlflow_monitoring_exporter.config.environment import read_environment
+from mlflow_monitoring_exporter.config.environment import DEFAULT_LISTEN, read_environment
 from mlflow_monitoring_exporter.config.layers import DEEPEST, Layer, Path, Place, problem, spoken
 from mlflow_monitoring_exporter.config.schema import Config, MlflowConfig, Settings
 from mlflow_monitoring_exporter.config.section import ExporterConfig, Section
@@ -102,6 +102,9 @@ def _layers(
     if layer.get(("exporters",)) is None:
         layer.values["exporters"] = {name: dict(block) for name, block in DEFAULT_EXPORTERS.items()}
     servers = layer.values.pop("mlflow") if isinstance(layer.values.get("mlflow"), list) else None
+    web = layer.get(("web",))
+    if (listen := environ.get(DEFAULT_LISTEN)) and (web is None or (isinstance(web, dict) and "listen" not in web)):
+        layer.set(("web", "listen"), listen, Place(DEFAULT_LISTEN, ""))
     layer.lay_over(read_environment(environ, layer, problems))
     upper = Layer()
     for flag, key, value in flags:

@@ -7,6 +7,8 @@
 ``/livez``            200 while the process works, MLflow's and platforms' outages included
 ``/readyz``           200 when MLflow answers and every exporter can deliver, else 503; JSON
 ====================  ======================================================================
+
+Behind a password, probes that know none still get /livez, and of /readyz whether it is ready, without reasons.
 """
 
 from __future__ import annotations
@@ -83,10 +85,18 @@ def build_app(
     async def home(_request: Request) -> Response:
         return HTMLResponse(_HOME)
 
+    async def briefly(_request: Request) -> Response:
+        report = readiness.report()
+        ready = bool(report) and all(condition.ready for condition in report.values())
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
     app: ASGIApp = Starlette(
         routes=[Route("/", home), Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)]
     )
-    return app if config.username is None else BasicAuth(app, _verify(config))
+    if config.username is None:
+        return app
+    probes = Starlette(routes=[Route("/livez", livez), Route("/readyz", briefly)])
+    return BasicAuth(app, probes, _verify(config))
 
 
 def _verify(config: WebConfig) -> Verify:
@@ -105,16 +115,24 @@ def _verify(config: WebConfig) -> Verify:
     return verify
 
 
-class BasicAuth:
-    """Requires the right user and password (RFC 7617)."""
+#: Pages that ask nobody: the supervisor of a container has no password, and would restart it for ever.
+_OF_PROBES = ("/livez", "/readyz")
 
-    def __init__(self, app: ASGIApp, verify: Verify) -> None:
+
+class BasicAuth:
+    """Requires the right user and password (RFC 7617); who sends none gets what ``probes`` answers on their pages."""
+
+    def __init__(self, app: ASGIApp, probes: ASGIApp, verify: Verify) -> None:
         self._app = app
+        self._probes = probes
         self._verify = verify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._admits(Headers(scope=scope).get("authorization", "")):
             await self._app(scope, receive, send)
+            return
+        if scope["path"] in _OF_PROBES and "authorization" not in Headers(scope=scope):
+            await self._probes(scope, receive, send)
             return
         refusal = PlainTextResponse(
             "user and password, please\n", 401, {"WWW-Authenticate": 'Basic realm="mlflow-monitoring-exporter"'}

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.config import fields
@@ -21,6 +23,7 @@ from mlflow_monitoring_exporter.config.section import BatchExporterConfig, Expor
 from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.exporters.builtin.http_json import HttpJsonConfig
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 
 
 class SinkConfig(BatchExporterConfig):
@@ -238,6 +241,16 @@ def test_the_json_schema_knows_every_block(tmp_path: Path) -> None:
         "mlflow", "export", "alerts", "notifications", "links", "tracking",
         "gauges", "exporters", "state", "web", "logging", "pramathus", "prometheus",
     }  # fmt: skip
+
+
+def test_the_json_schema_takes_the_shipped_file_and_blocks_that_are_named_like_their_type() -> None:
+    schema = Draft202012Validator(json_schema(load_plugins().config_types))
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
+    assert [error.message for error in schema.iter_errors(shipped)] == []
+    right: list[dict[str, Any]] = [{"prometheus": {}}, {"file": {"path": "x"}}, {"prod": {"type": "file", "path": "x"}}]
+    wrong: list[dict[str, Any]] = [{"prod": {}}, {"prometheus": {"path": "x"}}, {"pramathus": {"enabled": True}}]
+    assert [exporters for exporters in right if not schema.is_valid({"exporters": exporters})] == []
+    assert [exporters for exporters in wrong if schema.is_valid({"exporters": exporters})] == []
 
 
 @pytest.mark.parametrize(

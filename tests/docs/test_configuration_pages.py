@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from mlflow_monitoring_exporter.cli.options import Options
-from mlflow_monitoring_exporter.config.environment import EXPORTER_PROMISES, PROMISES
+from mlflow_monitoring_exporter.config.environment import DEFAULT_LISTEN, EXPORTER_PROMISES, PROMISES
 from mlflow_monitoring_exporter.config.fields import (
     Duration,
     DurationOrZero,
@@ -174,7 +174,7 @@ def test_every_variable_is_in_the_reference_with_its_key() -> None:
     for variable, (kind, name) in EXPORTER_PROMISES.items():
         assert f"`{kind}`" in table[variable][0]
         assert f"`{name}`" in table[variable][0]
-    generic = {"MLFLOW_EXPORTER_<SECTION>__<KEY>", "MLFLOW_EXPORTER_CONFIG"}
+    generic = {"MLFLOW_EXPORTER_<SECTION>__<KEY>", "MLFLOW_EXPORTER_CONFIG", DEFAULT_LISTEN}
     assert table.keys() == {*PROMISES, *EXPORTER_PROMISES, *generic}
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
+from deploy import operator_rules, values_schema
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.state.database import Database
@@ -45,6 +47,8 @@ EVERYTHING = {
     "tolerations": [{"key": "spot", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
     "service": {"port": 80, "annotations": {"a": "b"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboards": {"enabled": True, "labels": {"grafana_dashboard": "1"}, "annotations": {"grafana_folder": "MLflow"}},
 }
 
 
@@ -212,7 +216,7 @@ def test_images_are_built_from_chosen_files_and_hold_no_secret() -> None:
     assert ignored[1] == "*"
     chosen = {line[1:] for line in ignored if line.startswith("!")}
     assert chosen == {
-        *("mlflow_monitoring_exporter", "tracking", "pyproject.toml", "README.md", "LICENSE"),
+        *("mlflow_monitoring_exporter", "tracking", "grafana/dashboards", "pyproject.toml", "README.md", "LICENSE"),
         *("requirements.txt", "requirements-build.txt"),
     }
     for file in (ROOT / "Dockerfile", ROOT / "deploy" / "mlflow" / "Dockerfile"):
@@ -259,7 +263,11 @@ def validate(manifests: str, directory: Path) -> list[Any]:
     assert done.returncode == 0, done.stdout + done.stderr
     documents = [document for document in yaml.safe_load_all(manifests) if document]
     unknown = {document["kind"] for document in documents if document["apiVersion"].startswith("monitoring.coreos.com")}
-    assert set(re.findall(r"find schema for kind (\w+)", done.stdout + done.stderr)) == unknown <= {"ServiceMonitor"}
+    assert (
+        set(re.findall(r"find schema for kind (\w+)", done.stdout + done.stderr))
+        == unknown
+        <= {"ServiceMonitor", "PrometheusRule"}
+    )
     return documents
 
 
@@ -274,8 +282,10 @@ def of_kind(documents: list[Any], kind: str) -> Any:
 
 ALL = {
     *("Deployment", "Service", "ServiceAccount", "ServiceMonitor", "ConfigMap"),
-    *("NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"),
+    *("NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim", "PrometheusRule"),
 }
+#: What is there only if it is asked for.
+ASKED = {"ServiceMonitor", "NetworkPolicy", "PrometheusRule"}
 
 
 def check(documents: list[Any], tmp_path: Path) -> None:
@@ -288,6 +298,7 @@ def check(documents: list[Any], tmp_path: Path) -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert spec["enableServiceLinks"] is False
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
     pages = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert pages == {"/livez", "/readyz"}
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -305,7 +316,18 @@ def check(documents: list[Any], tmp_path: Path) -> None:
         volume["persistentVolumeClaim"]["claimName"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume
     }
     assert claims == {of_kind(documents, "PersistentVolumeClaim")["metadata"]["name"]}
-    config_map = of_kind(documents, "ConfigMap")
+    config_maps = [document for document in documents if document["kind"] == "ConfigMap"]
+    (config_map,) = (document for document in config_maps if "config.yaml" in document["data"])
+    (dashboards,) = (document for document in config_maps if document is not config_map)
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1", "or Grafana's sidecar finds nothing"
+    assert {name: json.loads(text) for name, text in dashboards["data"].items()} == {
+        path.name: json.loads(path.read_text()) for path in (ROOT / "grafana" / "dashboards").glob("*.json")
+    }
+    assert of_kind(documents, "PrometheusRule")["spec"]["groups"] == [
+        group
+        for path in sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+    ]
     assert {v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v} == {config_map["metadata"]["name"]}
     file = tmp_path / "config.yaml"
     file.write_text(config_map["data"]["config.yaml"])
@@ -330,7 +352,7 @@ def test_the_chart_is_strictly_valid_with_everything_switched_on(tmp_path: Path)
 
 def test_the_chart_is_strictly_valid_as_it_comes(tmp_path: Path) -> None:
     documents = validate(rendered({}, tmp_path), tmp_path)
-    assert kinds(documents) == ALL - {"ServiceMonitor", "NetworkPolicy"}
+    assert kinds(documents) == ALL - ASKED
 
 
 def test_the_chart_without_a_volume_keeps_its_state_in_the_pod(tmp_path: Path) -> None:
@@ -374,6 +396,117 @@ def test_the_same_series_by_any_replica_in_every_way_to_scrape(kustomized: str, 
         names = ("regex", "targetLabel", "replacement")
         assert [(*rule["sourceLabels"], *(rule[n] for n in names)) for rule in found][:2] == wanted
         assert [rule["targetLabel"] for rule in found][2:] == ["pod"], "another label that tells replicas apart"
+
+
+def test_what_is_generated_for_kubernetes_is_up_to_date() -> None:
+    assert (CHART / "values.schema.json").read_text() == values_schema.to_text(), "run `make dashboards`"
+    assert operator_rules.FILE.read_text() == operator_rules.to_text(), "run `make dashboards`"
+
+
+SCHEMA = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+WEB_TLS = {
+    "tls_cert_file": "/run/secrets/mlflow-exporter/tls.crt",
+    "tls_key_file": "/run/secrets/mlflow-exporter/tls.key",
+}
+WEB = {"web": {**WEB_TLS, "username": "prometheus", "password_file": "/run/secrets/mlflow-exporter/password"}}
+MOUNT: dict[str, Any] = {"extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}]}
+MOUNT["extraVolumeMounts"] = [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}]
+SPREAD: dict[str, Any] = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+TO = {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": 5000}]}
+BASIC = {"username": {"name": "web", "key": "user"}, "password": {"name": "web", "key": "password"}}
+VALUES: dict[str, Mapping[str, Any]] = {
+    "as it comes": {},
+    "everything": EVERYTHING,
+    "TLS and a password on the pages": {"config": WEB, "existingSecret": "s"},
+    "and a monitor that knows both": {
+        "config": WEB,
+        "serviceMonitor": {
+            "enabled": True,
+            "interval": "15s",
+            "tlsConfig": {"insecureSkipVerify": True},
+            "basicAuth": BASIC,
+        },
+    },
+    "another port": {"config": {"web": {"listen": ":8080"}}},
+    "another port on every address of IPv6": {"config": {"web": {"listen": "[::]:8081"}}},
+    "more files": MOUNT,
+    "more variables": {"extraEnvFrom": [{"secretRef": {"name": "proxy"}}]},
+    "a digest": {"image": {"repository": "r/i", "tag": "1", "digest": f"sha256:{'a' * 64}", "pullPolicy": "Always"}},
+    "a tag": {"image": {"repository": "r/i", "tag": "1.2", "pullPolicy": "IfNotPresent"}},
+    "labels and a priority": {"podLabels": {"team": "ml"}, "priorityClassName": "high"},
+    "an account of the cloud": {
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}
+    },
+    "spread": {"topologySpreadConstraints": [{**SPREAD, "labelSelector": {"matchLabels": {"a": "b"}}}]},
+    "a network with destinations": {"networkPolicy": {"enabled": True, "egressPorts": [], "egress": [TO]}},
+    "a network without any": {"networkPolicy": {"enabled": True, "prometheusNamespace": "m", "egressPorts": [443]}},
+    "three replicas": {"replicas": 3, "config": {"state": {"url": "postgresql://exporter@db/exporter"}}},
+    "several tracking servers": {
+        "config": {"mlflow": [{"name": n, "tracking_uri": f"http://{n}:5000"} for n in ("eu", "us")]}
+    },
+    "no volume": {"persistence": {"enabled": False}},
+    "a volume that is there": {"persistence": {"enabled": True, "existingClaim": "mine"}},
+    "rules alone": {"prometheusRule": {"enabled": True}},
+    "dashboards alone": {"dashboards": {"enabled": True, "labels": {"grafana_dashboard": "1"}}},
+    "alerts and receivers": {
+        "config": {
+            "alerts": {"low": {"metric": "accuracy", "below": 0.8}},
+            "notifications": {"slack": {"webhook_url_file": "/etc/alertmanager/secrets/slack_url"}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_chart_is_valid_with(name: str, tmp_path: Path) -> None:
+    values = VALUES[name]
+    whole = {**yaml.safe_load((CHART / "values.yaml").read_text()), **values}
+    assert [error.message for error in SCHEMA.iter_errors(whole)] == []
+    documents = validate(rendered(values, tmp_path), tmp_path)
+    (container,) = of_kind(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    web = values.get("config", {}).get("web", {})
+    (port,) = container["ports"]
+    assert str(port["containerPort"]) == web.get("listen", ":9797").rpartition(":")[2]
+    schemes = {container[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert schemes == {"HTTPS" if "tls_cert_file" in web else "HTTP"}
+    if "ServiceMonitor" in kinds(documents):
+        (endpoint,) = of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
+        assert endpoint["scheme"] == ("https" if "tls_cert_file" in web else "http")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"config": None}, "config is empty: it is config.yaml, and needs at least mlflow.tracking_uri"),
+        ({"config": {"state": {"url": "postgres://db/exporter"}}}, "begins with postgres://: write postgresql://"),
+        ({"config": {"web": {"listen": "127.0.0.1:9797"}}}, "config.web.listen is on loopback, where no probe"),
+    ],
+)
+def test_values_that_cannot_work_are_a_sentence(values: Mapping[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        rendered(values, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"config": {"exprot": {"interval": "5s"}}}, "'exprot' was unexpected"),
+        ({"config": {"export": {"intervall": "5s"}}}, "'intervall' was unexpected"),
+        ({"replcas": 3}, "'replcas' was unexpected"),
+        ({"serviceMonitor": {"enabld": True}}, "'enabld' was unexpected"),
+        ({"replicas": "three"}, "'three' is not of type 'integer'"),
+        ({"config": {}}, "{} should be non-empty"),
+    ],
+)
+def test_misspelt_values_are_named_before_anything_is_rendered(values: Mapping[str, Any], said: str) -> None:
+    whole = {**yaml.safe_load((CHART / "values.yaml").read_text()), **values}
+    assert any(said in text for error in SCHEMA.iter_errors(whole) for text in messages(error)), "Helm shows these"
+
+
+def messages(error: Any) -> Iterator[str]:
+    yield error.message
+    for inner in error.context:
+        yield from messages(inner)
 
 
 def test_every_value_of_the_chart_is_used() -> None:

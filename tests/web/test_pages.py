@@ -113,7 +113,7 @@ def test_with_a_password_no_one_gets_in_without_it(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("pässword:with colon\n")
     with serving(username="prometheus", password_file=str(secret)) as url:
-        for page in ("metrics", "readyz", "livez", ""):
+        for page in ("metrics", ""):
             answer = get(f"{url}/{page}")
             assert answer.status_code == 401
             assert answer.headers["WWW-Authenticate"].startswith("Basic")
@@ -124,6 +124,22 @@ def test_with_a_password_no_one_gets_in_without_it(tmp_path: Path) -> None:
             assert get(f"{url}/metrics", headers={"Authorization": header}).status_code == 401
         secret.write_text("rotated")
         assert get(f"{url}/metrics", auth=("prometheus", "rotated")).status_code == 200, "a rotated file is read again"
+
+
+def test_probes_without_the_password_learn_whether_it_is_ready_and_no_reason(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("word")
+    readiness = Readiness()
+    with serving(readiness, username="prometheus", password_file=str(secret)) as url:
+        assert get(f"{url}/livez").text == "ok\n"
+        assert (get(f"{url}/readyz").status_code, get(f"{url}/readyz").json()) == (503, {"ready": False})
+        readiness.good("mlflow")
+        assert (get(f"{url}/readyz").status_code, get(f"{url}/readyz").json()) == (200, {"ready": True})
+        readiness.bad("exporters.prod", "http://sink: connection refused")
+        assert (get(f"{url}/readyz").status_code, get(f"{url}/readyz").json()) == (503, {"ready": False})
+        assert "connection refused" in get(f"{url}/readyz", auth=("prometheus", "word")).text
+        assert get(f"{url}/readyz", auth=("prometheus", "wrong")).status_code == 401, "and who tries is told"
+        assert get(f"{url}/livez", auth=("prometheus", "wrong")).status_code == 401
 
 
 def test_tls_is_served_with_the_given_certificate(tmp_path: Path) -> None:

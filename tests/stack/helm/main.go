@@ -1,5 +1,5 @@
 // Renders a chart as `helm template` does, where Helm itself is not installed: Go's templates, the functions of
-// sprig, and include, required and toYaml.
+// sprig, include, required, toYaml and fromYaml, and the files of the chart.
 //
 //	main CHART RELEASE VALUES.json    values are whole: those of the chart with those of the user merged in
 package main
@@ -16,6 +16,46 @@ import (
 	"github.com/Masterminds/sprig"
 	"gopkg.in/yaml.v3"
 )
+
+type files map[string][]byte
+
+func (all files) Get(name string) string { return string(all[name]) }
+
+func (all files) Glob(pattern string) files {
+	found := files{}
+	for name, content := range all {
+		if matched, _ := filepath.Match(pattern, name); matched {
+			found[name] = content
+		}
+	}
+	return found
+}
+
+func (all files) AsConfig() string {
+	texts := map[string]string{}
+	for name, content := range all {
+		texts[filepath.Base(name)] = string(content)
+	}
+	out, err := yaml.Marshal(texts)
+	check(err)
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+func filesOf(chart string) files {
+	found := files{}
+	for _, pattern := range []string{"files/*/*"} {
+		names, err := filepath.Glob(filepath.Join(chart, pattern))
+		check(err)
+		for _, name := range names {
+			content, err := os.ReadFile(name)
+			check(err)
+			short, err := filepath.Rel(chart, name)
+			check(err)
+			found[short] = content
+		}
+	}
+	return found
+}
 
 func check(err error) {
 	if err != nil {
@@ -40,6 +80,7 @@ func main() {
 	context := map[string]interface{}{
 		"Values":  values,
 		"Chart":   capitalized,
+		"Files":   filesOf(chart),
 		"Release": map[string]interface{}{"Name": release, "Namespace": "monitoring", "Service": "Helm"},
 	}
 	all := template.New("chart").Option("missingkey=zero")
@@ -50,6 +91,11 @@ func main() {
 		encoder.SetIndent(2)
 		err := encoder.Encode(value)
 		return strings.TrimSuffix(out.String(), "\n"), err
+	}
+	functions["fromYaml"] = func(text string) (map[string]interface{}, error) {
+		var found map[string]interface{}
+		err := yaml.Unmarshal([]byte(text), &found)
+		return found, err
 	}
 	functions["include"] = func(name string, data interface{}) (string, error) {
 		var out strings.Builder
