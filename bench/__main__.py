@@ -12,7 +12,18 @@ from pathlib import Path
 
 import structlog
 
-from bench import backlog, first_load, freshness, polls, replicas, surface, tracking_calls, tracking_million, wide_run
+from bench import (
+    alerting,
+    backlog,
+    first_load,
+    freshness,
+    polls,
+    replicas,
+    surface,
+    tracking_calls,
+    tracking_million,
+    wide_run,
+)
 
 _BENCHMARKS = {
     "first_load": first_load,
@@ -21,6 +32,7 @@ _BENCHMARKS = {
     "backlog": backlog,
     "surface": surface,
     "freshness": freshness,
+    "alerting": alerting,
     "replicas": replicas,
     "tracking_calls": tracking_calls,
     "tracking_million": tracking_million,

@@ -78,7 +78,9 @@ def prometheus_config(directory: Path) -> Path:
         for job, port in jobs.items()
     ]
     file = directory / "prometheus.yml"
-    file.write_text(json.dumps({"global": {"scrape_interval": "5s"}, "scrape_configs": scrapes}))  # JSON is YAML
+    rules = str(Path(__file__).resolve().parents[1] / "prometheus" / "rules" / "*.yml")
+    settings = {"global": {"scrape_interval": "5s"}, "rule_files": [rules], "scrape_configs": scrapes}
+    file.write_text(json.dumps(settings))  # JSON is YAML
     return file
 
 

@@ -31,6 +31,8 @@ _SAYS = {
     "MlflowChallengerBetter": "The challenger beats the champion",
 }
 _FIRING = f"ALERTS{{alertstate='firing',{_OURS}}}"
+#: Its value is when the condition came true; of those that fire, not of those that wait.
+_SINCE = f"ALERTS_FOR_STATE{{{_OURS}}} and ignoring (alertstate) {_FIRING}"
 _LABELS = "alertname, severity, server, experiment_name, metric, run_name, run_id, model, exporter, component"
 
 
@@ -93,7 +95,7 @@ def _alerts() -> list[parts.PanelBuilder]:
             "The worst first. The name of an alert leads to what to do, a run to its curves.",
             {
                 "Alert": f"topk(100, {_what(_FIRING)})",
-                "Since": f"topk(100, 1000 * {_what('ALERTS_FOR_STATE{' + _OURS + '}')})",
+                "Since": f"topk(100, 1000 * {_what(_SINCE)})",
                 "Rank": "topk(100, 4 * "
                 + _what("ALERTS{alertstate='firing',severity='critical'," + _OURS + "}")
                 + " or 2 * "

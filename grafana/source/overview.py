@@ -86,15 +86,16 @@ def _trends() -> list[parts.PanelBuilder]:
         return f"clamp_min(sum({now}) - sum({runs} offset {days}d), 0) or vector(0)"
 
     return [
-        parts.number("New runs (24 h)", "Runs that came within a day.", since(1)),
-        parts.number("New runs (7 d)", "Runs that came within seven days.", since(7)),
-        parts.number("The 7 d before", "Runs that came within the seven days before those.", since(14, 7)),
+        parts.number("New runs (24 h)", "Runs that came within a day.", since(1), span=6),
+        parts.number("New runs (7 d)", "Runs that came within seven days.", since(7), span=6),
+        parts.number("The 7 d before", "Runs that came within the seven days before those.", since(14, 7), span=6),
         parts.number(
             "Success rate",
             "FINISHED runs among all that have ended, of the chosen experiments.",
             f"sum({_FINISHED}) / sum({_ENDED})",
             unit="percentunit",
             trend=True,
+            span=6,
         ),
         parts.curves(
             "Success rate of experiments",
@@ -105,6 +106,7 @@ def _trends() -> list[parts.PanelBuilder]:
                 f" and topk($top, sum by (server, experiment_name) ({_ENDED} @ end()))"
             },
             unit="percentunit",
+            span=24,
         ),
     ]
 

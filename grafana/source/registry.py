@@ -44,22 +44,26 @@ def _versions() -> list[parts.PanelBuilder]:
             "Models",
             "Registered models.",
             f"count(count by (server, model) (mlflow_model_version_info{{{OF_SERVER}}}))",
+            span=6,
         ),
         parts.number(
             "Aliases",
             "Aliases of all models.",
             f"count(mlflow_model_version_info{{alias!='',{OF_SERVER}}}) or vector(0)",
+            span=6,
         ),
         parts.number(
             "Changes of aliases",
             "Times that an alias was set, moved or removed since this exporter first saw the registry.",
             f"sum(mlflow_model_alias_changes_total{{{OF_SERVER}}}) or vector(0)",
+            span=6,
         ),
         parts.number(
             "Beaten champions",
             "Models whose challenger, or else newest version, is better than the champion in some metric; as the alert has it.",
             'count(count by (server, model) (model_metric:mlflow_model_challenger_lead:sum{server=~"$server"} > 0)) or vector(0)',
             bad_from=1,
+            span=6,
         ),
         parts.rows(
             "Versions",
