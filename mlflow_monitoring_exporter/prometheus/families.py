@@ -86,8 +86,39 @@ MODEL_ALIAS_CHANGES = Spec(
     "mlflow_model_alias_changes_total", "Times that an alias was set, moved or removed.", ("model", "alias"), "counter"
 )
 
+_OF_PIPELINE = ("pipeline",)
+_OF_STAGE = ("pipeline", "stage")
+
+PIPELINE_INFO = Spec(
+    "mlflow_pipeline_info",
+    "Always 1; the execution of a data pipeline that began last.",
+    ("pipeline", "experiment_id", "run_id", "run_uuid", "status"),
+)
+PIPELINE_LAST_SUCCESS = Spec(
+    "mlflow_pipeline_last_success_timestamp_seconds",
+    "When an execution of a data pipeline last ended as FINISHED, in Unix time.",
+    _OF_PIPELINE,
+)
+#: By the metric of the execution that began last which each shows.
+PIPELINE_METRICS = {
+    "duration_seconds": Spec("mlflow_pipeline_duration_seconds", "How long an execution took.", _OF_PIPELINE),
+    "records": Spec("mlflow_pipeline_records", "Records that came out of an execution.", _OF_PIPELINE),
+    "expected_records": Spec(
+        "mlflow_pipeline_expected_records", "Records that should come out of an execution.", _OF_PIPELINE
+    ),
+}
+STAGE_METRICS = {
+    "records": Spec("mlflow_pipeline_stage_records", "Records that came out of a stage.", _OF_STAGE),
+    "errors": Spec("mlflow_pipeline_stage_errors", "Records that a stage refused.", _OF_STAGE),
+    "duration_seconds": Spec("mlflow_pipeline_stage_duration_seconds", "How long a stage took.", _OF_STAGE),
+}
+PIPELINE_QUALITY = Spec(
+    "mlflow_pipeline_quality", "Result of a check of data quality, by its dimension.", ("pipeline", "dimension")
+)
+
 OURS = (
     *(EXPERIMENT_RUNS, EXPERIMENT_LAST_START, *AGGREGATES.values()),
     *(RUN_INFO, RUN_START, RUN_DURATION, RUN_LAST_METRIC, RUN_NONFINITE, RUN_STALLED, RUN_ORPHANED),
     *(MODEL_VERSION_INFO, MODEL_ALIAS_METRIC, MODEL_ALIAS_DELTA, MODEL_ALIAS_CHANGES),
+    *(PIPELINE_INFO, PIPELINE_LAST_SUCCESS, *PIPELINE_METRICS.values(), *STAGE_METRICS.values(), PIPELINE_QUALITY),
 )

@@ -27,6 +27,7 @@ from mlflow_monitoring_exporter.transform import model_versions as registry
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.labels import bounded
 from mlflow_monitoring_exporter.transform.lifecycle import duration_ms
+from mlflow_monitoring_exporter.transform.pipelines import PREFIX, pipeline_series
 from mlflow_monitoring_exporter.transform.series_budget import GroupSeries, SeriesBudget
 
 #: The labels of a run's own series, before the operator's wishes.
@@ -124,12 +125,25 @@ class Gauges:
                     ours = tuple(ours[at] for at in self._kept)
                 labels = (*ours, *of_labels)
                 budget.add(part, spec, labels, run.values[key], key)
+        self._add_pipelines(budget, facts, short)
         return budget.snapshot(
             before or Snapshot({}),
             lambda spec: spec.help or self._names.help(keys[spec.name]),
             lambda group: facts.experiments[group].name if group else "",
             shown.originals,
         )
+
+    def _add_pipelines(self, budget: SeriesBudget, facts: Facts, short: Mapping[str, str]) -> None:
+        executions: dict[str, list[RunGauges]] = {}
+        for run in facts.runs:
+            if facts.experiments[run.experiment_id].name.startswith(PREFIX):
+                executions.setdefault(run.experiment_id, []).append(run)
+        for experiment_id, runs in executions.items():
+            newest = max(runs, key=lambda run: (run.start_ms or 0, run.run_id))
+            name = self._shown[facts.experiments[experiment_id].name.removeprefix(PREFIX)]
+            where = budget.group(experiment_id).lifecycle
+            for spec, labels, value in pipeline_series(name, short[newest.run_id], newest, runs):
+                budget.add(where, spec, tuple(self._shown[label] for label in labels), value)
 
     def _add_registry(self, budget: SeriesBudget, facts: RegistryFacts, short: Mapping[str, str]) -> None:
         group, shown = budget.group(NO_EXPERIMENT), self._shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -126,9 +125,9 @@ def test_the_run_of_a_process_that_was_killed_has_all_it_logged_and_no_end(offli
         """
     )
     assert process.stdout is not None
-    time.sleep(1.0)
+    acknowledged = [int(process.stdout.readline()) for _ in range(200)]
     process.kill()
-    acknowledged = [int(line) for line in process.stdout.read().split()]
+    acknowledged += [int(line) for line in process.stdout.read().split()]
     process.wait(10)
     logged = steps(offline.spool, "loss")
     assert len(acknowledged) > 100

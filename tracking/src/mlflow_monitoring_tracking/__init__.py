@@ -18,15 +18,19 @@ __version__ = "0.2.0"
 
 from mlflow_monitoring_tracking.checking import setup_tracking
 from mlflow_monitoring_tracking.configuration import ConfigurationError
+from mlflow_monitoring_tracking.pipelines import DataPipelineTracker, Pipeline, start_data_pipeline
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
 
 __all__ = [
     "ConfigurationError",
+    "DataPipelineTracker",
     "ExperimentTracker",
+    "Pipeline",
     "Run",
     "__version__",
     "setup_tracking",
+    "start_data_pipeline",
     "start_experiment",
     "tracker",
 ]

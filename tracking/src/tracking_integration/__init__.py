@@ -1,14 +1,27 @@
-"""``mlflow_monitoring_tracking`` under the short name that programs use."""
+"""``mlflow_monitoring_tracking`` under the name that programs of production and of pipelines use."""
 
 from __future__ import annotations
 
 from mlflow_monitoring_tracking import (
     ConfigurationError,
+    DataPipelineTracker,
     ExperimentTracker,
+    Pipeline,
     Run,
     setup_tracking,
+    start_data_pipeline,
     start_experiment,
     tracker,
 )
 
-__all__ = ["ConfigurationError", "ExperimentTracker", "Run", "setup_tracking", "start_experiment", "tracker"]
+__all__ = [
+    "ConfigurationError",
+    "DataPipelineTracker",
+    "ExperimentTracker",
+    "Pipeline",
+    "Run",
+    "setup_tracking",
+    "start_data_pipeline",
+    "start_experiment",
+    "tracker",
+]
