@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 _OTHERS = ("MLFLOW", "TRACKING", "WANDB", "RANK", "WORLD_SIZE", "SLURM", "MASTER", "OMPI", "PMI")
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What killed programs leave in the folder for temporary files (W&B's client does) goes away with the tests'."""
     with pytest.MonkeyPatch.context() as patch:
