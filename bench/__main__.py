@@ -15,6 +15,7 @@ import structlog
 from bench import (
     alerting,
     backlog,
+    dashboards,
     first_load,
     freshness,
     polls,
@@ -33,6 +34,7 @@ _BENCHMARKS = {
     "surface": surface,
     "freshness": freshness,
     "alerting": alerting,
+    "dashboards": dashboards,
     "replicas": replicas,
     "tracking_calls": tracking_calls,
     "tracking_million": tracking_million,

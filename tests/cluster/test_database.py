@@ -69,7 +69,7 @@ def test_a_database_that_comes_later_than_the_replicas_is_waited_for(
 
 def test_a_wrong_password_ends_a_replica_with_one_line(replicas: Replicas, store: Store, tmp_path: Path) -> None:
     wrong = {**replicas.environment, "MLFLOW_EXPORTER_STATE__PASSWORD": "battery staple"}
-    done = run("continuous", cwd=tmp_path, env=wrong)
+    done = run("continuous", "--set", "web.listen=127.0.0.1:0", cwd=tmp_path, env=wrong)
     assert done.code == 1
     assert "refuses to be used" in done.err
     assert "check state.url" in done.err
@@ -144,7 +144,13 @@ def test_a_pool_of_transactions_ends_a_replica_with_one_line_of_advice(
     replicas: Replicas, store: Store, database: str, tmp_path: Path
 ) -> None:
     with pgbouncer(database, pool_mode="transaction") as url:
-        done = run("continuous", cwd=tmp_path, env={**replicas.environment, "MLFLOW_EXPORTER_STATE__URL": url})
+        done = run(
+            "continuous",
+            "--set",
+            "web.listen=127.0.0.1:0",
+            cwd=tmp_path,
+            env={**replicas.environment, "MLFLOW_EXPORTER_STATE__URL": url},
+        )
     assert done.code == 1
     assert "pool_mode = transaction" in done.err
     assert "let state.url name PostgreSQL itself, or a pool with pool_mode = session" in done.err
