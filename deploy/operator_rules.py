@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from mlflow_monitoring_exporter.prometheus.yaml_text import to_yaml_text
+
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deploy" / "kubernetes" / "prometheusrule.yaml"
 _HEAD = "# From prometheus/rules, by `make dashboards`; not to be edited. Needs the Prometheus operator.\n"
@@ -20,8 +22,7 @@ def to_text() -> str:
         "metadata": {"name": "mlflow-exporter", "labels": {"app.kubernetes.io/name": "mlflow-monitoring-exporter"}},
         "spec": {"groups": [g for file in files for g in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]},
     }
-    text: str = yaml.safe_dump(rule, sort_keys=False, allow_unicode=True, width=120)
-    return _HEAD + text
+    return _HEAD + to_yaml_text(rule)
 
 
 if __name__ == "__main__":

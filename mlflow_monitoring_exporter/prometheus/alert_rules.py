@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from mlflow_monitoring_exporter.config.alerts import AlertConfig
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.core.directions.direction import Directions
 from mlflow_monitoring_exporter.prometheus.conditions import condition_of, duration
+from mlflow_monitoring_exporter.prometheus.yaml_text import to_yaml_text
 
 GROUP = "mlflow-config"
 #: Seconds between two evaluations.
@@ -38,10 +37,7 @@ _RUNBOOK = (
 def to_yaml(config: Config) -> str:
     """A rules file as Prometheus 2.x and 3.x load it; without alerts it has no groups."""
     group = {"name": GROUP, "interval": _INTERVAL, "rules": rules(config)}
-    text: str = yaml.safe_dump(
-        {"groups": [group] if config.alerts else []}, sort_keys=False, allow_unicode=True, width=120
-    )
-    return _HEAD + text
+    return _HEAD + to_yaml_text({"groups": [group] if config.alerts else []})
 
 
 def rules(config: Config) -> list[dict[str, Any]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from mlflow_monitoring_exporter.config.notifications import (
     EmailConfig,
     NotificationsConfig,
@@ -16,6 +14,7 @@ from mlflow_monitoring_exporter.config.notifications import (
 )
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.prometheus.conditions import duration
+from mlflow_monitoring_exporter.prometheus.yaml_text import to_yaml_text
 
 _HEAD = (
     "# From `notifications` in config.yaml, by mlflow-monitoring-exporter prometheus rules generate --alertmanager;\n"
@@ -37,8 +36,7 @@ _LINKS = ("mlflow", "dashboard", "runbook")
 
 def to_yaml(config: Config) -> str:
     """The whole file."""
-    text: str = yaml.safe_dump(tree(config.notifications), sort_keys=False, allow_unicode=True, width=120)
-    return _HEAD + text
+    return _HEAD + to_yaml_text(tree(config.notifications))
 
 
 def tree(config: NotificationsConfig) -> dict[str, Any]:
