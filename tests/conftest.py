@@ -14,8 +14,8 @@ from tests.parts.strict_peer import StrictPeer, strict_peer
 _TESTS = Path(__file__).parent
 #: Folders whose tests share nothing that takes time to start.
 _NOTHING_SHARED = ("reliability",)
-#: The folder with the most work for one process.
-_LONGEST = "tracking"
+#: The folders with the most work for one process.
+_LONGEST = ("tracking", "stack")
 
 
 class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -35,7 +35,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes one process longest begins first, or the others would wait for it at the end."""
-    items.sort(key=lambda item: item.path.parent.name != _LONGEST)
+    first = {name: at for at, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.parent.name, len(first)))
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -246,12 +249,22 @@ def rendered(values: Mapping[str, Any], directory: Path) -> str:
     if helm := shutil.which("helm"):
         command = [helm, "template", "mlflow-exporter", str(CHART), "--namespace", "monitoring", "--values", str(file)]
     else:
-        renderer = Path(__file__).parent / "helm" / "main.go"
-        command = [need("go"), "run", str(renderer), str(CHART), "mlflow-exporter", str(file)]
-    debian = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **debian})
+        command = [str(renderer()), str(CHART), "mlflow-exporter", str(file)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@cache
+def renderer() -> Path:
+    """The engine of charts, built once."""
+    program = Path(tempfile.mkdtemp()) / "render"
+    atexit.register(shutil.rmtree, program.parent)
+    debian = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off"}
+    build = [need("go"), "build", "-o", str(program), str(Path(__file__).parent / "helm" / "main.go")]
+    done = subprocess.run(build, check=False, capture_output=True, text=True, env={**os.environ, **debian})
+    assert done.returncode == 0, done.stderr
+    return program
 
 
 def validate(manifests: str, directory: Path) -> list[Any]:
