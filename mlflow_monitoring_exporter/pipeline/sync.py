@@ -30,6 +30,7 @@ from mlflow_monitoring_exporter.core.directions.direction import hints_of
 from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.pipeline.activity import Activity
 from mlflow_monitoring_exporter.pipeline.differences import Differences
+from mlflow_monitoring_exporter.pipeline.fingerprint import extent, fingerprint, what
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistrySync
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.backlog import Backlog
@@ -75,7 +76,7 @@ class MirrorSync:
         self._config = config
         self._selection = Selection(config)
         self._labels = labels
-        self._chosen = _fingerprint(config, labels)
+        self._chosen = fingerprint(config, labels)
         self._database = database
         self._mirror = mirror
         self._backlog = backlog
@@ -91,9 +92,13 @@ class MirrorSync:
         self._allowance = _REREAD
 
     def known(self) -> Differences | None:
-        """What the mirror holds without asking MLflow, but for the registry; None when there never was a whole poll."""
+        """What the mirror holds, without asking MLflow.
+
+        None when there never was a whole poll, or when something else was selected: what is not selected any more must
+        not be shown.
+        """
         last = self._progress.checkpoint()
-        if last.since_ms is None:
+        if last.since_ms is None or what(last.selection) != what(self._chosen):
             return None
         return Differences(last.watched, last.hints, registry=self._registry.known(), as_of_ms=last.since_ms)
 
@@ -145,7 +150,7 @@ class MirrorSync:
         self, found: Mapping[str, KnownExperiment], old: Checkpoint, result: Differences, *, complete: bool
     ) -> Checkpoint:
         """All runs; their histories, too, when everything is to be ``complete``, or more of each is selected."""
-        reread = complete or _extent(old.selection) != _extent(self._chosen)
+        reread = complete or extent(old.selection) != extent(self._chosen)
         # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
         mark = self._source.mark() if reread or old.since_ms is None else old.mark
         activity = self._newest_runs(list(found), found, _activity(old.experiments))
@@ -284,15 +289,3 @@ def _known(
 ) -> dict[str, KnownExperiment]:
     chosen = frozenset(watched)
     return {i: replace(e, watched=i in chosen, activity_ms=activity.get(i)) for i, e in found.items()}
-
-
-def _extent(fingerprint: str) -> str:
-    """How much of what is selected is read."""
-    return fingerprint.rpartition(":")[2]
-
-
-def _fingerprint(config: ExportConfig, labels: AddedLabels) -> str:
-    """What is selected, and after the colon, how much of it."""
-    chosen = config.model_dump_json(include={"experiments": True, "metrics": {"include", "exclude"}, "tags": True})
-    digest = blake2b(f"{chosen} {labels}".encode(), digest_size=16).hexdigest()
-    return f"{digest}:{'all' if config.history else 'latest'}"

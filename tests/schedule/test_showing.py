@@ -324,6 +324,15 @@ def test_a_restart_without_mlflow_shows_what_was_shown(world: World) -> None:
         world.poll(poller)
 
 
+def test_a_restart_without_mlflow_shows_nothing_that_is_not_selected_any_more(world: World) -> None:
+    world.mlflow.put(RUNS[0], "secret", 0.5, experiment="1")
+    world.mlflow.put(RUNS[1], "loss", 0.5, experiment="2")
+    world.poll(world.poller())
+    assert world.poller(experiments={"exclude": ["one"]}).show_known() is None
+    assert world.poller(metrics={"exclude": ["secret"]}).show_known() is None
+    assert world.poller(history=False).show_known() is not None, "how much is read changes nothing of what is shown"
+
+
 def test_a_first_start_without_mlflow_shows_nothing(world: World) -> None:
     world.mlflow.broken = "experiments"
     poller = world.poller()
