@@ -18,7 +18,9 @@ _FONT = 'font-family="system-ui, sans-serif" font-size="14" role="img"'
 _STYLE = (
     "text { fill: #1f2328 } .room { font-weight: 600 } .small { font-size: 12.5px; fill: #57606a }"
     " .grid { stroke: #d0d7de; stroke-width: 1 } .self { fill: #d0d7de } .import { fill: #0969da }"
-    " .back { fill: #cf222e }"
+    " .back { fill: #cf222e } .page { fill: #fff }"
+    " @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9198a1 } .page { fill: #0d1117 }"
+    " .grid { stroke: #30363d } .self { fill: #30363d } .import { fill: #4493f8 } .back { fill: #f85149 } }"
 )
 
 
@@ -53,7 +55,7 @@ def picture(order: Sequence[str], found: set[tuple[str, str]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {_FONT} aria-label="{_SAYS}">',
         f"<style>{_STYLE}</style>",
-        f'<rect width="{width}" height="{height}" rx="10" fill="#fff"/>',
+        f'<rect width="{width}" height="{height}" rx="10" class="page"/>',
         *_labels(order),
         *_squares(order, found),
         f'<text class="small" x="{_LEFT}" y="{_TOP + size + 26}">{_SAYS}</text>',
