@@ -16,9 +16,13 @@ from __future__ import annotations
 
 __version__ = "0.2.0"
 
+from mlflow_monitoring_tracking.alerts import alert_manager
 from mlflow_monitoring_tracking.checking import setup_tracking
 from mlflow_monitoring_tracking.configuration import ConfigurationError
+from mlflow_monitoring_tracking.lineage import lineage_tracker
+from mlflow_monitoring_tracking.operations import log_operation, main_logger, operation, operation_logger
 from mlflow_monitoring_tracking.pipelines import DataPipelineTracker, Pipeline, start_data_pipeline
+from mlflow_monitoring_tracking.resources import monitor_resources
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
 
@@ -29,6 +33,13 @@ __all__ = [
     "Pipeline",
     "Run",
     "__version__",
+    "alert_manager",
+    "lineage_tracker",
+    "log_operation",
+    "main_logger",
+    "monitor_resources",
+    "operation",
+    "operation_logger",
     "setup_tracking",
     "start_data_pipeline",
     "start_experiment",

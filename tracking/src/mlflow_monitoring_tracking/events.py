@@ -28,6 +28,7 @@ EVENTS = {
     "surplus_run_deleted": "an answer was lost and a run made twice; the second one was deleted",
     "backend_unavailable": "a back end is configured, but what it needs is not installed",
     "run_adopted": "a run whose process died was ended",
+    "alert_raised": "a program told of something, once in the cooldown",
 }
 
 
