@@ -86,8 +86,8 @@ class SingleDaemon:
         self,
         servers: Mapping[str, Roles],
         *,
-        wake: Callable[[], None],  # noqa: ARG002 - no other replica enqueues
-        on_expired: Callable[[], None],  # noqa: ARG002 - there is no lease
+        wake: Callable[[], None],  # no other replica enqueues
+        on_expired: Callable[[], None],  # there is no lease
     ) -> Polling:
         return PollLoops([roles.poll_loop(None) for roles in servers.values()])
 

@@ -46,7 +46,7 @@ class JobDispatch:
         """Make pending what an exporter misses that was not there before."""
         self._backlog.expect(self._wanted)
 
-    def run(self, *, until: float | None = None) -> EnqueueReport:  # noqa: ARG002 - handing out takes no time
+    def run(self, *, until: float | None = None) -> EnqueueReport:  # handing out takes no time
         """Hand out what is pending; who collects it says what was queued."""
         experiments = self._backlog.experiments(self._wanted)
         self._behind(len(experiments))

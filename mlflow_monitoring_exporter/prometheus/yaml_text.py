@@ -10,7 +10,7 @@ import yaml
 class _Indented(yaml.SafeDumper):
     """Lists stand further in than the key that they belong to."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's
         return super().increase_indent(flow, False)
 
 

@@ -74,7 +74,7 @@ class FileExporter:
         if obstacle:
             raise RetryableExportError(f"{self._path} cannot be written: {obstacle}")
 
-    def export(self, payload: Batch, *, deadline: Deadline) -> None:  # noqa: ARG002 - a disk knows no deadline
+    def export(self, payload: Batch, *, deadline: Deadline) -> None:  # a disk knows no deadline
         lines = b"".join(
             orjson.dumps(to_record(sample), option=orjson.OPT_APPEND_NEWLINE) for sample in payload.samples
         )

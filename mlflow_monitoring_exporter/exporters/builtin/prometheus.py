@@ -45,7 +45,7 @@ class PrometheusExporter:
     def check(self) -> None:
         """Nothing can fail: the snapshot stays in this process."""
 
-    def export(self, payload: Snapshot, *, deadline: Deadline) -> None:  # noqa: ARG002 - takes no time
+    def export(self, payload: Snapshot, *, deadline: Deadline) -> None:  # takes no time
         if payload is not self._snapshot:
             self._encoder.turn()
             self._page = self._encoder.page(payload)

@@ -103,7 +103,7 @@ class SqlSource:
             rows = raw_rows(connection, query)
         return list(self._readable(lambda row: decode.stored_experiment(row[0], row[1], tags), rows, "an experiment"))
 
-    def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # noqa: ARG002 - all at once
+    def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # all at once
         """Of every experiment with runs: one query costs the same for all."""
         start, end = (self._whole(column) for column in (runs.c.start_time, runs.c.end_time))
         newest = func.max(case((start > end, start), else_=end))
@@ -134,7 +134,7 @@ class SqlSource:
     def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
         return (run for page in self._runs.named(experiment_ids, run_ids) for run in page)
 
-    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:  # noqa: ARG002 - it is cheap
+    def registry(self, *, refresh: bool = True) -> Sequence[ModelVersion]:  # it is cheap
         """Two queries of small tables, every time."""
         with self._store.reading() as (connection, schema):
             if not schema.registry:

@@ -76,7 +76,7 @@ class StoreServer:
             self._schema = None  # an upgrade may have happened
             raise self._explained(getattr(error, "orig", error)) from None
 
-    def version(self, connection: Connection) -> None:  # noqa: ARG002 - nothing tells
+    def version(self, connection: Connection) -> None:  # nothing tells
         """Neither says cheaply whether anything changed."""
         return
 
