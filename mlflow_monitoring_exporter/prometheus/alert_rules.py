@@ -18,9 +18,10 @@ GROUP = "mlflow-config"
 _INTERVAL = "5s"
 
 _HEAD = "# From `alerts` in config.yaml, by mlflow-monitoring-exporter prometheus rules generate; not to be edited.\n"
+#: Where people open MLflow; what follows is part of the link, up to an `end`.
 _MLFLOW = (
-    '{{ with printf "mlflow_exporter_server_info{server=%q}" $labels.server | query }}'
-    '{{ . | first | label "public_url" }}{{ end }}'
+    "{{ with printf `mlflow_exporter_server_info{server=%q,public_url!=''}` $labels.server | query }}"
+    '{{ . | first | label "public_url" }}'
 )
 _RUN = (
     "{{ with printf `mlflow_run_info{server=%q,experiment_name=%q,run_id=%q}` $labels.server $labels.experiment_name "
@@ -52,7 +53,10 @@ def _rule(name: str, alert: AlertConfig, directions: Directions) -> dict[str, An
     run = (
         f": run {_RUN}{{{{ .Labels.run_name }}}}{{{{ end }}}}{{{{ end }}}} ({{{{ $labels.run_id }}}})" if of_run else ""
     )
-    link = f"{_RUN}{_MLFLOW}/#/experiments/{{{{ .Labels.experiment_id }}}}/runs/{{{{ .Labels.run_uuid }}}}"
+    link = (
+        f"{_RUN}{{{{ $run := .Labels }}}}{_MLFLOW}"
+        "/#/experiments/{{ $run.experiment_id }}/runs/{{ $run.run_uuid }}{{ end }}{{ end }}{{ end }}"
+    )
     return {
         "alert": name,
         "expr": condition.expression,
@@ -62,7 +66,7 @@ def _rule(name: str, alert: AlertConfig, directions: Directions) -> dict[str, An
             "summary": f"{{{{ $labels.experiment_name }}}}{run}: {condition.summary}",
             "description": f"The alert {name} in config.yaml is about {alert.metric} in experiments like "
             f"{', '.join(_text(pattern) for pattern in alert.experiments)}.",
-            **({"mlflow": f"{link}{{{{ end }}}}{{{{ end }}}}"} if of_run else {}),
+            **({"mlflow": link} if of_run else {}),
             "dashboard": "{{ with query \"mlflow_exporter_links_info{grafana!=''}\" }}"
             f'{{{{ . | first | label "grafana" }}}}{_TRAINING}{_OF_RUN if of_run else ""}{{{{ end }}}}',
             "runbook": _RUNBOOK,
