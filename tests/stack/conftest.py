@@ -75,8 +75,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 "pushgateway": gateway.address,
                 "alertmanager": alerting,
             }
-            known = "mlflow_exporter_server_info and on () mlflow_exporter_links_info"
-            with prometheus_as_shipped(here / "prometheus", targets, here / "alerts.yml", after=known) as prometheus:
+            with prometheus_as_shipped(here / "prometheus", targets, here / "alerts.yml") as prometheus:
                 started = Stack(here / "mlflow.db", daemon, gateway, prometheus, mail)
                 for job in ("mlflow-exporter", "mlflow_metrics"):
                     often = f'count_over_time(mlflow_experiment_runs{{job="{job}",status="RUNNING"}}[1m]) > 4'
@@ -85,13 +84,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 yield started
 
 
-def load_rules(directory: Path, more: Path) -> None:
-    """Copies of the shipped rules and ``more``, whose groups are evaluated as often as Prometheus scrapes."""
-    for rules in (*RULES, more):
-        tree = yaml.safe_load(rules.read_text())
-        for group in tree["groups"]:
-            group.pop("interval", None)
-        (directory / f"rules-{rules.name}").write_text(json.dumps(tree))
+def hurried(rules: Path, directory: Path) -> Path:
+    """A copy of a file of rules whose groups are evaluated as often as Prometheus scrapes."""
+    tree = yaml.safe_load(rules.read_text())
+    for group in tree["groups"]:
+        group.pop("interval", None)
+    copy = directory / f"rules-{rules.name}"
+    copy.write_text(json.dumps(tree))
+    return copy
 
 
 def shipped(name: str, change: Callable[[Any], None], to: Path) -> Path:
@@ -103,21 +103,15 @@ def shipped(name: str, change: Callable[[Any], None], to: Path) -> Path:
 
 
 @contextmanager
-def prometheus_as_shipped(
-    directory: Path, targets: Mapping[str, str], rules: Path, *, after: str = ""
-) -> Iterator[Prometheus]:
-    """prometheus/prometheus.yml and prometheus/rules, with the targets of this machine by job.
-
-    With ``after`` rules are loaded once that has an answer, or the first alert of values that were pushed might not
-    know yet where links lead.
-    """
+def prometheus_as_shipped(directory: Path, targets: Mapping[str, str], rules: Path) -> Iterator[Prometheus]:
+    """prometheus/prometheus.yml and prometheus/rules, with the targets of this machine by job."""
     address = f"127.0.0.1:{free_port()}"
     targets = {**targets, "prometheus": address}
     directory.mkdir(parents=True, exist_ok=True)
 
     def change(tree: Any) -> None:
         tree["global"] = {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL}
-        tree["rule_files"] = [str(directory / "rules-*.yml")]
+        tree["rule_files"] = [str(hurried(file, directory)) for file in (*RULES, rules)]
         tree["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [targets["alertmanager"]]}]}]
         assert {job["job_name"] for job in tree["scrape_configs"]} == targets.keys()
         for job in tree["scrape_configs"]:
@@ -126,16 +120,9 @@ def prometheus_as_shipped(
 
     settings = shipped("prometheus/prometheus.yml", change, directory / "prometheus.yml")
     arguments = [f"--config.file={settings}", f"--storage.tsdb.path={directory}", f"--web.listen-address={address}"]
-    command = [need("prometheus"), "--web.enable-lifecycle", *arguments]
-    if not after:
-        load_rules(directory, rules)
+    command = [need("prometheus"), *arguments]
     with running(command, log=directory / "prometheus.log", ready_url=f"http://{address}/-/ready"):
-        started = Prometheus(f"http://{address}")
-        if after:
-            started.wait_for(after, bool)
-            load_rules(directory, rules)
-            assert requests.post(f"http://{address}/-/reload", timeout=20).status_code == 200
-        yield started
+        yield Prometheus(f"http://{address}")
 
 
 @contextmanager
