@@ -10,6 +10,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source import alerts, health, overview, parts, registry, resources, training
+from mlflow_monitoring_exporter.grafana.shipped import to_text
 
 DASHBOARDS = {
     "mlflow-dashboard": overview.dashboard,
@@ -33,7 +34,7 @@ def encode(dashboard: Dashboard) -> str:
     for variable in tree["templating"]["list"]:
         for key in _OF_INTERVALS:
             variable.pop(key, None)
-    return json.dumps(tree, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    return to_text(tree)
 
 
 def main() -> None:

@@ -269,17 +269,17 @@ def board(
             .include_vars(include_vars=True)
             .keep_time(keep_time=True)
         )
+        .link(
+            builders.DashboardLink("MLflow")
+            .type(models.DashboardLinkType.LINK)
+            .icon("external link")
+            .url("${mlflow}")
+            .target_blank(target_blank=True)
+        )
         .variables([variables.source(), *chosen, variables.mlflow()])
     )
     for event in events():
         made = made.annotation(event)
-    made = made.link(
-        builders.DashboardLink("MLflow")
-        .type(models.DashboardLinkType.LINK)
-        .icon("external link")
-        .url("${mlflow}")
-        .target_blank(target_blank=True)
-    )
     for row, panels in content.items():
         made = made.with_row(builders.Row(row))
         for panel in panels:

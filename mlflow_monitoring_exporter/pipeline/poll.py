@@ -108,8 +108,9 @@ class Poller:
         if known is None or known.as_of_ms is None:
             return None
         snapshot, renewed = self._show(known)
-        self._counts = self._count()
-        return self._report(known, snapshot, renewed=renewed, started=started, at=known.as_of_ms / 1000)
+        counts = self._counts = self._count()
+        at = known.as_of_ms / 1000
+        return self._report(known, snapshot, counts, renewed=renewed, started=started, at=at)
 
     def run(self, *, complete: bool, runs_only: bool = False) -> PollReport:
         """Read what changed; with ``complete`` read everything, and find points that were logged late, too.
@@ -132,18 +133,25 @@ class Poller:
         self._counts = counts
         until = None if complete else started + _READING * self._interval
         queued = self._histories.run(until=until)
-        report = self._report(found, snapshot, renewed=renewed, started=started, at=self._clock())
+        report = self._report(found, snapshot, counts, renewed=renewed, started=started, at=self._clock())
         return replace(report, enqueued=queued.enqueued, full=queued.full, unfinished=queued.unfinished)
 
     def _report(
-        self, found: Differences, snapshot: Snapshot | None, *, renewed: bool, started: float, at: float
+        self,
+        found: Differences,
+        snapshot: Snapshot | None,
+        counts: tuple[int, int],
+        *,
+        renewed: bool,
+        started: float,
+        at: float,
     ) -> PollReport:
-        runs, series = self._counts or self._count()
+        """What was found, before anything is queued."""
         return PollReport(
             experiments=len(found.experiments),
-            runs=runs,
+            runs=counts[0],
             gone=len(found.gone),
-            series=series,
+            series=counts[1],
             enqueued={},
             full=(),
             seconds=time.monotonic() - started,

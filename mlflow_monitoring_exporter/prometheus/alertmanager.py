@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_monitoring_exporter.config.notifications import (
@@ -41,12 +41,6 @@ def to_yaml(config: Config) -> str:
 
 def tree(config: NotificationsConfig) -> dict[str, Any]:
     """As Alertmanager reads it. Without any receiver nobody is told, and nothing fails."""
-    receivers: dict[str, Callable[[], dict[str, Any]]] = {
-        "email": lambda: {"email_configs": _email(config.email)},
-        "slack": lambda: {"slack_configs": _slack(config.slack)},
-        "webhook": lambda: {"webhook_configs": _webhook(config.webhook)},
-        "pagerduty": lambda: {"pagerduty_configs": _pagerduty(config.pagerduty)},
-    }
     return {
         "route": {
             "receiver": NOBODY,
@@ -57,8 +51,19 @@ def tree(config: NotificationsConfig) -> dict[str, Any]:
             "routes": [_route(name, getattr(config, name).severities) for name in config.configured],
         },
         "inhibit_rules": _inhibitions(),
-        "receivers": [{"name": NOBODY}, *({"name": name, **receivers[name]()} for name in config.configured)],
+        "receivers": [{"name": NOBODY}, *_receivers(config)],
     }
+
+
+def _receivers(config: NotificationsConfig) -> Iterator[dict[str, Any]]:
+    if config.email:
+        yield {"name": "email", "email_configs": [_email(config.email)]}
+    if config.slack:
+        yield {"name": "slack", "slack_configs": [_slack(config.slack)]}
+    if config.webhook:
+        yield {"name": "webhook", "webhook_configs": [_webhook(config.webhook)]}
+    if config.pagerduty:
+        yield {"name": "pagerduty", "pagerduty_configs": [_pagerduty(config.pagerduty)]}
 
 
 def _route(name: str, severities: tuple[str, ...]) -> dict[str, Any]:
@@ -100,68 +105,54 @@ def _inhibitions() -> list[dict[str, Any]]:
     ]
 
 
-def _email(config: EmailConfig | None) -> list[dict[str, Any]]:
-    if config is None:
-        return []
+def _email(config: EmailConfig) -> dict[str, Any]:
     links = "".join(
         f'{{{{ if .Annotations.{name} }}}}<a href="{{{{ .Annotations.{name} }}}}">{name}</a> {{{{ end }}}}'
         for name in _LINKS
     )
     body = _EACH.replace("\n", "<br>\n")
-    return [
-        {
-            "to": ", ".join(config.recipients),
-            "from": config.sender,
-            "smarthost": config.smarthost,
-            "require_tls": config.require_tls,
-            **_given(auth_username=config.username, auth_password_file=config.password_file),
-            "send_resolved": True,
-            "headers": {"Subject": _SUBJECT},
-            "html": f"{{{{ range .Alerts }}}}<p>{body}{links}</p>\n{{{{ end }}}}",
-            "text": f"{{{{ range .Alerts }}}}{_EACH}{_plain_links()}\n{{{{ end }}}}",
-        }
-    ]
+    return {
+        "to": ", ".join(config.recipients),
+        "from": config.sender,
+        "smarthost": config.smarthost,
+        "require_tls": config.require_tls,
+        **_given(auth_username=config.username, auth_password_file=config.password_file),
+        "send_resolved": True,
+        "headers": {"Subject": _SUBJECT},
+        "html": f"{{{{ range .Alerts }}}}<p>{body}{links}</p>\n{{{{ end }}}}",
+        "text": f"{{{{ range .Alerts }}}}{_EACH}{_plain_links()}\n{{{{ end }}}}",
+    }
 
 
-def _slack(config: SlackConfig | None) -> list[dict[str, Any]]:
-    if config is None:
-        return []
+def _slack(config: SlackConfig) -> dict[str, Any]:
     links = " ".join(
         f"{{{{ if .Annotations.{name} }}}}<{{{{ .Annotations.{name} }}}}|{name}>{{{{ end }}}}" for name in _LINKS
     )
-    return [
-        {
-            "api_url_file": config.webhook_url_file,
-            **_given(channel=config.channel),
-            "send_resolved": True,
-            "title": _SUBJECT,
-            "title_link": "{{ (index .Alerts 0).Annotations.mlflow }}",
-            "text": f"{{{{ range .Alerts }}}}{_EACH}{links}\n\n{{{{ end }}}}",
-        }
-    ]
+    return {
+        "api_url_file": config.webhook_url_file,
+        **_given(channel=config.channel),
+        "send_resolved": True,
+        "title": _SUBJECT,
+        "title_link": "{{ (index .Alerts 0).Annotations.mlflow }}",
+        "text": f"{{{{ range .Alerts }}}}{_EACH}{links}\n\n{{{{ end }}}}",
+    }
 
 
-def _webhook(config: WebhookConfig | None) -> list[dict[str, Any]]:
-    if config is None:
-        return []
+def _webhook(config: WebhookConfig) -> dict[str, Any]:
     credentials = {"authorization": {"credentials_file": config.token_file}} if config.token_file else None
-    return [{"url": config.url, "send_resolved": True, **_given(http_config=credentials)}]
+    return {"url": config.url, "send_resolved": True, **_given(http_config=credentials)}
 
 
-def _pagerduty(config: PagerdutyConfig | None) -> list[dict[str, Any]]:
-    if config is None:
-        return []
+def _pagerduty(config: PagerdutyConfig) -> dict[str, Any]:
     links = [{"href": f"{{{{ (index .Alerts 0).Annotations.{name} }}}}", "text": name} for name in _LINKS]
-    return [
-        {
-            "routing_key_file": config.routing_key_file,
-            "send_resolved": True,
-            "description": _SUBJECT,
-            "severity": "{{ if .CommonLabels.severity }}{{ .CommonLabels.severity }}{{ else }}warning{{ end }}",
-            "details": {"alerts": f"{{{{ range .Alerts }}}}{_EACH}\n{{{{ end }}}}"},
-            "links": links,
-        }
-    ]
+    return {
+        "routing_key_file": config.routing_key_file,
+        "send_resolved": True,
+        "description": _SUBJECT,
+        "severity": "{{ if .CommonLabels.severity }}{{ .CommonLabels.severity }}{{ else }}warning{{ end }}",
+        "details": {"alerts": f"{{{{ range .Alerts }}}}{_EACH}\n{{{{ end }}}}"},
+        "links": links,
+    }
 
 
 def _plain_links() -> str:

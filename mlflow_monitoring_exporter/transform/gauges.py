@@ -134,11 +134,15 @@ class Gauges:
         )
 
     def _add_pipelines(self, budget: SeriesBudget, facts: Facts, short: Mapping[str, str]) -> None:
-        executions: dict[str, list[RunGauges]] = {}
-        for run in facts.runs:
-            if facts.experiments[run.experiment_id].name.startswith(PREFIX):
-                executions.setdefault(run.experiment_id, []).append(run)
+        executions: dict[str, list[RunGauges]] = {
+            experiment_id: [] for experiment_id, its in facts.experiments.items() if its.name.startswith(PREFIX)
+        }
+        for run in facts.runs if executions else ():
+            if run.experiment_id in executions:
+                executions[run.experiment_id].append(run)
         for experiment_id, runs in executions.items():
+            if not runs:
+                continue
             newest = max(runs, key=lambda run: (run.start_ms or 0, run.run_id))
             name = self._shown[facts.experiments[experiment_id].name.removeprefix(PREFIX)]
             where = budget.group(experiment_id).lifecycle

@@ -86,8 +86,7 @@ def build_app(
         return HTMLResponse(_HOME)
 
     async def briefly(_request: Request) -> Response:
-        report = readiness.report()
-        ready = bool(report) and all(condition.ready for condition in report.values())
+        ready = readiness.ready
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
     app: ASGIApp = Starlette(

@@ -6,16 +6,16 @@ call of ``alert_manager.notify``, if that is set. Where Prometheus runs, its rul
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.spool.drafts import replace_json
+from mlflow_monitoring_tracking.spool.locks import exclusive
 from mlflow_monitoring_tracking.spool.times import now_ms
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
 
@@ -57,7 +57,9 @@ class AlertManager:
             **fields,
         }
         try:
-            with _locked(Path(self._tracker.settings.tracking_dir)) as directory:
+            directory = Path(self._tracker.settings.tracking_dir)
+            directory.mkdir(parents=True, exist_ok=True)
+            with exclusive(directory / "alerts.lock"):
                 if not _is_due(directory, f"{kind} {subject}", alert["at_ms"], min(cooldown, _LONGEST)):
                     return False
                 with (directory / "alerts.json").open("a", encoding="utf-8") as history:
@@ -145,15 +147,6 @@ class AlertManager:
         )
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[Path]:
-    """One process at a time."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "alerts.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield directory
-
-
 def _is_due(directory: Path, what: str, at_ms: int, cooldown: float) -> bool:
     """Whether it was not told within the cooldown; then it counts as told now."""
     path = directory / "alerts.last"
@@ -164,9 +157,7 @@ def _is_due(directory: Path, what: str, at_ms: int, cooldown: float) -> bool:
     if last is not None and 0 <= at_ms - last < cooldown * 1000:
         return False
     told = {name: when for name, when in told.items() if at_ms - when < _LONGEST * 1000} | {what: at_ms}
-    beside = path.with_name(f"alerts.last.{os.getpid()}")
-    beside.write_text(json.dumps(told), encoding="utf-8")
-    beside.replace(path)
+    replace_json(path, told)
     return True
 
 

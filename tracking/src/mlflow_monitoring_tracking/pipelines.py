@@ -17,18 +17,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.process import last_line
 from mlflow_monitoring_tracking.run import Run
-from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
+from mlflow_monitoring_tracking.tracker import ExperimentTracker, Started, tracker
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 #: Before the names of pipelines, in those of experiments: the daemon knows them by it.
 EXPERIMENTS = "pipelines/"
 
@@ -132,38 +130,15 @@ class Stage:
         self.errors = 0
 
 
-class StartedPipeline:
-    """An execution that begins when the block is entered, or the decorated function called."""
-
-    def __init__(self, start: Callable[[], Pipeline]) -> None:
-        self._start = start
-        self._pipeline: Pipeline | None = None
-
-    def __enter__(self) -> Pipeline:
-        self._pipeline = self._start()
-        return self._pipeline
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        if self._pipeline is not None:
-            self._pipeline.__exit__(kind, error, where)
-
-    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        @functools.wraps(function)
-        def executed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with self._start():
-                return function(*args, **kwargs)
-
-        return executed
+class StartedPipeline(Started[Pipeline]):
+    """An execution for ``with``, as a decorator or, begun by the first call, as it is."""
 
     def __getattr__(self, name: str) -> Any:
-        """Without ``with``: the execution begins with the first call."""
         if name.startswith("_"):
             raise AttributeError(name)
-        if self._pipeline is None:
-            self._pipeline = self._start()
-        return getattr(self._pipeline, name)
+        if self._started is None:
+            self._started = self._start()
+        return getattr(self._started, name)
 
 
 class DataPipelineTracker:

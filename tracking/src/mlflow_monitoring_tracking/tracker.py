@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from mlflow_monitoring_tracking import __version__, configuration, ranks
 from mlflow_monitoring_tracking.capture import capture
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_S = TypeVar("_S", bound=AbstractContextManager[Any])
 _DEFAULT_EXPERIMENT = "Default"
 
 
@@ -146,7 +147,7 @@ class ExperimentTracker:
 
     def experiment(self, name: str, run_name: str | None = None, **options: Any) -> StartedExperiment:
         """``start_run`` for ``with`` and as a decorator: ``@tracker.experiment("name")``."""
-        return StartedExperiment(self, name, run_name, options)
+        return Started(functools.partial(self.start_run, name, run_name, **options))
 
     @staticmethod
     def _given() -> dict[str, str]:
@@ -198,22 +199,22 @@ def _first(reads: Iterator[Any]) -> list[Any]:
     return [read for read in [next(reads, None)] if read is not None]
 
 
-class StartedExperiment(AbstractContextManager[Run]):
-    """A run that starts when the block is entered, or the decorated function called."""
+class Started(AbstractContextManager[_S], Generic[_S]):
+    """What starts when the block is entered, or the decorated function called, and ends with it."""
 
-    def __init__(self, tracker: ExperimentTracker, name: str, run_name: str | None, options: Mapping[str, Any]) -> None:
-        self._start = functools.partial(tracker.start_run, name, run_name, **options)
-        self._run: Run | None = None
+    def __init__(self, start: Callable[[], _S]) -> None:
+        self._start = start
+        self._started: _S | None = None
 
-    def __enter__(self) -> Run:
-        self._run = self._start()
-        return self._run
+    def __enter__(self) -> _S:
+        self._started = self._start()
+        return self._started
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._run is not None:
-            self._run.__exit__(kind, error, where)
+        if self._started is not None:
+            self._started.__exit__(kind, error, where)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)
@@ -222,6 +223,9 @@ class StartedExperiment(AbstractContextManager[Run]):
                 return function(*args, **kwargs)
 
         return tracked
+
+
+StartedExperiment = Started[Run]
 
 
 class _Tracker(ExperimentTracker):

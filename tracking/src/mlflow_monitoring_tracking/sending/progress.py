@@ -6,12 +6,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mlflow_monitoring_tracking.backends.contract import RunState
 from mlflow_monitoring_tracking.sending.histograms import LATENCY_MS, UPLOAD_BYTES, Histogram
+from mlflow_monitoring_tracking.spool.drafts import replace_json
 from mlflow_monitoring_tracking.spool.layout import RunDirectory
 from mlflow_monitoring_tracking.spool.places import Place
 from mlflow_monitoring_tracking.spool.records import Ended
@@ -85,14 +85,7 @@ def save(directory: RunDirectory, back_end: str, progress: Progress) -> None:
         "latency_ms": progress.latency_ms.to_json(),
         "upload_bytes": progress.upload_bytes.to_json(),
     }
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    try:
-        draft.write_text(json.dumps(value), "utf-8")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
+    replace_json(path, value)
 
 
 def set_aside(directory: RunDirectory, back_end: str, kind: str, record: Mapping[str, object], reason: str) -> None:

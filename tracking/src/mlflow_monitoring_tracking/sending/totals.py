@@ -11,17 +11,17 @@ a process ends.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow_monitoring_tracking.sending.histograms import LATENCY_MS, UPLOAD_BYTES, Histogram
 from mlflow_monitoring_tracking.sending.progress import Progress
+from mlflow_monitoring_tracking.spool.drafts import replace_json
+from mlflow_monitoring_tracking.spool.locks import exclusive
 
 
 @dataclass(slots=True)
@@ -78,12 +78,10 @@ def load_totals(spool: Path) -> Totals:
 
 def change_totals(spool: Path, change: Callable[[Totals], None]) -> None:
     """Change them, while no other process does. A spool that cannot be written keeps those it had."""
-    with suppress(OSError), _locked(spool / "totals.lock"):
+    with suppress(OSError), exclusive(spool / "totals.lock"):
         totals = load_totals(spool)
         change(totals)
-        draft = spool / f"totals.{os.getpid()}.draft"
-        draft.write_text(json.dumps(_to_json(totals)), "utf-8")
-        draft.replace(spool / "totals.json")
+        replace_json(spool / "totals.json", _to_json(totals))
 
 
 def _to_json(totals: Totals) -> dict[str, Any]:
@@ -101,14 +99,3 @@ def _to_json(totals: Totals) -> dict[str, Any]:
             for name, one in totals.back_ends.items()
         },
     }
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with suppress(OSError):  # a file system without locks: two removals in one instant may cost one count
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

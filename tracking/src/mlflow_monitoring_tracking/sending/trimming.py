@@ -11,7 +11,6 @@ aside: to requeue it needs all of it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from mlflow_monitoring_tracking.sending.progress import load
 from mlflow_monitoring_tracking.sending.requeueing import has_set_aside
+from mlflow_monitoring_tracking.spool.drafts import replace_json
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, SegmentName
 from mlflow_monitoring_tracking.spool.places import Place
 from mlflow_monitoring_tracking.spool.reader import read_segment
@@ -98,12 +98,10 @@ def _count(directory: RunDirectory, name: SegmentName, trimmed: Trimmed) -> list
 
 
 def _save(directory: RunDirectory, trimmed: Trimmed) -> None:
-    draft = directory.trimmed.with_suffix(f".{os.getpid()}.draft")
     value = {
         "up_to": trimmed.up_to,
         "points": trimmed.points,
         "lost_points": trimmed.lost_points,
         "lost_records": trimmed.lost_records,
     }
-    draft.write_text(json.dumps(value), "utf-8")
-    draft.replace(directory.trimmed)
+    replace_json(directory.trimmed, value)

@@ -10,7 +10,8 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Seconds after which a file that nobody touches belongs to a dead process, where locks do not work.
@@ -101,3 +102,18 @@ def _locked_by_other(descriptor: int, path: Path, *, fresh_means_held: bool) -> 
             raise
         return fresh_means_held and time.time() - path.stat().st_mtime < LEASE
     return False
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for this file.
+
+    :raises OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(OSError):  # a file system without locks: two at one instant may lose what one of them did
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

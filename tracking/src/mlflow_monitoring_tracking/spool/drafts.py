@@ -1,0 +1,24 @@
+"""Small files that are replaced in one step, so that a reader sees the old one or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Make ``path`` hold this value.
+
+    :raises OSError: it cannot be written, and is as it was.
+    """
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        draft.write_text(json.dumps(value), "utf-8")
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
