@@ -23,7 +23,7 @@ _SAYS = {
     "MlflowExporterStateReset": "A damaged state file was set aside",
     "MlflowRunFailed": "A run failed",
     "MlflowRunStalled": "A run says RUNNING, and is silent",
-    "MlflowRunOrphaned": "A run says RUNNING, and nobody logs to it",
+    "MlflowRunOrphaned": "A run is RUNNING, and no process logs to it",
     "MlflowRunNonFinite": "A run logs NaN or infinity",
     "MlflowMetricBehindBest": "Metrics are far behind the best run",
     "MlflowMetricRegressed": "Metrics are worse than in the run before",

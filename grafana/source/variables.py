@@ -148,7 +148,7 @@ def source() -> Builder[models.VariableModel]:
 
 
 def mlflow() -> Builder[models.VariableModel]:
-    """Nobody chooses it: the exporter knows where people open MLflow (``mlflow.public_url``)."""
+    """Hidden, not chosen: the exporter knows where people open MLflow (``mlflow.public_url``)."""
     made = choice(
         "mlflow",
         "MLflow",

@@ -41,10 +41,11 @@ def generate(
     text = alert_rules.to_yaml(config)
     known = config.notifications.configured
     if alertmanager is not None:
-        _write(alertmanager, receivers.to_yaml(config), f"receivers: {', '.join(known) or 'none; nobody is told'}")
+        told = ", ".join(known) or "none; no notification is sent"
+        _write(alertmanager, receivers.to_yaml(config), f"receivers: {told}")
         for name, alert in config.alerts.items():
             if unknown := [action for action in alert.action if action not in known]:
-                print_warning(f"alerts.{name}.action: {', '.join(unknown)} is not in notifications, so it tells nobody")
+                print_warning(f"alerts.{name}.action: {', '.join(unknown)} is not in notifications, and gets nothing")
     if to is not None:
         _write(to, text, f"{len(config.alerts)} alert{'' if len(config.alerts) == 1 else 's'}")
     elif alertmanager is None:

@@ -18,7 +18,7 @@ from mlflow_monitoring_exporter.core.errors import ConfigProblem
 
 PREFIX = "MLFLOW_EXPORTER_"
 
-#: What ``web.listen`` is where nothing else says it: in a container loopback is nobody's.
+#: What ``web.listen`` is where nothing else says it: the loopback of a container cannot be reached from outside.
 DEFAULT_LISTEN = "MLFLOW_EXPORTER_DEFAULT_LISTEN"
 
 #: Variable -> key. The exporters' own are handled by :func:`_exporter_variables`.

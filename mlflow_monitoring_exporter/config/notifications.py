@@ -74,7 +74,7 @@ class PagerdutyConfig(Section):
 
 
 class NotificationsConfig(Section):
-    """Who is told, and how often. Nobody is by default."""
+    """Receivers of notifications, and how often they are repeated. None by default."""
 
     email: EmailConfig | None = None
     slack: SlackConfig | None = None

@@ -20,8 +20,8 @@ _HEAD = (
     "# From `notifications` in config.yaml, by mlflow-monitoring-exporter prometheus rules generate --alertmanager;\n"
     "# not to be edited. Loads in Alertmanager 0.25 and later.\n"
 )
-#: Who is told nothing: those alerts are looked at in Grafana.
-NOBODY = "nobody"
+#: The receiver that sends nothing, by the name that kube-prometheus gives it: its alerts are looked at in Grafana.
+NULL = "null"
 _SUBJECT = (
     '{{ if eq .Status "resolved" }}Resolved: {{ end }}{{ (index .Alerts 0).Annotations.summary }}'
     "{{ if gt (len .Alerts) 1 }} (and {{ len (slice .Alerts 1) }} more){{ end }}"
@@ -40,10 +40,10 @@ def to_yaml(config: Config) -> str:
 
 
 def tree(config: NotificationsConfig) -> dict[str, Any]:
-    """As Alertmanager reads it. Without any receiver nobody is told, and nothing fails."""
+    """As Alertmanager reads it. Without any receiver no notification is sent, and none fails."""
     return {
         "route": {
-            "receiver": NOBODY,
+            "receiver": NULL,
             "group_by": ["alertname", "server", "experiment_name", "model"],
             "group_wait": duration(config.group_wait),
             "group_interval": duration(config.group_interval),
@@ -51,7 +51,7 @@ def tree(config: NotificationsConfig) -> dict[str, Any]:
             "routes": [_route(name, getattr(config, name).severities) for name in config.configured],
         },
         "inhibit_rules": _inhibitions(),
-        "receivers": [{"name": NOBODY}, *_receivers(config)],
+        "receivers": [{"name": NULL}, *_receivers(config)],
     }
 
 
@@ -71,7 +71,7 @@ def _route(name: str, severities: tuple[str, ...]) -> dict[str, Any]:
     asks = [f'action=~"(.*,)?{name}(,.*)?"']
     wanted = [[f'severity=~"{"|".join(severities)}"'], asks] if severities else [asks]
     return {
-        "receiver": NOBODY,
+        "receiver": NULL,
         "continue": True,
         "routes": [{"matchers": matchers, "receiver": name} for matchers in wanted],
     }

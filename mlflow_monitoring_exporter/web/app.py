@@ -114,7 +114,7 @@ def _verify(config: WebConfig) -> Verify:
     return verify
 
 
-#: Pages that ask nobody: the supervisor of a container has no password, and would restart it for ever.
+#: Pages that need no password: the supervisor of a container has no password, and would restart it for ever.
 _OF_PROBES = ("/livez", "/readyz")
 
 

@@ -15,7 +15,7 @@ import yaml
 from mlflow_monitoring_exporter.config.alerts import SHIPPED_ALERTS
 from mlflow_monitoring_exporter.config.load import load_config
 from mlflow_monitoring_exporter.config.schema import ExportConfig
-from mlflow_monitoring_exporter.prometheus.alertmanager import NOBODY, to_yaml
+from mlflow_monitoring_exporter.prometheus.alertmanager import NULL, to_yaml
 from tests.docs.pages import PLUGINS, ROOT, fenced
 from tests.parts.command import run
 from tests.parts.programs import need
@@ -132,7 +132,7 @@ def amtool(*arguments: str | Path) -> str:
 )
 def test_everybody_is_told_once(labels: str, receivers: str, everybody: Path) -> None:
     told = amtool("config", "routes", "test", f"--config.file={everybody}", *labels.split())
-    assert [name for name in told.strip().split(",") if name != NOBODY] == receivers.split()
+    assert [name for name in told.strip().split(",") if name != NULL] == receivers.split()
 
 
 def test_alertmanager_accepts_what_is_written(everybody: Path) -> None:
@@ -140,7 +140,7 @@ def test_alertmanager_accepts_what_is_written(everybody: Path) -> None:
     amtool("check-config", ROOT / "alertmanager" / "alertmanager.yml")
 
 
-def test_the_shipped_file_is_what_the_shipped_configuration_says_and_tells_nobody() -> None:
+def test_the_shipped_file_is_what_the_shipped_configuration_says_and_has_no_receiver() -> None:
     config = load_config(ROOT / "config.yaml", exporter_types=PLUGINS.config_types, environ={})
     assert (ROOT / "alertmanager" / "alertmanager.yml").read_text() == to_yaml(config)
     assert [receiver.keys() for receiver in ALERTMANAGER["receivers"]] == [{"name"}], "so nothing fails at first"
@@ -154,8 +154,8 @@ def test_an_action_without_a_receiver_is_told_when_the_file_is_written(tmp_path:
     assert not run(*write, cwd=tmp_path).err
     (tmp_path / "config.yaml").write_text("alerts: {low: {metric: loss, above: 1, action: [slack, email]}}\n")
     written = run(*write, cwd=tmp_path)
-    assert written.err == "warning: alerts.low.action: slack, email is not in notifications, so it tells nobody\n"
-    assert written.out == "alertmanager.yml: receivers: none; nobody is told\n"
+    assert written.err == "warning: alerts.low.action: slack, email is not in notifications, and gets nothing\n"
+    assert written.out == "alertmanager.yml: receivers: none; no notification is sent\n"
 
 
 def test_one_group_is_not_sent_again_within_five_minutes() -> None:

@@ -132,7 +132,7 @@ def test_the_worse_of_two_servers_is_told_whichever_way_it_comes(world: World) -
                 daemon.stop()
 
 
-def test_a_first_start_without_mlflow_tells_nobody_yet_and_claims_nothing(world: World) -> None:
+def test_a_first_start_without_mlflow_sends_no_notification_and_claims_nothing(world: World) -> None:
     world.configure({"tracking_uri": "http://127.0.0.1:9"})
     with world.watched() as prometheus, world.daemon() as daemon:
         prometheus.wait_for("mlflow_exporter_polls_total{result='failed'} > 2", bool)

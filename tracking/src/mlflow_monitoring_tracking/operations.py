@@ -167,7 +167,7 @@ class OperationLogger:
     # -- access ---------------------------------------------------------------------------------------------------
 
     def log_data_access(self, *, user_id: str | None = None, **fields: Any) -> str:
-        """Somebody looked at data: ``dataset_name``, ``purpose``, ... Over as soon as it is logged."""
+        """An access to data: ``dataset_name``, ``purpose``, ... Over as soon as it is logged."""
         operation_id = self.start("data_access", user_id=user_id, **fields)
         self.complete("data_access", operation_id)
         return operation_id
@@ -200,7 +200,7 @@ def operation(kind: str, **fields: Any) -> Callable[[Callable[_P, _R]], Callable
 
 
 def _user() -> str:
-    """Whoever runs the program."""
+    """The user that runs the program."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container whose user has no name

@@ -7,7 +7,7 @@
                records, expected_records, quality/<dimension>, duration_seconds
 
 An execution whose block raises is FAILED, with the exception's last line; one whose process dies is ended as KILLED by
-whoever sends its spool.
+the sender of its spool.
 """
 
 from __future__ import annotations
