@@ -16,7 +16,7 @@ from types import FrameType
 
 from mlflow_monitoring_tracking.backends.available import backends
 from mlflow_monitoring_tracking.backends.contract import Backend
-from mlflow_monitoring_tracking.backlog import backlogs, ends, is_complete, lacks_end, waiting
+from mlflow_monitoring_tracking.backlog import Backlog, backlogs, ends, is_complete, lacks_end, waiting
 from mlflow_monitoring_tracking.cli.output import Events, ProgressLine, complain, plural, say, size
 from mlflow_monitoring_tracking.configuration import ConfigurationError, load
 from mlflow_monitoring_tracking.ledger import is_spool, spool_of
@@ -73,12 +73,13 @@ class _Sync:
         self._sender = Sender(spool, made, settings.delivery, keep)
         self._adopt_after = settings.delivery.adopt_after
         self._line = line
-        self._told = -float("inf")
+        self._told = 0.0
         self._tell_every = _TERMINAL_EVERY if line.is_terminal else _PIPE_EVERY
 
     def run(self, *, watch: bool) -> int:
         """Send, then say what is left."""
         until, before = self._ends(), backlogs(self._spool, self._names)
+        self._tell(before)
         try:
             if watch:
                 self._sender.start()
@@ -118,18 +119,20 @@ class _Sync:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             if now >= self._told + self._tell_every:
-                self._line.show(self._progress())
-                self._told = time.monotonic()
+                self._tell(backlogs(self._spool, self._names))
                 # A look at thousands of runs takes a while, and is not what this command is for.
                 self._tell_every = max(self._tell_every, 10 * (self._told - now))
             time.sleep(min(_LOOK, max(0.0, end - time.monotonic())))
 
-    def _progress(self) -> str:
+    def _tell(self, left: Mapping[str, Backlog]) -> None:
         """``mlflow: 12000 points delivered, 3.4 MB to go``."""
-        return "; ".join(
-            f"{name}: {plural(backlog.delivered_points, 'point')} delivered, {size(backlog.bytes)} to go"
-            for name, backlog in backlogs(self._spool, self._names).items()
+        self._line.show(
+            "; ".join(
+                f"{name}: {plural(backlog.delivered_points, 'point')} delivered, {size(backlog.bytes)} to go"
+                for name, backlog in left.items()
+            )
         )
+        self._told = time.monotonic()
 
     def _waits_for_ends(self) -> bool:
         for directory in run_directories(self._spool):
