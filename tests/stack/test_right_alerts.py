@@ -88,10 +88,10 @@ class World:
 
     def is_quiet(self, daemon: Background, prometheus: Prometheus, evaluations: int = 4) -> None:
         """Every rule was evaluated some more times, and what that fired had time to be sent."""
-        count = "sum(prometheus_rule_group_iterations_total)"
-        ((_, before),) = prometheus.query(count)
-        groups = len(prometheus.query("prometheus_rule_group_iterations_total"))
-        prometheus.wait_for(count, lambda found: found[0][1] >= before + groups * evaluations / 2)
+        count = "sum(prometheus_rule_group_iterations_total)"  # there once Prometheus has scraped itself
+        ((_, before),) = prometheus.wait_for(count, bool)
+        groups = len(prometheus.wait_for("prometheus_rule_group_iterations_total", bool))
+        prometheus.wait_for(count, lambda found: bool(found) and found[0][1] >= before + groups * evaluations / 2)
         time.sleep(4)  # group_wait and group_interval, and some
         assert daemon.process.poll() is None
 
@@ -122,7 +122,9 @@ def test_the_worse_of_two_servers_is_told_whichever_way_it_comes(world: World) -
             with world.daemon() as daemon:
                 prometheus.wait_for('mlflow_accuracy{job="mlflow-exporter"}', lambda found: len(found) == 2)
                 world.is_quiet(daemon, prometheus)
-                ages = prometheus.query("time() - mlflow_exporter_last_poll_success_timestamp_seconds")
+                ages = prometheus.wait_for(
+                    "time() - mlflow_exporter_last_poll_success_timestamp_seconds", lambda found: len(found) == 2
+                )
                 assert {labels["server"] for labels, _ in ages} == {"a", "b"}
                 assert all(1 < age < 300 for _, age in ages), "that of the poll before"
                 prometheus.wait_for(
