@@ -21,12 +21,13 @@ def open_spool(
     if wanted.spool_dir is None:
         return None
     # The library is an extra.
+    from mlflow_monitoring_exporter.adoption.deployment_metrics import DeploymentMetrics  # noqa: PLC0415
     from mlflow_monitoring_exporter.adoption.spool_metrics import SpoolMetrics  # noqa: PLC0415
     from mlflow_monitoring_exporter.adoption.spool_sender import SpoolSender  # noqa: PLC0415
 
     server = next(one for one in config.servers if wanted.server in (None, one.name))
     sender = SpoolSender(wanted, wanted.spool_dir, server)
-    shown = SpoolMetrics(sender, counts)
-    metrics.registry.register(shown)
-    opened.callback(metrics.registry.unregister, shown)
+    for shown in (SpoolMetrics(sender, counts), DeploymentMetrics(wanted.spool_dir, counts)):
+        metrics.registry.register(shown)
+        opened.callback(metrics.registry.unregister, shown)
     return sender

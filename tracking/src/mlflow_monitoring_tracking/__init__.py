@@ -22,6 +22,12 @@ from mlflow_monitoring_tracking.configuration import ConfigurationError
 from mlflow_monitoring_tracking.lineage import lineage_tracker
 from mlflow_monitoring_tracking.operations import log_operation, main_logger, operation, operation_logger
 from mlflow_monitoring_tracking.pipelines import DataPipelineTracker, Pipeline, start_data_pipeline
+from mlflow_monitoring_tracking.production.tracker import (
+    ProductionTracker,
+    log_prediction,
+    start_metrics_server,
+    start_production_monitoring,
+)
 from mlflow_monitoring_tracking.resources import monitor_resources
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
@@ -31,11 +37,13 @@ __all__ = [
     "DataPipelineTracker",
     "ExperimentTracker",
     "Pipeline",
+    "ProductionTracker",
     "Run",
     "__version__",
     "alert_manager",
     "lineage_tracker",
     "log_operation",
+    "log_prediction",
     "main_logger",
     "monitor_resources",
     "operation",
@@ -43,5 +51,7 @@ __all__ = [
     "setup_tracking",
     "start_data_pipeline",
     "start_experiment",
+    "start_metrics_server",
+    "start_production_monitoring",
     "tracker",
 ]

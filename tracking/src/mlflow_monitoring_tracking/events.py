@@ -28,6 +28,8 @@ EVENTS = {
     "surplus_run_deleted": "an answer was lost and a run made twice; the second one was deleted",
     "backend_unavailable": "a back end is configured, but what it needs is not installed",
     "run_adopted": "a run whose process died was ended",
+    "schema_changed": "a deployment sees a feature that is new, missing, or of another kind than in its baseline",
+    "window_failed": "what was seen in production could not be recorded; the next window tries again",
     "alert_raised": "a program told of something, once in the cooldown",
 }
 

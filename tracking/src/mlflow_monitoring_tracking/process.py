@@ -44,6 +44,7 @@ class Process:
         self._reset()
         self._watched = False
         self._handlers: dict[int, Any] = {}
+        self._last: list[Callable[[], None]] = []
 
     def _reset(self) -> None:
         self.runs: dict[int, OpenRun] = {}
@@ -67,6 +68,12 @@ class Process:
         """It ended."""
         with self.lock:
             self.runs.pop(id(run), None)
+
+    def before_end(self, act: Callable[[], None]) -> None:
+        """Have this done before the open runs end, in this process and in its forked children; it must not raise."""
+        with self.lock:
+            self._last.append(act)
+            self._watch()
 
     @property
     def begun(self) -> int:
@@ -128,6 +135,8 @@ class Process:
         self._leave()
 
     def _end_all(self, status: str) -> None:
+        for act in self._last:
+            act()
         for run in reversed(list(self.runs.values())):
             if self.failure and status == "FAILED":
                 run.set_tags({"tracking.failure": self.failure})

@@ -268,6 +268,15 @@ class Run:
                 time_ms = max(self._times.at(key, step) for key in values)
                 self._recorder.points(list(values.items()), step, time_ms)
 
+    @_harmless
+    def record_at(self, values: Mapping[str, float], step: int, time_ms: int) -> None:
+        """Record values of a moment that is over, in milliseconds since 1970."""
+        with self._recorder.lock:
+            if self._ended is None and values and self._logs_points:
+                some = list(values.items())
+                for start in range(0, len(some), MAX_POINTS):
+                    self._recorder.points(some[start : start + MAX_POINTS], step, time_ms)
+
     def forked(self) -> None:
         """In a forked child: go on with a file of its own, which another process's end does not end."""
         self._opened = self._session.member(self._opened)

@@ -1,0 +1,171 @@
+"""Monitor a model in production: ``log_prediction`` for every request.
+
+::
+
+    start_production_monitoring("pricing_v1", "pricing_v1_prod", version="7")
+    prediction_id = log_prediction(
+        deployment_id="pricing_v1_prod", input_data=row, prediction=0.83, confidence=0.9, latency_ms=4.2
+    )
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.production.deployment import Deployment, Options
+from mlflow_monitoring_tracking.production.drift_watch import read_baseline, write_baseline
+from mlflow_monitoring_tracking.production.families import Served
+from mlflow_monitoring_tracking.production.places import ProductionDirectory
+from mlflow_monitoring_tracking.production.serving import MetricsServer, asgi_app, wsgi_app
+from mlflow_monitoring_tracking.production.watch import Watch
+from mlflow_monitoring_tracking.production.windows import EXPERIMENTS
+from mlflow_monitoring_tracking.run import Run
+from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
+
+#: Seconds of a window.
+WINDOW = 15.0
+#: What counts a prediction of a deployment that nobody started.
+_UNKNOWN = "unknown"
+
+
+class ProductionTracker:
+    """Monitors deployments as a configuration says, or with a tracker that is there. Safe for threads and forks.
+
+    :param config: the path of a file, a dict, or None for what the environment says.
+    :param window: seconds after which what was seen goes to MLflow; the same in all processes of a machine.
+    """
+
+    #: One for each directory: processes and threads of a machine share what lies in it.
+    _watches: ClassVar[dict[Path, Watch]] = {}
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | Mapping[str, Any] | ExperimentTracker | None = None,
+        *,
+        window: float = WINDOW,
+    ) -> None:
+        self._tracker = config if isinstance(config, ExperimentTracker) else ExperimentTracker(config)
+        self._window = window
+        self._logs: dict[str, Callable[[Any, Any, float | None, float | None, object], str]] = {}
+
+    @property
+    def place(self) -> ProductionDirectory:
+        """Where it lies what this and the other processes of the machine count."""
+        return ProductionDirectory.of(self._tracker.settings.spool_dir.absolute())
+
+    def start_production_monitoring(
+        self,
+        model: str,
+        deployment_id: str,
+        *,
+        version: object = "",
+        features: Iterable[str] | None = None,
+        max_features: int = 50,
+        max_classes: int = 50,
+        categories: Literal["hashed", "plain"] = "hashed",
+        baseline: str | os.PathLike[str] | None = None,
+    ) -> Deployment:
+        """Count predictions of ``deployment_id`` as those of ``model``, from now on.
+
+        :param features: the only features that are looked at.
+        :param max_features: how many features are looked at, of those that come first.
+        :param max_classes: how many predicted classes are counted for themselves; all others are ``other``.
+        :param categories: text of features is hashed before it is kept anywhere, or ``plain``.
+        :param baseline: the file of ``log_baseline`` that drift is measured from; without, and with none from before,
+            it is the first 5,000 predictions.
+        :raises ValueError: an option is none, or ``baseline`` is no such file.
+        :raises OSError: ``baseline`` cannot be read.
+        """
+        if categories not in {"hashed", "plain"}:
+            raise ValueError(f"categories is hashed or plain, not {categories!r}")
+        if max_features < 0 or max_classes < 0:
+            raise ValueError("max_features and max_classes are 0 or more")
+        chosen = None if features is None else frozenset(map(str, features))
+        if baseline is not None:
+            write_baseline(self.place.baseline(str(deployment_id)), read_baseline(Path(baseline)))
+        return self._start(
+            Served(str(deployment_id), str(model), str(version)),
+            Options(chosen, max_features, max_classes, categories),
+        )
+
+    def log_prediction(
+        self,
+        *,
+        deployment_id: str,
+        input_data: Any = None,
+        prediction: Any = None,
+        confidence: float | None = None,
+        latency_ms: float | None = None,
+        error: object = None,
+    ) -> str:
+        """Count one prediction; its id, by which the truth is told later.
+
+        :param input_data: what was predicted from: a dict, a list, or a row of numpy or pandas.
+        :param prediction: a class (text, truth, an integer) or a number (a float).
+        :param confidence: from 0 to 1.
+        :param error: what went wrong, if something did.
+        """
+        log = self._logs.get(deployment_id)
+        if log is None:
+            event("value_skipped", deployment=deployment_id, reason="start_production_monitoring was not called for it")
+            log = self._start(Served(str(deployment_id), _UNKNOWN, ""), Options()).log
+        return log(prediction, input_data, confidence, latency_ms, error)
+
+    def start_metrics_server(self, port: int, address: str = "127.0.0.1") -> MetricsServer:
+        """Serve ``/metrics`` on a thread; ``port`` 0 takes one that is free. Only the process that calls it serves.
+
+        :raises OSError: the port is taken, or may not be used.
+        """
+        return MetricsServer(self.place, address, port)
+
+    @property
+    def wsgi_app(self) -> Any:
+        """``/metrics`` as an application to mount under a path of Flask's, Django's or gunicorn's."""
+        return wsgi_app(self.place)
+
+    @property
+    def asgi_app(self) -> Any:
+        """``/metrics`` as an application to mount under a path of FastAPI's or Starlette's."""
+        return asgi_app(self.place)
+
+    def _start(self, served: Served, options: Options) -> Deployment:
+        deployment = self._watch().deployment(served, options)
+        self._logs[served.deployment] = deployment.log
+        return deployment
+
+    def _watch(self) -> Watch:
+        with self._guard:
+            place = self.place
+            if place.path not in self._watches:
+                self._watches[place.path] = Watch(place, self._window, self._run)
+            return self._watches[place.path]
+
+    def _run(self, served: Served, day: str) -> Run:
+        """The run of a day, which the next leader goes on with."""
+        name = " ".join(filter(None, (served.model, served.version, day)))
+        tags = {
+            "deployment.id": served.deployment,
+            "deployment.model": served.model,
+            "deployment.version": served.version,
+        }
+        key = f"deployment {served.deployment} {name}"
+        return self._tracker.start_run(f"{EXPERIMENTS}{served.deployment}", name, tags, run_key=key)
+
+
+class _Production(ProductionTracker):
+    """The one of the environment's configuration, which is read when it is used first."""
+
+    def __init__(self) -> None:
+        super().__init__(tracker)
+
+
+production = _Production()
+start_production_monitoring = production.start_production_monitoring
+log_prediction = production.log_prediction
+start_metrics_server = production.start_metrics_server
