@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 EXPORTER := ../$(BIN)/mlflow-monitoring-exporter
 
-.PHONY: demo demo-tracking test test-reliability test-s3 mutation lint bench stack check-stack dashboards grafana-schema lock clean
+.PHONY: demo demo-tracking test test-reliability test-s3 mutation lint bench stack check-stack dashboards grafana-schema lock clean always
 
 # Everything on embedded defaults, in ./demo: an SQLite MLflow store, the scrape endpoint, a JSON-lines file.
 demo: .venv/run
@@ -44,12 +44,12 @@ grafana-schema:
 		&& npx typescript-json-schema dashboard.ts TheDashboard --required --noExtraProps --ignoreErrors --skipLibCheck \
 			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
 
-# Three processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
+# Four processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
 # stay together. What is about instants and outages has the machine for itself afterwards.
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
 	$(BIN)/python -m compileall -q mlflow_monitoring_exporter tracking/src
-	$(BIN)/pytest -n 3 --no-loadscope-reorder --ignore tests/reliability
+	$(BIN)/pytest -n 4 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
 # The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
@@ -69,7 +69,10 @@ mutation: .venv/dev
 	$(BIN)/mutmut run --max-children 1 $(if $(MUTANTS),'$(MUTANTS)')
 	$(BIN)/mutmut results | grep -v ': not checked' || true
 
-lint: .venv/dev
+# Once for what lies here now: .ci/run looks while it installs, and the test command need not look again.
+lint: .venv/linted
+	@:
+.venv/linted: .venv/dev $(wildcard $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)) $(if $(wildcard .git),,always)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -77,6 +80,7 @@ lint: .venv/dev
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint Dockerfile deploy/mlflow/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.prod.yml
+	touch $@
 
 .venv/run: requirements.txt requirements-build.txt pyproject.toml tracking/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'

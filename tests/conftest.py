@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.parts.strict_peer import StrictPeer, strict_peer
 _TESTS = Path(__file__).parent
 #: Folders whose tests share nothing that takes time to start.
 _NOTHING_SHARED = ("reliability",)
+#: Folders with more work than one process should have, and the name of the file with which their second half begins.
+_HALVES = {"tracking": "test_m"}
 #: The folders with the most work for one process.
 _LONGEST = ("tracking", "stack")
 
@@ -23,8 +26,17 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0]).relative_to(_TESTS.name)
+        if path.parts[0] in _HALVES and len(path.parts) > 1:
+            return f"{path.parts[0]} {path.name < _HALVES[path.parts[0]]}"
         shared = (_TESTS / path.parts[0] / "conftest.py").exists() and path.parts[0] not in _NOTHING_SHARED
         return path.parts[0] if shared else str(path)
+
+
+def pytest_configure() -> None:
+    """Programs of the tests begin with signals as they are in a terminal, also where nohup ignores some."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 # Not by marks and --dist loadgroup: xdist 3.8 writes them into a field that pytest 9.2 does not read any more.

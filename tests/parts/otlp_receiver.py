@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
@@ -104,7 +105,12 @@ class _Service(stubs.MetricsServiceServicer):
 
 @contextmanager
 def over_grpc(credentials: grpc.ServerCredentials | None = None) -> Iterator[Receiver]:
-    server = grpc.server(futures.ThreadPoolExecutor(4))
+    pool = futures.ThreadPoolExecutor(4)
+    everybody = threading.Barrier(5)
+    for _ in range(4):  # all of its threads are there from the start, so that no test takes a new one for its own
+        pool.submit(everybody.wait)
+    everybody.wait()
+    server = grpc.server(pool)
     if credentials is None:
         receiver = Receiver(f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
     else:

@@ -128,3 +128,49 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"pip install 'mlflow-monitoring-exporter\[tracking\]'"):
         TrackingConfig.model_validate({"spool_dir": "spool"})
     assert TrackingConfig().spool_dir is None
+
+
+#: What it serves is over in two seconds: four windows, of which the last is cut short by its end.
+SERVES = """
+    import time
+    from tracking_integration import ProductionTracker
+    tracker = ProductionTracker(window=0.5)
+    tracker.start_production_monitoring("pricing_v1", "pricing_v1_prod", version=3)
+    for number in range(200):
+        tracker.log_prediction(deployment_id="pricing_v1_prod", prediction=number % 2 == 0, confidence=0.9,
+                               input_data={"age": 40.0 + number}, latency_ms=12, error=None if number % 10 else "no")
+        time.sleep(0.01)
+"""
+
+
+def test_predictions_are_on_the_daemons_page_and_their_windows_are_a_run(
+    mlflow: Truth, offline: Programs, tmp_path: Path
+) -> None:
+    offline.run(SERVES)
+
+    def page() -> dict[tuple[str, str | None], float]:
+        return {
+            (
+                sample.name,
+                next((sample.labels[name] for name in ("outcome", "class", "le") if name in sample.labels), None),
+            ): (sample.value)
+            for family in text_string_to_metric_families(daemon.get("metrics").text)
+            for sample in family.samples
+            if sample.labels.get("deployment") == "pricing_v1_prod"
+        }
+
+    with watching(tmp_path / "daemon", mlflow, offline.spool) as daemon:
+        daemon.wait_for(lambda: bool(page()))
+        found = page()
+        assert found["mlflow_deployment_predictions_total", "success"] == 180
+        assert found["mlflow_deployment_predictions_total", "error"] == 20
+        assert found["mlflow_deployment_class_total", "True"] == 100
+        assert found["mlflow_deployment_prediction_latency_seconds_bucket", "0.018"] == 200
+        assert found["mlflow_deployment_prediction_latency_seconds_bucket", "+Inf"] == 200
+        key = only_key(offline.spool)
+        daemon.wait_for(lambda: bool(mlflow.runs(key)) and mlflow.status(key) == "FINISHED")
+        points = mlflow.points(key)
+        assert sum(value for name, _, value in points if name == "predictions") == 200
+        assert mlflow.tags(key)["deployment.id"] == "pricing_v1_prod"
+        assert {"latency_ms_p95", "confidence_mean", "class_share/True"} <= {name for name, _, _ in points}
+        daemon.wait_for(lambda: len(exported_steps(tmp_path / "daemon", "latency_ms_p95")) >= 4)

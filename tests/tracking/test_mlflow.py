@@ -19,6 +19,7 @@ from mlflow_monitoring_tracking.settings import Settings
 from mlflow_monitoring_tracking.spool.layout import run_directory
 from tests.parts.faulty_proxy import FaultyProxy
 from tests.parts.mlflow_server import MlflowServer
+from tests.parts.programs import free_port
 from tests.tracking.conftest import Programs, Truth
 from tests.tracking.spools import keys, only_key
 
@@ -311,10 +312,9 @@ def test_two_senders_at_once_make_one_run(mlflow: Truth, tmp_path: Path) -> None
 def test_a_server_that_comes_late_gets_everything_from_a_program_that_still_runs(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with MlflowServer(tmp_path_factory.mktemp("late")) as server:
-        port = int(server.url.rpartition(":")[2])
-        server.stop()
-        programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": server.url})
+    server, port = MlflowServer(tmp_path_factory.mktemp("late")), free_port()
+    try:
+        programs = Programs(tmp_path, {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"})
         (tmp_path / "c.json").write_text('{"delivery": {"breaker_pause": 0.2, "backoff_max": 0.2}}')
         process = programs.start(
             """
@@ -335,3 +335,5 @@ def test_a_server_that_comes_late_gets_everything_from_a_program_that_still_runs
         key = only_key(programs.spool)
         assert len(truth.points(key)) == 1000
         assert truth.status(key) == "FINISHED"
+    finally:
+        server.stop()

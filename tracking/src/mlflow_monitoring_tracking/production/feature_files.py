@@ -23,6 +23,9 @@ QUANTILES = (0.05, 0.5, 0.95)
 #: Milliseconds after which what was shown last is shown no more.
 _HOLDS = 300_000
 
+#: Milliseconds after which features say nothing of now: they waited for a leader for too long.
+_OLDEST_MS = 3_600_000
+
 
 def write(directory: Path, end_ms: int, features: Features) -> None:
     """What this process saw in the window that ended then.
@@ -42,7 +45,7 @@ def take(directory: Path, until_ms: int) -> Features:
         if not end.isdecimal() or int(end) > until_ms:
             continue
         try:
-            for served, seen in _read(path):
+            for served, seen in _read(path) if int(end) > until_ms - _OLDEST_MS else ():
                 found[served] = merged([found.get(served, {}), seen])
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             event("value_skipped", logging.WARNING, path=path, reason=f"features cannot be read: {error}")

@@ -62,13 +62,15 @@ class Observations:
     def _update(self, name: str, values: list[Any]) -> None:
         known = self.features.get(name)
         if known is None:
-            options = self._options
-            if len(self.features) > options.max_features or (
-                options.features is not None and name not in options.features and name != PREDICTION
-            ):
+            if name != PREDICTION and not self._is_wanted(name):
                 return
             known = self.features[name] = FeatureStatistics()
         known.update(values, plain=self._options.categories == "plain")
+
+    def _is_wanted(self, name: str) -> bool:
+        chosen = self._options.features
+        features = len(self.features) - (PREDICTION in self.features)
+        return features < self._options.max_features and (chosen is None or name in chosen)
 
     def _turn(self, row: Any) -> None:
         """Rows of another kind come: those before are looked at first.

@@ -1,7 +1,7 @@
 """Windows of production, brought to MLflow: one process of the machine, the leader, does it for all.
 
-What was counted up to the last window is in ``window.json``, so that the next leader goes on there. A run of MLflow
-takes one day of one version of a deployment, in the experiment ``deployments/<deployment>``.
+Each window is in ``window.json`` before it is in its runs, so that the next leader goes on where the last one was. A
+run of MLflow takes one day of one version of a deployment, in the experiment ``deployments/<deployment>``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mlflow_monitoring_tracking.production import feature_files
 from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS, quantile
 from mlflow_monitoring_tracking.production.drift_watch import DriftWatch
 from mlflow_monitoring_tracking.production.families import Served, parts_of
+from mlflow_monitoring_tracking.production.features import FeatureStatistics
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import fold, totals
 from mlflow_monitoring_tracking.run import Run
@@ -43,7 +44,9 @@ class Windows:
         self._runs: dict[Served, tuple[str, Run]] = {}
         self._drifts: dict[Served, DriftWatch] = {}
         self._active: dict[Served, int] = {}
-        self._ended_ms, self._before = self._known()
+        self._ended_ms: int | None = None
+        self._before: Totals = {}
+        self._resume()
 
     def close(self, end_ms: int) -> None:
         """The window that ends then is over. Features are those of the window before, which all have written by now.
@@ -55,21 +58,37 @@ class Windows:
         changes = by_served(now, self._before)
         features = feature_files.take(self._place.features, end_ms - self._ms)
         seconds = max(end_ms - (self._ended_ms or end_ms - self._ms), 1) / 1000
-        shown = []
+        shown, window = [], []
         for served in self._in_use(changes, features, end_ms):
-            values = of_counts(changes.get(served, {}), seconds)
-            seen = feature_files.values_of(features.get(served, {}))
-            watch = self._watch(served)
-            for name, found in watch.window(features.get(served, {})).items():
-                seen.setdefault(name, {"missing_ratio": 0.0, "count": 0, "quantiles": {}}).update(found)
-            if served in features:
-                values["schema_changes"] = watch.changes
-            values.update(of_features(seen))
-            self._run(served, end_ms).record_at(values, -(-end_ms // self._ms), end_ms)
+            seen, more = self._features(served, features.get(served, {}))
+            values = {**of_counts(changes.get(served, {}), seconds), **more}
             shown.append([list(served), seen])
+            window.append([list(served), values])
         replace_json(self._place.shown, {"at_ms": end_ms, "deployments": shown})
-        replace_json(self._place.window, {"end_ms": end_ms, "totals": now})
+        # Told before it is recorded: who goes on after a death in between records the same again, which is one row.
+        said = {"end_ms": end_ms, "totals": now, "values": window}
+        replace_json(self._place.window, {**said, "recorded": False})
+        self._record(said)
+        replace_json(self._place.window, {**said, "recorded": True})
         self._ended_ms, self._before = end_ms, now
+
+    def _features(
+        self, served: Served, features: Mapping[str, FeatureStatistics]
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+        """What is shown of them, and the metrics of the window."""
+        seen = feature_files.values_of(features)
+        if served not in self._drifts:
+            self._drifts[served] = DriftWatch(self._place.baseline(served.deployment), served)
+        watch = self._drifts[served]
+        for name, found in watch.window(features).items():
+            seen.setdefault(name, {"missing_ratio": 0.0, "count": 0, "quantiles": {}}).update(found)
+        changes = {"schema_changes": float(watch.changes)} if features else {}
+        return seen, {**changes, **of_features(seen)}
+
+    def _record(self, said: Mapping[str, Any]) -> None:
+        end_ms = int(said["end_ms"])
+        for served, values in said["values"]:
+            self._run(Served(*served), end_ms).record_at(values, -(-end_ms // self._ms), end_ms)
 
     def _in_use(self, changes: Changes, features: feature_files.Features, now_ms: int) -> list[Served]:
         """What predicted within the last hour; the runs of the others end until they predict again."""
@@ -82,11 +101,6 @@ class Windows:
                 known[1].end()
         return sorted(self._active)
 
-    def _watch(self, served: Served) -> DriftWatch:
-        if served not in self._drifts:
-            self._drifts[served] = DriftWatch(self._place.baseline(served.deployment), served)
-        return self._drifts[served]
-
     def _run(self, served: Served, at_ms: int) -> Run:
         day = time.strftime("%Y-%m-%d", time.gmtime(at_ms / 1000))
         known = self._runs.get(served)
@@ -96,13 +110,13 @@ class Windows:
             known = self._runs[served] = day, self._start_run(served, day)
         return known[1]
 
-    def _known(self) -> tuple[int | None, Totals]:
-        """Up to when what was counted is in runs, and what that is."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
+    def _resume(self) -> None:
+        """Go on where the last leader was. What was counted before anybody led is part of the first window."""
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             said = json.loads(self._place.window.read_text("utf-8"))
-            found: Totals = said["totals"]
-            return int(said["end_ms"]), found
-        return None, {}
+            if not said["recorded"]:
+                self._record(said)
+            self._ended_ms, self._before = int(said["end_ms"]), said["totals"]
 
 
 def by_served(now: Totals, before: Totals) -> dict[Served, dict[str, list[float]]]:

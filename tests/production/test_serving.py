@@ -1,0 +1,234 @@
+"""``/metrics`` of serving processes: read by Prometheus' own programs, right through kills of workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from mlflow_monitoring_tracking import ProductionTracker
+from mlflow_monitoring_tracking.production.exposition import families
+from mlflow_monitoring_tracking.production.families import text
+from mlflow_monitoring_tracking.production.places import ProductionDirectory
+from mlflow_monitoring_tracking.production.windows import Windows
+from mlflow_monitoring_tracking.tracker import ExperimentTracker
+from tests.parts.programs import free_port, need
+from tests.parts.prometheus_server import prometheus
+from tests.tracking.conftest import environment
+from tests.tracking.spools import keys, points
+
+LONG = os.environ.get("RELIABILITY") == "long"
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> ProductionTracker:
+    made = ProductionTracker({"tracking_dir": str(tmp_path), "mode": "offline"}, window=3600)
+    made.start_production_monitoring('pri"cing\\', "prod\né", version=7)
+    for place in range(40):
+        made.log_prediction(
+            deployment_id="prod\né",
+            input_data={"a": 1.0, "b": "x"},
+            prediction="yes" if place % 4 else 1.5,
+            confidence=0.9,
+            latency_ms=place,
+            error=None if place else "timeout",
+        )
+    return made
+
+
+def value(page: str, name: str, **labels: str) -> float:
+    [found] = [
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return found
+
+
+def check(page: str) -> None:
+    assert value(page, "mlflow_deployment_predictions_total", outcome="success") == 39
+    assert value(page, "mlflow_deployment_predictions_total", outcome="error", model='pri"cing\\') == 1
+    assert value(page, "mlflow_deployment_class_total", deployment="prod\né", **{"class": "yes"}) == 30
+    assert value(page, "mlflow_deployment_prediction_latency_seconds_count", version="7") == 40
+    assert value(page, "mlflow_deployment_prediction_latency_seconds_bucket", le="0.01") == 11
+    assert value(page, "mlflow_deployment_prediction_latency_seconds_sum") == pytest.approx(0.78)
+    assert value(page, "mlflow_deployment_prediction_confidence_bucket", le="0.9") == 40
+    assert value(page, "mlflow_deployment_prediction_score_sum") == 15
+
+
+def test_prometheus_own_programs_accept_the_page(tracker: ProductionTracker) -> None:
+    page = text(families(tracker.place))
+    check(page)
+    done = subprocess.run(
+        [need("promtool"), "check", "metrics"], input=page.encode(), capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_is_a_wsgi_application(tracker: ProductionTracker) -> None:
+    said: list[str] = []
+    environ: dict[str, Any] = {"QUERY_STRING": ""}
+    setup_testing_defaults(environ)
+
+    def start(status: str, _headers: object, _error: object = None) -> Any:
+        said.append(status)
+
+    body: Any = validator(tracker.wsgi_app)(environ, start)
+    try:
+        check(b"".join(body).decode())
+    finally:
+        body.close()
+    assert said == ["200 OK"]
+
+
+def test_it_is_an_asgi_application(tracker: ProductionTracker) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask(scope: Any, *messages: Any) -> None:
+        waiting = iter(messages)
+
+        async def receive() -> Any:
+            return next(waiting)
+
+        await tracker.asgi_app(scope, receive, send)
+
+    asyncio.run(ask({"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}))
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    sent.clear()
+    asyncio.run(ask({"type": "http", "path": "/metrics", "method": "GET"}))
+    assert sent[0]["status"] == 200
+    check(sent[1]["body"].decode())
+
+
+def test_a_server_of_its_own_answers_and_says_where_the_metrics_are(tracker: ProductionTracker) -> None:
+    server = tracker.start_metrics_server(0)
+    url = f"http://127.0.0.1:{server.port}"
+    answer = requests.get(f"{url}/metrics", timeout=30)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    check(answer.content.decode())
+    assert "/metrics" in requests.get(url, timeout=30).text
+    with pytest.raises(OSError, match="in use"):
+        tracker.start_metrics_server(server.port)
+    server.stop()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/metrics", timeout=5)
+
+
+def test_nothing_counted_is_an_empty_page_and_makes_no_directory(tmp_path: Path) -> None:
+    place = ProductionDirectory.of(tmp_path / "none")
+    assert families(place) == []
+    assert not (tmp_path / "none").exists()
+
+
+#: Each request logs a hundred predictions, and says so once they are logged.
+SERVES = """
+    from tracking_integration import ProductionTracker
+    tracker = ProductionTracker({{"tracking_dir": {directory!r}, "mode": "offline"}}, window=0.5)
+    tracker.start_production_monitoring("pricing", "prod")
+    metrics = tracker.wsgi_app
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/metrics":
+            return metrics(environ, start_response)
+        for place in range(100):
+            tracker.log_prediction(
+                deployment_id="prod", input_data={{"x": float(place)}}, prediction="ab"[place % 2], latency_ms=1.0
+            )
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
+"""
+
+
+@contextmanager
+def gunicorn(here: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    (here / "serves.py").write_text(textwrap.dedent(SERVES.format(directory=str(here / "tracking"))))
+    address = f"127.0.0.1:{free_port()}"
+    options = ("--preload", "--workers", "4", "--bind", address, "--graceful-timeout", "10", "--log-level", "error")
+    with (here / "gunicorn.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *options, "serves:app"],
+            cwd=here,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            end = time.monotonic() + 60
+            while True:
+                with suppress(requests.RequestException):
+                    requests.get(f"http://{address}/metrics", timeout=5)
+                    break
+                assert time.monotonic() < end, (here / "gunicorn.log").read_text()
+                time.sleep(0.1)
+            yield address, process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def workers(master: int) -> list[int]:
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return [int(pid) for pid in children]
+
+
+def test_workers_are_killed_and_every_acknowledged_prediction_is_in_prometheus(tmp_path: Path) -> None:
+    acknowledged, unknown, ended = [0], [0], threading.Event()
+
+    def ask(address: str) -> None:
+        while not ended.is_set():
+            try:
+                requests.post(f"http://{address}/predict", timeout=60).raise_for_status()
+                acknowledged[0] += 100
+            except requests.RequestException:
+                unknown[0] += 100
+
+    wanted = 1_000_000 if LONG else 30_000
+    count = "sum(mlflow_deployment_predictions_total)"
+    with gunicorn(tmp_path) as (address, process), prometheus(tmp_path / "prometheus", {"serving": address}) as server:
+        asking = threading.Thread(target=ask, args=(address,))
+        asking.start()
+        kills, last, files = 0, 0.0, 0
+        while acknowledged[0] < wanted or kills < 4:
+            time.sleep(0.5 if LONG else 0.2)
+            for pid in workers(process.pid)[:1]:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            page = requests.get(f"http://{address}/metrics", timeout=60) if kills % 2 else None
+            if page is not None:
+                now = value(page.text, "mlflow_deployment_predictions_total", outcome="success")
+                assert now >= last, "a counter never goes back"
+                last = now
+            files = max(files, len(list((tmp_path / "tracking/spool/.production/counts").glob("*.counts"))))
+        ended.set()
+        asking.join()
+        found = server.wait_for(count, lambda answer: bool(answer) and answer[0][1] >= acknowledged[0])
+        assert acknowledged[0] <= found[0][1] <= acknowledged[0] + unknown[0]
+        assert files <= 4 + 8, "those that live, and those that died since a worker last looked"
+        total = found[0][1]
+    # What was counted is in windows, too, but for the last one, which another process brings to the run.
+    spool = tmp_path / "tracking" / "spool"
+    config = {"tracking_dir": str(tmp_path / "tracking"), "mode": "offline"}
+    run = ExperimentTracker(config).start_run("deployments/prod", run_key="rest")
+    Windows(ProductionDirectory.of(spool), 0.5, lambda _served, _day: run).close(round(time.time() * 1000))
+    run.end()
+    rows = {(p.key, p.value, p.step, p.time_ms) for key in keys(spool) for p in points(spool, key)}
+    assert sum(value for key, value, _, _ in rows if key == "predictions") == total
