@@ -24,7 +24,9 @@ from mlflow_monitoring_tracking.operations import log_operation, main_logger, op
 from mlflow_monitoring_tracking.pipelines import DataPipelineTracker, Pipeline, start_data_pipeline
 from mlflow_monitoring_tracking.production.tracker import (
     ProductionTracker,
+    log_ground_truth,
     log_prediction,
+    log_trade_result,
     start_metrics_server,
     start_production_monitoring,
 )
@@ -42,8 +44,10 @@ __all__ = [
     "__version__",
     "alert_manager",
     "lineage_tracker",
+    "log_ground_truth",
     "log_operation",
     "log_prediction",
+    "log_trade_result",
     "main_logger",
     "monitor_resources",
     "operation",

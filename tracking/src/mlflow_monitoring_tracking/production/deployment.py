@@ -18,6 +18,7 @@ from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS
 from mlflow_monitoring_tracking.production.counts import Counts
 from mlflow_monitoring_tracking.production.families import HISTOGRAMS, OTHER_CLASS, OUTCOMES, Served, key_of, parts_of
 from mlflow_monitoring_tracking.production.features import FeatureStatistics
+from mlflow_monitoring_tracking.production.journal import Journal, is_kept
 from mlflow_monitoring_tracking.production.observations import Observations
 
 #: What a latency in milliseconds and a score may be: beyond, it is a mistake that would spoil a sum for ever.
@@ -31,6 +32,7 @@ class Options:
     :param features: the only ones that are looked at; None for all, up to ``max_features``.
     :param max_features: how many features at most.
     :param max_classes: how many predicted classes are counted for themselves.
+    :param keep: the share of predictions that are kept for their truth, by a hash of the id.
     :param categories: ``hashed``, so that no text of a feature leaves the process, or ``plain``.
     """
 
@@ -38,6 +40,7 @@ class Options:
     max_features: int = 50
     max_classes: int = 50
     categories: str = "hashed"
+    keep: float = 1.0
 
 
 class _Numbers:
@@ -83,11 +86,12 @@ class Deployment:
         options: Options,
         counts: Callable[[], Counts],
         known_classes: Callable[[Served], list[str]],
+        journal: Callable[[], Journal] | None = None,
     ) -> None:
         self.served = served
         self.options = options
         self.observations = Observations(options)
-        self._counts, self._known_classes = counts, known_classes
+        self._counts, self._known_classes, self._journal = counts, known_classes, journal
         self.forked()
 
     def forked(self) -> None:
@@ -108,8 +112,12 @@ class Deployment:
         confidence: float | None,
         latency_ms: float | None,
         error: object,
+        *,
+        prediction_id: str | None = None,
     ) -> str:
         """Count one prediction; its id."""
+        at_ms = time.time_ns() // 1_000_000
+        said = prediction_id or f"{self._prefix}-{at_ms:x}-{next(self._next):x}"
         try:
             with self._lock:
                 numbers = self._numbers or self._open()
@@ -117,16 +125,8 @@ class Deployment:
                     numbers.outcomes[0] += 1.0
                 else:
                     numbers.outcomes[1] += 1.0
-                if latency_ms is not None and 0.0 <= latency_ms < _LARGEST:
-                    numbers.latency[bisect_left(LATENCY_MS, latency_ms)] += 1.0
-                    numbers.latency[-1] += latency_ms
-                elif latency_ms is not None:
-                    self._reject(numbers, "latency_ms", latency_ms)
-                if confidence is not None and 0.0 <= confidence <= 1.0:
-                    numbers.confidence[bisect_left(CONFIDENCE, confidence)] += 1.0
-                    numbers.confidence[-1] += confidence
-                elif confidence is not None:
-                    self._reject(numbers, "confidence", confidence)
+                if latency_ms is not None or confidence is not None:
+                    self._measure(numbers, latency_ms, confidence)
                 if prediction is not None:
                     known = numbers.classes.get(prediction) if type(prediction) in _CLASSES else None
                     if known is not None:
@@ -135,9 +135,28 @@ class Deployment:
                         self._predicted(numbers, prediction)
                 if input_data is not None:
                     self.observations.add(input_data, prediction)
+            if prediction is not None and self._journal is not None:
+                self._keep(self._journal(), said, at_ms, prediction)
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the request goes on
             self._trouble(f"{type(trouble).__name__}: {trouble}")
-        return f"{self._prefix}-{time.time_ns() // 1_000_000:x}-{next(self._next):x}"
+        return said
+
+    def _measure(self, numbers: _Numbers, latency_ms: float | None, confidence: float | None) -> None:
+        if latency_ms is not None and 0.0 <= latency_ms < _LARGEST:
+            numbers.latency[bisect_left(LATENCY_MS, latency_ms)] += 1.0
+            numbers.latency[-1] += latency_ms
+        elif latency_ms is not None:
+            self._reject(numbers, "latency_ms", latency_ms)
+        if confidence is not None and 0.0 <= confidence <= 1.0:
+            numbers.confidence[bisect_left(CONFIDENCE, confidence)] += 1.0
+            numbers.confidence[-1] += confidence
+        elif confidence is not None:
+            self._reject(numbers, "confidence", confidence)
+
+    def _keep(self, journal: Journal, prediction_id: str, at_ms: int, prediction: Any) -> None:
+        keep = self.options.keep
+        if is_kept(prediction_id, keep):
+            journal.prediction(self.served, keep, prediction_id, at_ms, prediction)
 
     def take(self) -> dict[str, FeatureStatistics]:
         """What was seen of features since the last call."""

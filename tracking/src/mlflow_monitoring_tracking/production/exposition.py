@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_monitoring_tracking.production import feature_files
+from mlflow_monitoring_tracking.production import feature_files, truth_shown
 from mlflow_monitoring_tracking.production.families import Family, counted
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import totals
@@ -16,4 +16,8 @@ def families(place: ProductionDirectory) -> list[Family]:
     """
     if not place.path.is_dir():
         return []
-    return [*counted(totals(place.counts)), *feature_files.shown(place.shown, now_ms())]
+    return [
+        *counted(totals(place.counts)),
+        *feature_files.shown(place.shown, now_ms()),
+        *truth_shown.shown(place.truth_shown),
+    ]

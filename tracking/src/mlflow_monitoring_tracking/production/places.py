@@ -8,6 +8,8 @@
         baselines/<name>.json    what features of a deployment are compared with
         window.json              up to when totals are in MLflow's runs, and which
         shown.json               features and drift as they were last
+        journal/                 single predictions that are kept, and their truth, of every process (journal.py)
+        truth.db, truth.json     both joined (truth.py), and what is shown of it
         leader.lock              held by the process that brings windows to runs
 """
 
@@ -45,6 +47,18 @@ class ProductionDirectory:
     @property
     def shown(self) -> Path:
         return self.path / "shown.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def truth(self) -> Path:
+        return self.path / "truth.db"
+
+    @property
+    def truth_shown(self) -> Path:
+        return self.path / "truth.json"
 
     @property
     def leader(self) -> Path:

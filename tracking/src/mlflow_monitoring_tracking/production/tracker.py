@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +27,9 @@ from mlflow_monitoring_tracking.production.serving import MetricsServer, asgi_ap
 from mlflow_monitoring_tracking.production.watch import Watch
 from mlflow_monitoring_tracking.production.windows import EXPERIMENTS
 from mlflow_monitoring_tracking.run import Run
+from mlflow_monitoring_tracking.spool.times import now_ms
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
+from mlflow_monitoring_tracking.values import number_of
 
 #: Seconds of a window.
 WINDOW = 15.0
@@ -52,7 +56,7 @@ class ProductionTracker:
     ) -> None:
         self._tracker = config if isinstance(config, ExperimentTracker) else ExperimentTracker(config)
         self._window = window
-        self._logs: dict[str, Callable[[Any, Any, float | None, float | None, object], str]] = {}
+        self._logs: dict[str, Callable[..., str]] = {}
 
     @property
     def place(self) -> ProductionDirectory:
@@ -69,6 +73,7 @@ class ProductionTracker:
         max_features: int = 50,
         max_classes: int = 50,
         categories: Literal["hashed", "plain"] = "hashed",
+        keep: float = 1.0,
         baseline: str | os.PathLike[str] | None = None,
     ) -> Deployment:
         """Count predictions of ``deployment_id`` as those of ``model``, from now on.
@@ -77,6 +82,8 @@ class ProductionTracker:
         :param max_features: how many features are looked at, of those that come first.
         :param max_classes: how many predicted classes are counted for themselves; all others are ``other``.
         :param categories: text of features is hashed before it is kept anywhere, or ``plain``.
+        :param keep: the share of predictions that are kept for 7 days, a million at most, so that truth can be joined;
+            0.01 where there are many.
         :param baseline: the file of ``log_baseline`` that drift is measured from; without, and with none from before,
             it is the first 5,000 predictions.
         :raises ValueError: an option is none, or ``baseline`` is no such file.
@@ -86,12 +93,14 @@ class ProductionTracker:
             raise ValueError(f"categories is hashed or plain, not {categories!r}")
         if max_features < 0 or max_classes < 0:
             raise ValueError("max_features and max_classes are 0 or more")
+        if not 0 <= keep <= 1:
+            raise ValueError(f"keep is a share from 0 to 1, not {keep!r}")
         chosen = None if features is None else frozenset(map(str, features))
         if baseline is not None:
             write_baseline(self.place.baseline(str(deployment_id)), read_baseline(Path(baseline)))
         return self._start(
             Served(str(deployment_id), str(model), str(version)),
-            Options(chosen, max_features, max_classes, categories),
+            Options(chosen, max_features, max_classes, categories, keep),
         )
 
     def log_prediction(
@@ -103,6 +112,7 @@ class ProductionTracker:
         confidence: float | None = None,
         latency_ms: float | None = None,
         error: object = None,
+        prediction_id: str | None = None,
     ) -> str:
         """Count one prediction; its id, by which the truth is told later.
 
@@ -110,12 +120,37 @@ class ProductionTracker:
         :param prediction: a class (text, truth, an integer) or a number (a float).
         :param confidence: from 0 to 1.
         :param error: what went wrong, if something did.
+        :param prediction_id: one of the caller's own, which nothing else has; by default one is made.
         """
         log = self._logs.get(deployment_id)
         if log is None:
             event("value_skipped", deployment=deployment_id, reason="start_production_monitoring was not called for it")
             log = self._start(Served(str(deployment_id), _UNKNOWN, ""), Options()).log
-        return log(prediction, input_data, confidence, latency_ms, error)
+        return log(prediction, input_data, confidence, latency_ms, error, prediction_id=prediction_id)
+
+    def log_ground_truth(self, deployment_id: str, prediction_id: str, actual: Any) -> None:
+        """Tell what a prediction should have been; it may come from any process, up to 7 days later.
+
+        It counts for the window of the prediction. Only the first truth of a prediction counts.
+        """
+        try:
+            self._watch().journal().truth(str(deployment_id), str(prediction_id), now_ms(), actual)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the program goes on
+            event("value_skipped", logging.WARNING, deployment=deployment_id, reason=f"{type(error).__name__}: {error}")
+
+    def log_trade_result(
+        self, deployment_id: str, result: Mapping[str, float], prediction_id: str | None = None
+    ) -> None:
+        """Tell what a trade made of a prediction brought: ``pnl``, ``return_pct``, ``position_size``.
+
+        :param prediction_id: what it was made of; it is kept with the result.
+        """
+        try:
+            numbers = {str(key): number_of(value) for key, value in result.items()}
+            said = {key: value for key, value in numbers.items() if value is not None and math.isfinite(value)}
+            self._watch().journal().result(str(deployment_id), now_ms(), said, prediction_id)
+        except Exception as error:  # noqa: BLE001
+            event("value_skipped", logging.WARNING, deployment=deployment_id, reason=f"{type(error).__name__}: {error}")
 
     def start_metrics_server(self, port: int, address: str = "127.0.0.1") -> MetricsServer:
         """Serve ``/metrics`` on a thread; ``port`` 0 takes one that is free. Only the process that calls it serves.
@@ -168,4 +203,6 @@ class _Production(ProductionTracker):
 production = _Production()
 start_production_monitoring = production.start_production_monitoring
 log_prediction = production.log_prediction
+log_ground_truth = production.log_ground_truth
+log_trade_result = production.log_trade_result
 start_metrics_server = production.start_metrics_server

@@ -14,6 +14,7 @@ from mlflow_monitoring_tracking.production import feature_files
 from mlflow_monitoring_tracking.production.counts import Counts
 from mlflow_monitoring_tracking.production.deployment import Deployment, Options, known_classes
 from mlflow_monitoring_tracking.production.families import Served
+from mlflow_monitoring_tracking.production.journal import Journal
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import fold, open_counts, totals
 from mlflow_monitoring_tracking.production.windows import Windows
@@ -40,6 +41,8 @@ class Watch:
 
     def _reset(self) -> None:
         self._counts: Counts | None = None
+        self._journal = Journal(self._place.journal)
+        self._thread: threading.Thread | None = None
         self._leads: tuple[HeldLock, Windows] | None = None
         self._lock = threading.Lock()
         self._closing = threading.Lock()
@@ -50,7 +53,9 @@ class Watch:
         with self._lock:
             known = self._deployments.get(served)
             if known is None or known.options != options:
-                known = self._deployments[served] = Deployment(served, options, self._open, self._classes)
+                known = self._deployments[served] = Deployment(
+                    served, options, self._open, self._classes, lambda: self._journal
+                )
             return known
 
     def _open(self) -> Counts:
@@ -59,8 +64,19 @@ class Watch:
             if self._counts is None:
                 fold(self._place.counts)  # of workers that are gone, where nobody leads for long
                 self._counts = open_counts(self._place.counts)
-                threading.Thread(target=self._close_windows, name="tracking-production", daemon=True).start()
+                self._begin()
             return self._counts
+
+    def journal(self) -> Journal:
+        """That of this process."""
+        with self._lock:
+            self._begin()
+            return self._journal
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._close_windows, name="tracking-production", daemon=True)
+            self._thread.start()
 
     def _classes(self, served: Served) -> list[str]:
         return known_classes(totals(self._place.counts), served)
@@ -81,6 +97,7 @@ class Watch:
         if not self._closing.acquire(timeout=_PATIENCE):
             return
         try:
+            self._journal.flush()
             self._write_features(end_ms)
             if self._leads is None and (lock := acquire(self._place.leader)) is not None:
                 self._leads = lock, Windows(self._place, self._seconds, self._start_run)
@@ -99,15 +116,17 @@ class Watch:
 
     def _at_exit(self) -> None:
         """The window is cut short: what this process knows is for the others, and in the totals."""
-        if self._counts is None or self._ended.is_set():
+        if self._thread is None or self._ended.is_set():
             return
         self._ended.set()
         self.close(round(time.time() * 1000))
         if self._leads is not None:
+            self._leads[1].stop()
             self._leads[0].release()
             self._leads = None
 
     def _in_child(self) -> None:
+        self._journal.forget()
         if self._counts is not None:
             self._counts.forget()
         if self._leads is not None:

@@ -19,6 +19,7 @@ from mlflow_monitoring_tracking.production.families import Served, parts_of
 from mlflow_monitoring_tracking.production.features import FeatureStatistics
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import fold, totals
+from mlflow_monitoring_tracking.production.truth import TruthStore
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.spool.drafts import replace_json
 
@@ -46,6 +47,8 @@ class Windows:
         self._active: dict[Served, int] = {}
         self._ended_ms: int | None = None
         self._before: Totals = {}
+        self._truth: TruthStore | None = None
+        self._past: dict[tuple[Served, str], Run] = {}
         self._resume()
 
     def close(self, end_ms: int) -> None:
@@ -71,6 +74,29 @@ class Windows:
         self._record(said)
         replace_json(self._place.window, {**said, "recorded": True})
         self._ended_ms, self._before = end_ms, now
+        self._join(end_ms)
+
+    def stop(self) -> None:
+        """Another process leads from now on."""
+        if self._truth is not None:
+            self._truth.close()
+
+    def _join(self, end_ms: int) -> None:
+        """Truth, which belongs to the windows of its predictions, however long ago they were."""
+        if self._truth is None:
+            if not self._place.journal.is_dir():
+                return
+            self._truth = TruthStore(self._place.truth, self._ms)
+        self._truth.read(self._place.journal, end_ms)
+        windows = self._truth.corrected(end_ms - self._ms)
+        for served, at_ms, revision, values in windows:
+            # A value of the same instant would be refused by Prometheus: a correction is a millisecond later.
+            self._run(served, at_ms).record_at(values, at_ms // self._ms, at_ms + revision)
+        self._truth.told(windows)
+        for run in self._past.values():
+            run.end()
+        self._past.clear()
+        replace_json(self._place.truth_shown, self._truth.state(end_ms))
 
     def _features(
         self, served: Served, features: Mapping[str, FeatureStatistics]
@@ -104,11 +130,15 @@ class Windows:
     def _run(self, served: Served, at_ms: int) -> Run:
         day = time.strftime("%Y-%m-%d", time.gmtime(at_ms / 1000))
         known = self._runs.get(served)
-        if known is None or known[0] != day:
+        if known is None or known[0] < day:
             if known is not None:
                 known[1].end()
             known = self._runs[served] = day, self._start_run(served, day)
-        return known[1]
+        if known[0] == day:
+            return known[1]
+        if (served, day) not in self._past:  # of a day that is over
+            self._past[served, day] = self._start_run(served, day)
+        return self._past[served, day]
 
     def _resume(self) -> None:
         """Go on where the last leader was. What was counted before anybody led is part of the first window."""
