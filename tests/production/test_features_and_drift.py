@@ -15,13 +15,18 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from mlflow_monitoring_tracking.production import features as module
-from mlflow_monitoring_tracking.production.deployment import Options
+from mlflow_monitoring_tracking.features import statistics as module
+from mlflow_monitoring_tracking.features.baseline import features_of, read_baseline, write_baseline
+from mlflow_monitoring_tracking.features.observations import Chosen, Observations
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics, merged
 from mlflow_monitoring_tracking.production.drift import LEAST, cramers_v, drift, jensen_shannon, psi
-from mlflow_monitoring_tracking.production.drift_watch import DriftWatch, read_baseline, write_baseline
+from mlflow_monitoring_tracking.production.drift_watch import DriftWatch
 from mlflow_monitoring_tracking.production.families import Served
-from mlflow_monitoring_tracking.production.features import FeatureStatistics, merged
-from mlflow_monitoring_tracking.production.observations import Observations
+from mlflow_monitoring_tracking.production.tracker import ProductionTracker
+from mlflow_monitoring_tracking.spool.layout import run_directory
+from mlflow_monitoring_tracking.spool.records import Artifact
+from mlflow_monitoring_tracking.tracker import ExperimentTracker
+from tests.tracking.spools import records
 
 SERVED = Served("d", "m", "1")
 VALUES = st.one_of(st.none(), st.floats(), st.integers(-100, 100), st.text(max_size=3), st.booleans())
@@ -87,7 +92,7 @@ ROWS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("kind", ROWS)
 def test_rows_of_every_kind_become_columns(kind: str) -> None:
-    observations = Observations(Options())
+    observations = Observations(Chosen())
     for row in ROWS[kind]:
         observations.add(row, "yes")
         if isinstance(row, (dict, list)):
@@ -101,10 +106,10 @@ def test_rows_of_every_kind_become_columns(kind: str) -> None:
 
 
 def test_only_the_chosen_features_and_not_too_many_are_looked_at() -> None:
-    chosen = Observations(Options(features=frozenset({"b"})))
+    chosen = Observations(Chosen(frozenset({"b"})))
     chosen.add({"a": 1.0, "b": 2.0}, None)
     assert set(chosen.take()) == {"b"}
-    few = Observations(Options(max_features=3))
+    few = Observations(Chosen(most=3))
     few.add({f"f{place}": 1.0 for place in range(100)}, 1.5)
     assert set(few.take()) == {"f0", "f1", "f2", "prediction"}
 
@@ -222,6 +227,29 @@ def test_columns_that_are_new_missing_or_of_another_kind_are_told_once(
     assert len(told) == watch.changes == 3
     for said in ("a is a category and was a number", "c is missing", "d is new"):
         assert sum(said in line for line in told) == 1
+
+
+def test_the_baseline_of_a_training_is_what_production_is_compared_with(tmp_path: Path) -> None:
+    chance = np.random.default_rng(7)
+    table = pd.DataFrame({"x": chance.normal(size=3000), "plan": chance.choice(["a", "b"], 3000)})
+    tracker = ExperimentTracker({"tracking_dir": str(tmp_path), "mode": "offline"})
+    with tracker.start_run("churn", run_key="training") as run:
+        run.log_baseline(table, predictions=chance.choice([True, False], 3000))
+        run.log_baseline(object())  # is told, and disturbs nothing
+    [artifact] = [record for record in records(tmp_path / "spool") if isinstance(record, Artifact)]
+    assert artifact.path == "baseline/features.json"
+    baseline = tmp_path / "given.json"
+    baseline.write_bytes((run_directory(tmp_path / "spool", "training").files / artifact.file).read_bytes())
+    production = ProductionTracker(tracker, window=3600)
+    production.start_production_monitoring("m", "d", baseline=baseline)
+    watch = DriftWatch(production.place.baseline("d"), SERVED)
+    now = features_of([{"x": float(value) + 1, "plan": "a"} for value in chance.normal(size=800)], [True] * 800)
+    found = watch.window(now)
+    assert set(found) == {"x", "plan", "prediction"}
+    assert min(one["drift"]["psi"] for one in found.values()) > ALARM
+    assert features_of(np.zeros((3, 2)))["f1"].mean == 0
+    with pytest.raises(TypeError, match="input_data is a int"):
+        features_of([3])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": 3}', '{"features": {"a": {}}}'])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, cast
 
 from mlflow_monitoring_tracking import artifacts
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.features.baseline import features_of, write_baseline
 from mlflow_monitoring_tracking.process import last_line, process
 from mlflow_monitoring_tracking.spool.recorder import Level, Recorder
 from mlflow_monitoring_tracking.spool.records import MAX_KEY, MAX_POINTS, Ended, Opened, Params, Record, Tags
@@ -188,6 +189,19 @@ class Run:
         """Log a model as ``models/<name>``: in MLflow's form where the extra [models] is installed, else pickled."""
         with artifacts.scratch(self._directory) as directory:
             self._add_files(artifacts.save_model(model, directory, name), "models")
+
+    @_harmless
+    def log_baseline(self, data: Any, predictions: Any = None, *, plain: bool = False) -> None:
+        """Log what features look like in training, as ``baseline/features.json``, for drift in production.
+
+        :param data: a table of pandas or numpy, or many rows: dicts, lists, rows of numpy.
+        :param predictions: what the model says to each row.
+        :param plain: keep the text of categories, which is hashed otherwise, as production has to do, too.
+        """
+        with artifacts.scratch(self._directory) as directory:
+            path = directory / "features.json"
+            write_baseline(path, features_of(data, predictions, plain=plain))
+            self._add_files(path, "baseline")
 
     # -- where it is --------------------------------------------------------------------------------------------
 

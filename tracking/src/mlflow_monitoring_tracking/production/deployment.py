@@ -10,16 +10,16 @@ import time
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.features.observations import Chosen, Observations
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics
 from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS, SCORE
 from mlflow_monitoring_tracking.production.counts import Counts
 from mlflow_monitoring_tracking.production.families import HISTOGRAMS, OTHER_CLASS, OUTCOMES, Served, key_of, parts_of
-from mlflow_monitoring_tracking.production.features import FeatureStatistics
 from mlflow_monitoring_tracking.production.journal import Journal, is_kept
-from mlflow_monitoring_tracking.production.observations import Observations
 
 #: What a latency in milliseconds and a score may be: beyond, it is a mistake that would spoil a sum for ever.
 _LARGEST = 1e15
@@ -29,17 +29,13 @@ _LARGEST = 1e15
 class Options:
     """What is watched of a deployment.
 
-    :param features: the only ones that are looked at; None for all, up to ``max_features``.
-    :param max_features: how many features at most.
+    :param features: which features are looked at.
     :param max_classes: how many predicted classes are counted for themselves.
     :param keep: the share of predictions that are kept for their truth, by a hash of the id.
-    :param categories: ``hashed``, so that no text of a feature leaves the process, or ``plain``.
     """
 
-    features: frozenset[str] | None = None
-    max_features: int = 50
+    features: Chosen = field(default_factory=Chosen)
     max_classes: int = 50
-    categories: str = "hashed"
     keep: float = 1.0
 
 
@@ -90,7 +86,7 @@ class Deployment:
     ) -> None:
         self.served = served
         self.options = options
-        self.observations = Observations(options)
+        self.observations = Observations(options.features)
         self._counts, self._known_classes, self._journal = counts, known_classes, journal
         self.forked()
 

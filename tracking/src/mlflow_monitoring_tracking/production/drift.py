@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mlflow_monitoring_tracking.production.features import FeatureStatistics, sketches
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics, sketches
 
 #: Values of a window below which nothing is said: chance would say it.
 LEAST = 500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.features.baseline import read_baseline, write_baseline
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics, merged
 from mlflow_monitoring_tracking.production.drift import LEAST, drift
 from mlflow_monitoring_tracking.production.families import Served
-from mlflow_monitoring_tracking.production.features import FeatureStatistics, merged
-from mlflow_monitoring_tracking.spool.drafts import replace_json
 
 #: Predictions whose features are the baseline of a deployment that was given none.
 FIRST = 5000
@@ -89,28 +88,6 @@ class DriftWatch:
     def changes(self) -> int:
         """How many columns are new, missing, or of another kind in the last window."""
         return len(self._told)
-
-
-def write_baseline(path: Path, features: Mapping[str, FeatureStatistics]) -> None:
-    """Keep statistics for :func:`read_baseline`.
-
-    :raises OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_json(path, {"baseline": 1, "features": {name: one.to_json() for name, one in features.items()}})
-
-
-def read_baseline(path: Path) -> dict[str, FeatureStatistics]:
-    """What ``log_baseline`` or a deployment's first predictions left.
-
-    :raises OSError: it cannot be read.
-    :raises ValueError: it is something else.
-    """
-    try:
-        said = json.loads(path.read_text("utf-8"))
-        return {str(name): FeatureStatistics.of(one) for name, one in said["features"].items()}
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no baseline") from error
 
 
 def _copies(features: Mapping[str, FeatureStatistics]) -> dict[str, FeatureStatistics]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics, merged
 from mlflow_monitoring_tracking.production.families import Family, Served
-from mlflow_monitoring_tracking.production.features import FeatureStatistics, merged
 from mlflow_monitoring_tracking.spool.drafts import replace_json
 
 #: By the deployment, its model and version: each feature's statistics.

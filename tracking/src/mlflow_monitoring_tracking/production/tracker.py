@@ -16,23 +16,27 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.features.baseline import read_baseline, write_baseline
+from mlflow_monitoring_tracking.features.observations import Chosen
 from mlflow_monitoring_tracking.production.deployment import Deployment, Options
-from mlflow_monitoring_tracking.production.drift_watch import read_baseline, write_baseline
 from mlflow_monitoring_tracking.production.families import Served
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
-from mlflow_monitoring_tracking.production.serving import MetricsServer, asgi_app, wsgi_app
 from mlflow_monitoring_tracking.production.watch import Watch
-from mlflow_monitoring_tracking.production.windows import EXPERIMENTS
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.spool.times import now_ms
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
 from mlflow_monitoring_tracking.values import number_of
 
+if TYPE_CHECKING:
+    from mlflow_monitoring_tracking.production.serving import MetricsServer
+
 #: Seconds of a window.
 WINDOW = 15.0
+#: Before the names of deployments, in those of experiments.
+EXPERIMENTS = "deployments/"
 #: What counts a prediction of a deployment that nobody started.
 _UNKNOWN = "unknown"
 
@@ -100,7 +104,7 @@ class ProductionTracker:
             write_baseline(self.place.baseline(str(deployment_id)), read_baseline(Path(baseline)))
         return self._start(
             Served(str(deployment_id), str(model), str(version)),
-            Options(chosen, max_features, max_classes, categories, keep),
+            Options(Chosen(chosen, max_features, categories == "plain"), max_classes, keep),
         )
 
     def log_prediction(
@@ -157,16 +161,22 @@ class ProductionTracker:
 
         :raises OSError: the port is taken, or may not be used.
         """
+        from mlflow_monitoring_tracking.production.serving import MetricsServer
+
         return MetricsServer(self.place, address, port)
 
     @property
     def wsgi_app(self) -> Any:
         """``/metrics`` as an application to mount under a path of Flask's, Django's or gunicorn's."""
+        from mlflow_monitoring_tracking.production.serving import wsgi_app
+
         return wsgi_app(self.place)
 
     @property
     def asgi_app(self) -> Any:
         """``/metrics`` as an application to mount under a path of FastAPI's or Starlette's."""
+        from mlflow_monitoring_tracking.production.serving import asgi_app
+
         return asgi_app(self.place)
 
     def _start(self, served: Served, options: Options) -> Deployment:

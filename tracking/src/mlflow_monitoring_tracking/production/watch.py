@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.process import process
@@ -17,9 +18,11 @@ from mlflow_monitoring_tracking.production.families import Served
 from mlflow_monitoring_tracking.production.journal import Journal
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import fold, open_counts, totals
-from mlflow_monitoring_tracking.production.windows import Windows
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
+
+if TYPE_CHECKING:
+    from mlflow_monitoring_tracking.production.windows import Windows
 
 #: Seconds that the end of a process waits for a window that is being closed.
 _PATIENCE = 2.0
@@ -100,6 +103,8 @@ class Watch:
             self._journal.flush()
             self._write_features(end_ms)
             if self._leads is None and (lock := acquire(self._place.leader)) is not None:
+                from mlflow_monitoring_tracking.production.windows import Windows
+
                 self._leads = lock, Windows(self._place, self._seconds, self._start_run)
             if self._leads is not None:
                 self._leads[0].touch()

@@ -12,19 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics
 from mlflow_monitoring_tracking.production import feature_files
 from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS, quantile
 from mlflow_monitoring_tracking.production.drift_watch import DriftWatch
 from mlflow_monitoring_tracking.production.families import Served, parts_of
-from mlflow_monitoring_tracking.production.features import FeatureStatistics
 from mlflow_monitoring_tracking.production.places import ProductionDirectory
 from mlflow_monitoring_tracking.production.processes import fold, totals
 from mlflow_monitoring_tracking.production.truth import TruthStore
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.spool.drafts import replace_json
 
-#: Before the names of deployments, in those of experiments.
-EXPERIMENTS = "deployments/"
 Totals = Mapping[str, Sequence[float]]
 #: What was counted in a window, of each version of a deployment.
 Changes = Mapping[Served, Mapping[str, Sequence[float]]]

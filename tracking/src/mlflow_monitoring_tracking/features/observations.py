@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mlflow_monitoring_tracking.production.features import FeatureStatistics
-
-if TYPE_CHECKING:
-    from mlflow_monitoring_tracking.production.deployment import Options
+from mlflow_monitoring_tracking.features.statistics import FeatureStatistics
 
 #: Rows that are put aside before they are looked at.
 _ROWS = 256
@@ -17,11 +15,25 @@ _ROWS = 256
 PREDICTION = "prediction"
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which features are looked at, and how.
+
+    :param names: the only ones; None for all.
+    :param most: how many, of those that come first.
+    :param plain: text is kept as it is, and not hashed.
+    """
+
+    names: frozenset[str] | None = None
+    most: int = 50
+    plain: bool = False
+
+
 class Observations:
     """Of one deployment in one process. Not safe for threads: the caller holds a lock."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, chosen: Chosen) -> None:
+        self._chosen = chosen
         self.forget()
 
     def forget(self) -> None:
@@ -65,12 +77,11 @@ class Observations:
             if name != PREDICTION and not self._is_wanted(name):
                 return
             known = self.features[name] = FeatureStatistics()
-        known.update(values, plain=self._options.categories == "plain")
+        known.update(values, plain=self._chosen.plain)
 
     def _is_wanted(self, name: str) -> bool:
-        chosen = self._options.features
-        features = len(self.features) - (PREDICTION in self.features)
-        return features < self._options.max_features and (chosen is None or name in chosen)
+        names, features = self._chosen.names, len(self.features) - (PREDICTION in self.features)
+        return features < self._chosen.most and (names is None or name in names)
 
     def _turn(self, row: Any) -> None:
         """Rows of another kind come: those before are looked at first.
