@@ -52,9 +52,11 @@ test: .venv/dev lint
 	$(BIN)/pytest -n 4 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
-# The long versions of tests/reliability and of what becomes of replicas: 100 kills, 10,000 batches under every fault, ... docs/reliability.md
+# The long versions of tests/reliability, of what becomes of replicas and serving processes, and of the state machines: 100
+# kills, 10,000 batches under every fault, a million predictions, ... docs/reliability.md
 test-reliability: .venv/dev
-	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py -v --durations=0
+	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py tests/production tests/state tests/schedule/test_showing.py \
+		tests/sample/test_plan.py -v --durations=0
 
 # Storage with the protocol of S3, in environments of its own: client, server and daemon want different releases of one package.
 test-s3: .venv/run

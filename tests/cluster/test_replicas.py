@@ -16,8 +16,8 @@ import pytest
 from tests.cluster.conftest import LEASE, Replicas
 from tests.parts.databases import PostgresServer
 from tests.parts.growing_store import Store, arrived
+from tests.parts.scaled import scaled
 from tests.parts.strict_peer import StrictPeer
-from tests.reliability.conftest import scaled
 
 pytestmark = pytest.mark.timeout(3600)
 

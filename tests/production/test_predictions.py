@@ -17,6 +17,7 @@ from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS
 from mlflow_monitoring_tracking.production.deployment import Deployment, Options, known_classes
 from mlflow_monitoring_tracking.production.families import Served, counted, key_of, parts_of
 from mlflow_monitoring_tracking.production.processes import fold, open_counts, totals
+from tests.parts.scaled import scaled
 
 SERVED = Served("pricing prod", "pricing", "7")
 
@@ -42,7 +43,7 @@ CONFIDENCES = st.one_of(st.none(), st.floats(), st.floats(0, 1))
 PREDICTIONS = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.floats())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scaled(60, 500), deadline=None)
 @given(st.lists(st.tuples(PREDICTIONS, CONFIDENCES, LATENCIES, st.sampled_from([None, "timeout", ValueError("x")]))))
 def test_every_call_is_counted_once_and_what_cannot_be_spoils_no_sum(
     tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[Any, Any, Any, Any]]

@@ -30,10 +30,9 @@ from mlflow_monitoring_tracking.production.windows import Windows
 from mlflow_monitoring_tracking.tracker import ExperimentTracker
 from tests.parts.programs import free_port, need
 from tests.parts.prometheus_server import prometheus
+from tests.parts.scaled import scaled
 from tests.tracking.conftest import environment
 from tests.tracking.spools import keys, points
-
-LONG = os.environ.get("RELIABILITY") == "long"
 
 
 @pytest.fixture
@@ -202,14 +201,14 @@ def test_workers_are_killed_and_every_acknowledged_prediction_is_in_prometheus(t
             except requests.RequestException:
                 unknown[0] += 100
 
-    wanted = 1_000_000 if LONG else 30_000
+    wanted = scaled(30_000, 1_000_000)
     count = "sum(mlflow_deployment_predictions_total)"
     with gunicorn(tmp_path) as (address, process), prometheus(tmp_path / "prometheus", {"serving": address}) as server:
         asking = threading.Thread(target=ask, args=(address,))
         asking.start()
         kills, last, files = 0, 0.0, 0
         while acknowledged[0] < wanted or kills < 4:
-            time.sleep(0.5 if LONG else 0.2)
+            time.sleep(scaled(2, 5) / 10)
             for pid in workers(process.pid)[:1]:
                 os.kill(pid, signal.SIGKILL)
                 kills += 1

@@ -24,6 +24,7 @@ from mlflow_monitoring_tracking.production.journal import Journal, is_kept
 from mlflow_monitoring_tracking.production.quality import of_confusion
 from mlflow_monitoring_tracking.production.truth import Corrected, TruthStore
 from mlflow_monitoring_tracking.spool.drafts import replace_json
+from tests.parts.scaled import scaled
 from tests.production.test_windows import HOUR, SECOND, SERVED, START, Machine
 
 WINDOW = 15 * SECOND
@@ -179,7 +180,7 @@ def dies_in_the_middle(store: Store, after: int) -> None:
 LABELS = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["p", "t", "read", "die", "other"])), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scaled(30, 500), deadline=None)
 @given(LABELS)
 def test_each_label_counts_once_whoever_reads_and_dies(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str]]

@@ -21,6 +21,7 @@ from mlflow_monitoring_tracking.production.processes import open_counts
 from mlflow_monitoring_tracking.production.windows import Windows
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.spool.drafts import replace_json
+from tests.parts.scaled import scaled
 
 SERVED = Served("prod", "pricing", "7")
 START = 1_795_000_005_000
@@ -124,7 +125,7 @@ def _dies(*_: object) -> None:
 STEPS = st.one_of(st.integers(0, 7), st.sampled_from(["window", "leader", "record", "0", "1", "2"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scaled(40, 500), deadline=None)
 @given(st.lists(STEPS, max_size=25))
 def test_each_prediction_is_in_one_window_whoever_leads_and_dies(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]

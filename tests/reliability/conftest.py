@@ -1,8 +1,7 @@
-"""Short versions by default; the long ones with RELIABILITY=long (`make test-reliability`)."""
+"""What tests of reliability share."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,6 @@ import pytest
 
 from tests.parts.growing_store import Store
 from tests.parts.strict_peer import StrictPeer, strict_peer
-
-LONG = os.environ.get("RELIABILITY") == "long"
-
-
-def scaled(short: int, long: int) -> int:
-    return long if LONG else short
 
 
 @pytest.fixture

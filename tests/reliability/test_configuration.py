@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.config.schema import Settings
 from mlflow_monitoring_exporter.core.errors import ConfigError
 from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.exporters.plugins import load_plugins
-from tests.reliability.conftest import scaled
+from tests.parts.scaled import scaled
 
 PLUGINS = load_plugins()
 SECRET = "pl4nted-s3cret-v4lue"

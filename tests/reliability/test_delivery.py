@@ -40,8 +40,8 @@ from tests.parts.bad_server import (
     reset,
     slowly,
 )
+from tests.parts.scaled import scaled
 from tests.parts.strict_peer import TOKEN, StrictPeer, strict_peer
-from tests.reliability.conftest import scaled
 
 pytestmark = pytest.mark.timeout(1800)
 CONTEXT = RunContext("server", "1", "experiment", "a" * 32, "run", {"owner": "me"})

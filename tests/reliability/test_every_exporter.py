@@ -26,7 +26,7 @@ from mlflow_monitoring_exporter.telemetry.readiness import Readiness
 from mlflow_monitoring_exporter.testing import Fault, make_snapshot
 from tests.exporters import platforms
 from tests.parts.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.reliability.conftest import scaled
+from tests.parts.scaled import scaled
 
 pytestmark = pytest.mark.timeout(600)
 PLUGINS = load_plugins()

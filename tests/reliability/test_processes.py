@@ -19,8 +19,8 @@ from tests.parts.command import Daemon, background, continuous, run
 from tests.parts.growing_store import Store, arrived, sending
 from tests.parts.programs import free_port
 from tests.parts.pushgateway import pushgateway_at
+from tests.parts.scaled import scaled
 from tests.parts.strict_peer import StrictPeer
-from tests.reliability.conftest import scaled
 
 pytestmark = pytest.mark.timeout(900)
 

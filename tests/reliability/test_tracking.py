@@ -21,7 +21,7 @@ from mlflow_monitoring_tracking.ledger import spool_contents
 from mlflow_monitoring_tracking.sending.sender import Sender
 from tests.parts.faulty_proxy import FAULTS, FaultyProxy
 from tests.parts.mlflow_server import MlflowServer
-from tests.reliability.conftest import scaled
+from tests.parts.scaled import scaled
 from tests.tracking.conftest import Truth, environment
 from tests.tracking.spools import only_key
 

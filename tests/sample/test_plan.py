@@ -15,6 +15,7 @@ from mlflow_monitoring_exporter.core.values import RunStatus
 from mlflow_monitoring_exporter.sample.curves import diverged, falling, rising, wobbling
 from mlflow_monitoring_exporter.sample.recipes import RECIPES
 from mlflow_monitoring_exporter.sample.scenario import PlannedRun, Scenario, plan
+from tests.parts.scaled import scaled
 
 NOW = 1_795_000_000_000
 WEEK = 7 * 86_400_000
@@ -25,7 +26,7 @@ any_runs = st.integers(1, 60)
 any_seed = st.integers(0, 2**63)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=any_runs, seed=any_seed)
 def test_there_are_exactly_as_many_runs_as_asked_for_and_the_seed_decides_the_rest(runs: int, seed: int) -> None:
     scenario = plan(runs, seed, NOW)
@@ -35,7 +36,7 @@ def test_there_are_exactly_as_many_runs_as_asked_for_and_the_seed_decides_the_re
     assert repr(plan(runs, seed + 1, NOW)) != repr(scenario)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=any_runs, seed=any_seed)
 def test_every_time_lies_in_the_last_days_and_inside_its_run(runs: int, seed: int) -> None:
     for run in plan(runs, seed, NOW).runs:
@@ -46,7 +47,7 @@ def test_every_time_lies_in_the_last_days_and_inside_its_run(runs: int, seed: in
         assert all(run.start_ms < point.timestamp_ms <= end for point in run.points)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=any_runs, seed=any_seed)
 def test_mlflow_takes_every_key_and_holds_every_point(runs: int, seed: int) -> None:
     for run in plan(runs, seed, NOW).runs:
@@ -57,7 +58,7 @@ def test_mlflow_takes_every_key_and_holds_every_point(runs: int, seed: int) -> N
         assert {"project", "stage", "data_version", "owner"} <= set(run.tags)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=st.integers(8, 60), seed=any_seed)
 def test_from_eight_runs_on_there_is_something_of_everything(runs: int, seed: int) -> None:
     scenario = plan(runs, seed, NOW)
@@ -71,7 +72,7 @@ def test_from_eight_runs_on_there_is_something_of_everything(runs: int, seed: in
     assert any(run.parent for run in scenario.runs)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=any_runs, seed=any_seed)
 def test_a_child_lies_inside_a_parent_that_comes_before_it(runs: int, seed: int) -> None:
     seen: dict[str, PlannedRun] = {}
@@ -86,7 +87,7 @@ def test_a_child_lies_inside_a_parent_that_comes_before_it(runs: int, seed: int)
         seen[run.name] = run
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(20, 100))
 @given(runs=any_runs, seed=any_seed)
 def test_the_champion_is_the_most_accurate_finished_churn_run_and_in_production(runs: int, seed: int) -> None:
     scenario = plan(runs, seed, NOW)

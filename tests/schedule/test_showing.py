@@ -24,6 +24,7 @@ from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.latest_values import LatestValues
 from mlflow_monitoring_exporter.transform.gauges import Gauges
 from tests.parts.gauges import all_series, metrics, of_family
+from tests.parts.scaled import scaled
 from tests.parts.scripted_mlflow import BEGAN, Mlflow
 
 NOW = 1_790_000_000.0
@@ -194,7 +195,7 @@ def told(snapshot: Snapshot) -> dict[str, list[Family]]:
 
 
 TestPollsAgainstAFreshLook = pytest.mark.timeout(600)(PollsAgainstAFreshLook.TestCase)  # each look makes a database
-TestPollsAgainstAFreshLook.settings = settings(max_examples=8, stateful_step_count=15, deadline=None)
+TestPollsAgainstAFreshLook.settings = settings(max_examples=scaled(5, 25), stateful_step_count=15, deadline=None)
 
 
 def test_a_promotion_shows_with_the_next_poll(world: World) -> None:

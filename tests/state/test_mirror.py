@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
 from mlflow_monitoring_exporter.state.read_progress import KnownExperiment, ReadProgress
 from mlflow_monitoring_exporter.state.run_changes import Selected
 from mlflow_monitoring_exporter.state.seen_points import mark_unseen
+from tests.parts.scaled import scaled
 from tests.parts.states import States
 
 A, B = "a" * 32, "b" * 32
@@ -372,7 +373,9 @@ class EverySeenPointIsQueuedOnce(RuleBasedStateMachine):
 
 
 def test_every_point_is_queued_once_for_each_exporter(kept: States) -> None:
-    often = settings(max_examples=15 if kept.shared else 40, stateful_step_count=20, deadline=None)
+    often = settings(
+        max_examples=scaled(8, 40) if kept.shared else scaled(15, 100), stateful_step_count=20, deadline=None
+    )
     EverySeenPointIsQueuedOnce.kept = kept
     run_state_machine_as_test(EverySeenPointIsQueuedOnce, settings=often)
 

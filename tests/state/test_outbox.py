@@ -15,6 +15,7 @@ from mlflow_monitoring_exporter.state.dead_letters import DeadLetters
 from mlflow_monitoring_exporter.state.outbox import Outbox, QueuedBatch
 from mlflow_monitoring_exporter.state.payload import Refusal
 from tests.parts.dead_samples import dead_samples
+from tests.parts.scaled import scaled
 from tests.parts.states import States
 
 CONTEXT = RunContext("http://mlflow", "1", 'quoted "name"\n🚀', "a" * 32, "run", {"owner": "me"})
@@ -205,7 +206,9 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def test_order_and_ledger_whatever_is_done(kept: States) -> None:
-    often = settings(max_examples=12 if kept.shared else 30, stateful_step_count=25, deadline=None)
+    often = settings(
+        max_examples=scaled(6, 30) if kept.shared else scaled(12, 100), stateful_step_count=25, deadline=None
+    )
     QueueMachine.kept = kept
     run_state_machine_as_test(QueueMachine, settings=often)
 

@@ -29,6 +29,7 @@ from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.retry_times import RetryTimes
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+from tests.parts.scaled import scaled
 from tests.parts.states import States
 from tests.state.test_outbox import samples
 
@@ -120,7 +121,9 @@ class Deliveries(RuleBasedStateMachine):
 @pytest.mark.usefixtures("patient")
 def test_partitions_are_delivered_by_one_at_a_time_and_in_order(shared: States) -> None:
     Deliveries.kept = shared
-    run_state_machine_as_test(Deliveries, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        Deliveries, settings=settings(max_examples=scaled(4, 25), stateful_step_count=20, deadline=None)
+    )
 
 
 def test_a_long_partition_gives_others_their_turn(shared: States) -> None:

@@ -20,6 +20,7 @@ from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.payload import Payload, Refusal, batch_id
 from mlflow_monitoring_exporter.state.payload_queue import PayloadQueue
 from mlflow_monitoring_exporter.state.queue_id import QueueId
+from tests.parts.scaled import scaled
 from tests.parts.states import States
 
 NAMES = ("spool", "findings")
@@ -168,7 +169,9 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_order_and_account_whatever_is_done(kept: States) -> None:
-    often = settings(max_examples=15 if kept.shared else 40, stateful_step_count=25, deadline=None)
+    often = settings(
+        max_examples=scaled(6, 40) if kept.shared else scaled(15, 100), stateful_step_count=25, deadline=None
+    )
     Machine.kept = kept
     run_state_machine_as_test(Machine, settings=often)
 
