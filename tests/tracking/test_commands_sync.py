@@ -256,7 +256,7 @@ def test_a_sidecar_waits_for_a_spool_sends_while_a_run_is_written_and_ends_on_si
         until(lambda: mlflow.runs(key) and len(mlflow.points(key)) > 20)
         assert mlflow.status(key) == "RUNNING"
         writer.kill()
-        until(lambda: run_directory(offline.spool, key).complete.exists())  # MLflow has all, and the sender knows
+        until(run_directory(offline.spool, key).complete.exists)  # MLflow has all, and the sender knows
         assert mlflow.status(key) == "KILLED"
         watching.terminate()
         out, err = watching.communicate(timeout=30)
