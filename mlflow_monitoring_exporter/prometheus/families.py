@@ -116,9 +116,36 @@ PIPELINE_QUALITY = Spec(
     "mlflow_pipeline_quality", "Result of a check of data quality, by its dimension.", ("pipeline", "dimension")
 )
 
+_OF_ROLLOUT = ("model", "environment")
+
+ROLLOUT_INFO = Spec(
+    "mlflow_deployment_info",
+    "Always 1; the deployment of a model in an environment that began last.",
+    (*_OF_ROLLOUT, "version", "experiment_id", "run_id", "run_uuid", "status"),
+)
+ROLLOUT_STARTED = Spec(
+    "mlflow_deployment_started_timestamp_seconds",
+    "When the deployment that began last did so, in Unix time.",
+    (*_OF_ROLLOUT, "version"),
+)
+ROLLOUTS = Spec("mlflow_deployment_rollouts_total", "Deployments that were begun.", _OF_ROLLOUT, "counter")
+ROLLOUTS_FAILED = Spec("mlflow_deployment_failed_total", "Deployments that failed.", _OF_ROLLOUT, "counter")
+ROLLBACKS = Spec(
+    "mlflow_deployment_rollbacks_total", "Times that an earlier version was served again.", _OF_ROLLOUT, "counter"
+)
+ROLLOUT_LEAD_TIME = Spec(
+    "mlflow_deployment_lead_time_seconds", "From the making of a version to its deployment, of the last.", _OF_ROLLOUT
+)
+ROLLOUT_RESTORE = Spec(
+    "mlflow_deployment_time_to_restore_seconds",
+    "From the end of a failed deployment to that of the one that succeeded, of the last.",
+    _OF_ROLLOUT,
+)
+
 OURS = (
     *(EXPERIMENT_RUNS, EXPERIMENT_LAST_START, *AGGREGATES.values()),
     *(RUN_INFO, RUN_START, RUN_DURATION, RUN_LAST_METRIC, RUN_NONFINITE, RUN_STALLED, RUN_ORPHANED),
     *(MODEL_VERSION_INFO, MODEL_ALIAS_METRIC, MODEL_ALIAS_DELTA, MODEL_ALIAS_CHANGES),
     *(PIPELINE_INFO, PIPELINE_LAST_SUCCESS, *PIPELINE_METRICS.values(), *STAGE_METRICS.values(), PIPELINE_QUALITY),
+    *(ROLLOUT_INFO, ROLLOUT_STARTED, ROLLOUTS, ROLLOUTS_FAILED, ROLLBACKS, ROLLOUT_LEAD_TIME, ROLLOUT_RESTORE),
 )

@@ -24,14 +24,20 @@ from mlflow_monitoring_exporter.prometheus.families import Spec
 from mlflow_monitoring_exporter.prometheus.label_lengths import Lengths
 from mlflow_monitoring_exporter.prometheus.names import FamilyNames, short_run_ids
 from mlflow_monitoring_exporter.transform import model_versions as registry
+from mlflow_monitoring_exporter.transform import pipelines, rollouts
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.labels import bounded
 from mlflow_monitoring_exporter.transform.lifecycle import duration_ms
-from mlflow_monitoring_exporter.transform.pipelines import PREFIX, pipeline_series
 from mlflow_monitoring_exporter.transform.series_budget import GroupSeries, SeriesBudget
 
 #: The labels of a run's own series, before the operator's wishes.
 RUN_LABELS = ("experiment_name", "run_id", "model_stage", "metric")
+_Tracked = Callable[[str, str, RunGauges, Sequence[RunGauges]], Iterable[tuple[Spec, tuple[str, ...], float]]]
+#: What else is shown of experiments whose names begin so.
+_TRACKED: tuple[tuple[str, _Tracked], ...] = (
+    (pipelines.PREFIX, pipelines.pipeline_series),
+    (rollouts.PREFIX, rollouts.rollout_series),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,8 @@ class Gauges:
                     ours = tuple(ours[at] for at in self._kept)
                 labels = (*ours, *of_labels)
                 budget.add(part, spec, labels, run.values[key], key)
-        self._add_pipelines(budget, facts, short)
+        for prefix, series in _TRACKED:
+            self._add_tracked(budget, facts, short, prefix, series)
         return budget.snapshot(
             before or Snapshot({}),
             lambda spec: spec.help or self._names.help(keys[spec.name]),
@@ -133,20 +140,23 @@ class Gauges:
             shown.originals,
         )
 
-    def _add_pipelines(self, budget: SeriesBudget, facts: Facts, short: Mapping[str, str]) -> None:
-        executions: dict[str, list[RunGauges]] = {
-            experiment_id: [] for experiment_id, its in facts.experiments.items() if its.name.startswith(PREFIX)
+    def _add_tracked(
+        self, budget: SeriesBudget, facts: Facts, short: Mapping[str, str], prefix: str, series: _Tracked
+    ) -> None:
+        """What an experiment of the tracking library says beside its runs."""
+        known: dict[str, list[RunGauges]] = {
+            experiment_id: [] for experiment_id, its in facts.experiments.items() if its.name.startswith(prefix)
         }
-        for run in facts.runs if executions else ():
-            if run.experiment_id in executions:
-                executions[run.experiment_id].append(run)
-        for experiment_id, runs in executions.items():
+        for run in facts.runs if known else ():
+            if run.experiment_id in known:
+                known[run.experiment_id].append(run)
+        for experiment_id, runs in known.items():
             if not runs:
                 continue
             newest = max(runs, key=lambda run: (run.start_ms or 0, run.run_id))
-            name = self._shown[facts.experiments[experiment_id].name.removeprefix(PREFIX)]
+            name = self._shown[facts.experiments[experiment_id].name.removeprefix(prefix)]
             where = budget.group(experiment_id).lifecycle
-            for spec, labels, value in pipeline_series(name, short[newest.run_id], newest, runs):
+            for spec, labels, value in series(name, short[newest.run_id], newest, runs):
                 budget.add(where, spec, tuple(self._shown[label] for label in labels), value)
 
     def _add_registry(self, budget: SeriesBudget, facts: RegistryFacts, short: Mapping[str, str]) -> None:

@@ -31,6 +31,7 @@ from mlflow_monitoring_tracking.production.tracker import (
     start_production_monitoring,
 )
 from mlflow_monitoring_tracking.resources import monitor_resources
+from mlflow_monitoring_tracking.rollouts import ModelDeploymentTracker
 from mlflow_monitoring_tracking.run import Run
 from mlflow_monitoring_tracking.tracker import ExperimentTracker, start_experiment, tracker
 
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "DataPipelineTracker",
     "ExperimentTracker",
+    "ModelDeploymentTracker",
     "Pipeline",
     "ProductionTracker",
     "Run",

@@ -34,7 +34,7 @@ main_logger = logging.getLogger("tracking.operations")
 
 def log_operation(*, operation: str, user_id: str | None = None, **fields: Any) -> dict[str, Any]:
     """What a structured log should have beside its text, for ``logging``'s ``extra``."""
-    return {"operation": operation, "user_id": user_id or _user(), **fields}
+    return {"operation": operation, "user_id": user_id or user(), **fields}
 
 
 class OperationLogger:
@@ -50,7 +50,7 @@ class OperationLogger:
 
     def start(self, kind: str, *, user_id: str | None = None, **fields: Any) -> str:
         """An operation of any kind begins; its id."""
-        tags = {"operation.kind": kind, "operation.user": user_id or _user()}
+        tags = {"operation.kind": kind, "operation.user": user_id or user()}
         name = next((str(fields[key]) for key in _NAMES if fields.get(key)), kind)
         run = self._tracker.start_run(f"{EXPERIMENTS}{kind}", name, tags)
         run.log_params(fields)
@@ -199,7 +199,7 @@ def operation(kind: str, **fields: Any) -> Callable[[Callable[_P, _R]], Callable
     return decorated
 
 
-def _user() -> str:
+def user() -> str:
     """The user that runs the program."""
     try:
         return getpass.getuser()
