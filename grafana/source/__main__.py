@@ -9,7 +9,7 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source import alerts, health, overview, parts, registry, resources, training
+from grafana.source import alerts, drift, health, ingestion, overview, parts, production, registry, resources, training
 from mlflow_monitoring_exporter.grafana.shipped import to_text
 
 DASHBOARDS = {
@@ -18,6 +18,9 @@ DASHBOARDS = {
     "mlflow-resources": resources.dashboard,
     "mlflow-exporter-health": health.dashboard,
     "mlflow-registry": registry.dashboard,
+    "mlflow-production": production.dashboard,
+    "mlflow-drift": drift.dashboard,
+    "mlflow-ingestion": ingestion.dashboard,
     "mlflow-alerts": alerts.dashboard,
 }
 

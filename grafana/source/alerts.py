@@ -27,6 +27,9 @@ _SAYS = {
     "MlflowRunNonFinite": "A run logs NaN or infinity",
     "MlflowMetricBehindBest": "Metrics are far behind the best run",
     "MlflowMetricRegressed": "Metrics are worse than in the run before",
+    "MlflowDeploymentErrors": "More than 5 % of the predictions end as errors",
+    "MlflowDeploymentSlow": "Predictions take longer than a second",
+    "MlflowDeploymentDrift": "Features are no longer what they were",
     "MlflowNoNewRuns": "No run has started for a week",
     "MlflowChallengerBetter": "The challenger beats the champion",
 }

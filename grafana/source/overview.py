@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
-from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, OF_NEWEST, OF_SERVER, ROWS, SELF, first
+from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_SERVER, ROWS, SELF, first, of_newest
 
 _RUN = "${__data.fields.public_url}/#/experiments/${__data.fields.experiment_id}/runs/${__data.fields.run_uuid}"
 _TRAINING = (
@@ -195,12 +195,12 @@ def _metrics() -> list[parts.PanelBuilder]:
         parts.curves(
             "Best value",
             "The best value in any run, where it is known which way is better.",
-            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_best{{{OF_METRIC}}}{OF_NEWEST}"},
+            {"{{experiment_name}} {{metric}}": of_newest("mlflow_experiment_metric_best")},
         ),
         parts.curves(
             "Value of the run that started last",
             "It may still train.",
-            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_latest{{{OF_METRIC}}}{OF_NEWEST}"},
+            {"{{experiment_name}} {{metric}}": of_newest("mlflow_experiment_metric_latest")},
         ),
     ]
 

@@ -223,6 +223,7 @@ EVENT_TITLES = {
     "Run ended": "{{experiment_name}}: run {{run_id}} {{status}}",
     "Alias moved": "{{model}}: alias {{alias}} moved",
     "Alert fired": "{{alertname}} {{experiment_name}}",
+    "Deployed": "{{model}} {{version}} in {{environment}}",
 }
 
 
@@ -236,7 +237,11 @@ def events() -> list[builders.AnnotationQuery]:
     )
     fired = "ALERTS{alertstate='firing',severity=~'critical|warning'} unless ALERTS{alertstate='firing'} offset 1m"
     moved = "changes(mlflow_model_alias_changes_total[1m]) > 0"
+    deployed = (
+        "max by (server, model, version, environment) (mlflow_deployment_started_timestamp_seconds) > time() - 60"
+    )
     queries = {"Run ended": (ended, "blue"), "Alias moved": (moved, "purple"), "Alert fired": (fired, RED)}
+    queries["Deployed"] = (deployed, GREEN)
     return [
         builders.AnnotationQuery()
         .name(name)

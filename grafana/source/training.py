@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.source import parts, variables
 from grafana.source.parts import OF_RUN
-from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, OF_NEWEST, first, of_first
+from grafana.source.variables import IF_OPEN, OF_EXPERIMENT, OF_METRIC, first, of_first, of_newest
 
 
 def dashboard() -> models.Dashboard:
@@ -131,6 +131,6 @@ def _stability() -> list[parts.PanelBuilder]:
         parts.curves(
             "Change from run to run",
             "By how much the run that finished last is better than the one before; below 0 it is worse.",
-            {"{{experiment_name}} {{metric}}": f"mlflow_experiment_metric_delta{{{OF_METRIC}}}{OF_NEWEST}"},
+            {"{{experiment_name}} {{metric}}": of_newest("mlflow_experiment_metric_delta")},
         ),
     ]

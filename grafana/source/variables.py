@@ -40,12 +40,16 @@ def of_first(values: str) -> str:
     return f" and on (server, experiment_name, run_id, metric) topk($top, {rank})"
 
 
-#: Behind a query by experiment and metric: the chosen number, of the experiments in which a run started last.
-OF_NEWEST = (
-    " and on (server, experiment_name, metric) topk($top, group by (server, experiment_name, metric)"
-    f" (mlflow_experiment_metric_latest{{{OF_METRIC}}} @ end()) * on (server, experiment_name) group_left ()"
-    f" mlflow_experiment_last_run_start_timestamp_seconds{{{OF_EXPERIMENT}}} @ end())"
-)
+def of_newest(family: str) -> str:
+    """A family by experiment and metric: the chosen number, of the experiments in which a run started last."""
+    return (
+        f"{family}{{{OF_METRIC}}} and on (server, experiment_name, metric)"
+        f" topk($top, group by (server, experiment_name, metric) ({family}{{{OF_METRIC}}} @ end())"
+        " * on (server, experiment_name) group_left ()"
+        f" mlflow_experiment_last_run_start_timestamp_seconds{{{OF_EXPERIMENT}}} @ end())"
+    )
+
+
 #: What the exporter says of itself always comes by scrape.
 SELF = 'job="mlflow-exporter"'
 
@@ -123,6 +127,30 @@ def run() -> Builder[models.VariableModel]:
         "Run",
         "Which runs, by the beginning of their id.",
         f'label_values(mlflow_run_info{{{OF_EXPERIMENT},model_stage=~"$stage"}}, run_id)',
+    )
+
+
+def deployment() -> Builder[models.VariableModel]:
+    return choice(
+        "deployment",
+        "Deployment",
+        "Which models in production, by the ids of their deployments.",
+        "label_values(mlflow_deployment_predictions_total, deployment)",
+    )
+
+
+def feature() -> Builder[models.VariableModel]:
+    return choice(
+        "feature",
+        "Feature",
+        "Which features; the prediction itself is one, too.",
+        'label_values(mlflow_deployment_feature_missing_ratio{deployment=~"$deployment"}, feature)',
+    )
+
+
+def pipeline() -> Builder[models.VariableModel]:
+    return choice(
+        "pipeline", "Pipeline", "Which data pipelines.", f"label_values(mlflow_pipeline_info{{{OF_SERVER}}}, pipeline)"
     )
 
 

@@ -33,6 +33,7 @@ SHIPPED_ALERTS = frozenset(
         *("ExporterDeadLetters", "ExporterSamplesDropped", "ExporterSeriesBudgetHit", "ExporterConfigRefused"),
         *("ExporterStateReset", "RunFailed", "RunStalled", "RunOrphaned", "RunNonFinite", "MetricBehindBest"),
         *("MetricRegressed", "NoNewRuns", "ChallengerBetter"),
+        *("DeploymentErrors", "DeploymentSlow", "DeploymentDrift"),
     )
 )
 

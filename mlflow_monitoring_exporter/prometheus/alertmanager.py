@@ -44,7 +44,7 @@ def tree(config: NotificationsConfig) -> dict[str, Any]:
     return {
         "route": {
             "receiver": NULL,
-            "group_by": ["alertname", "server", "experiment_name", "model"],
+            "group_by": ["alertname", "server", "experiment_name", "model", "deployment"],
             "group_wait": duration(config.group_wait),
             "group_interval": duration(config.group_interval),
             "repeat_interval": duration(config.repeat_interval),

@@ -171,6 +171,6 @@ def test_a_dashboard_that_is_provisioned_there_is_explained(grafana: Grafana, he
 
 def test_the_files_are_written_as_they_are_shipped(tmp_path: Path) -> None:
     done = run("dashboards", "export", "out/dashboards", cwd=tmp_path)
-    assert (done.code, done.out) == (0, "out/dashboards: 6 dashboards\n")
+    assert (done.code, done.out) == (0, "out/dashboards: 9 dashboards\n")
     for path in (ROOT / "grafana" / "dashboards").glob("*.json"):
         assert (tmp_path / "out" / "dashboards" / path.name).read_text() == path.read_text()

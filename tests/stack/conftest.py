@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 import requests
 import yaml
 
+from mlflow_monitoring_exporter.sample.production import Production
 from tests.docs.pages import ROOT
 from tests.parts.bad_server import BadServer, Received, answer, bad_server
 from tests.parts.command import Daemon, continuous, run
@@ -26,7 +28,8 @@ RULES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
 CONFIG = """
 mlflow: {public_url: "https://mlflow.example.com"}
 links: {grafana: "https://grafana.example.com", runbooks: "https://docs.example.com/alerts.md"}
-gauges: {stalled_after: 4s}
+gauges: {stalled_after: 15s}
+tracking: {spool_dir: spool}
 exporters: {prometheus: {}, file: {}, pushgateway: {gateway: %(gateway)s}}
 alerts:
   sample accuracy: {metric: accuracy, experiments: [churn-classifier], above: 0, severity: info, action: webhook}
@@ -65,7 +68,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         (here / "secrets" / "slack_url").write_text(f"{mail.url}/slack")
         (here / "secrets" / "webhook_token").write_text("planted-secret")
         (here / "config.yaml").write_text(CONFIG % {"gateway": gateway.url, "mail": mail.url, "here": here})
-        assert run("generate-sample", cwd=here).code == 0
+        assert run("generate-sample", "--production", cwd=here).code == 0
+        opened.enter_context(predicting(here / "spool"))
         generate = ("prometheus", "rules", "generate", "--to", "alerts.yml", "--alertmanager", "alertmanager.yml")
         assert run(*generate, cwd=here).code == 0
         alerting = opened.enter_context(alertmanager(here / "alertmanager.yml"))
@@ -81,7 +85,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                     often = f'count_over_time(mlflow_experiment_runs{{job="{job}",status="RUNNING"}}[1m]) > 4'
                     prometheus.wait_for(often, bool, within=90)
                 prometheus.wait_for('ALERTS{alertname="MlflowRunStalled"}', bool)
+                prometheus.wait_for("mlflow_deployment_feature_drift_score", bool)
+                prometheus.wait_for('mlflow_deployment_info{status="FINISHED"}', bool)
                 yield started
+
+
+@contextmanager
+def predicting(spool: Path) -> Iterator[None]:
+    """A program that serves a model, all the time."""
+    stop = threading.Event()
+    serving = threading.Thread(
+        target=Production(spool, 2, window=1.0).run_live, args=(stop, lambda _line: None), daemon=True
+    )
+    serving.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        serving.join()
 
 
 def hurried(rules: Path, directory: Path) -> Path:

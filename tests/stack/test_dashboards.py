@@ -51,10 +51,12 @@ def test_the_dashboards_are_those_that_the_product_promises() -> None:
     assert BOARDS.keys() == {
         *("mlflow-dashboard", "mlflow-training", "mlflow-resources"),
         *("mlflow-exporter-health", "mlflow-registry", "mlflow-alerts"),
+        *("mlflow-production", "mlflow-drift", "mlflow-ingestion"),
     }
     assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS)
     assert {board["title"] for board in BOARDS.values()} == {
-        *("ML Pipeline Overview", "Training", "Resource Monitoring", "Alerts", "Exporter Health", "Model Registry")
+        *("ML Pipeline Overview", "Training", "Resource Monitoring", "Alerts", "Exporter Health", "Model Registry"),
+        *("Production", "Data Drift", "Data Ingestion"),
     }
 
 
