@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import requests
 
-from tests.parts.forks import ForkServer, Process
+from tests.parts.forks import OF_SAMPLES, ForkServer, Process
 from tests.parts.programs import free_port
 
 _COMMAND = (sys.executable, "-m", "mlflow_monitoring_exporter")
@@ -42,8 +42,8 @@ class Finished:
 
 
 @cache
-def _server() -> ForkServer:
-    return ForkServer()
+def _server(*more: str) -> ForkServer:
+    return ForkServer(*more)
 
 
 def _start(
@@ -60,7 +60,8 @@ def _start(
     whole = _environment(env)
     with Path(os.devnull).open() as nothing:
         if not (anew or through or any(name.startswith(_HEEDED_EARLY) for name in env)):
-            return _server().start(arguments, cwd=cwd, env=whole, files=(nothing, out, err))
+            server = _server(*OF_SAMPLES) if "generate-sample" in arguments else _server()
+            return server.start(arguments, cwd=cwd, env=whole, files=(nothing, out, err))
         return subprocess.Popen(
             [*through, *_COMMAND, *arguments], cwd=cwd, env=whole, stdin=nothing, stdout=out, stderr=err, text=True
         )

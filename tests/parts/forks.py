@@ -34,6 +34,11 @@ _IMPORTED = (
     *(f"{PACKAGE}.{name}" for name in ("app.export_once", "app.check", "app.backfill", "state.migrations")),
     *(f"{PACKAGE}.exporters.builtin.{name}" for name in ("file", "http_json", "prometheus", "pushgateway")),
 )
+#: What a sample imports besides, which takes some seconds.
+OF_SAMPLES = (
+    *("mlflow", "alembic.command", "rich.progress", f"{PACKAGE}.sample.live", f"{PACKAGE}.sample.generate"),
+    *(f"mlflow.store.{name}.sqlalchemy_store" for name in ("tracking", "model_registry")),
+)
 #: Bytes of a request.
 _LONGEST = 1 << 20
 
@@ -89,14 +94,17 @@ class Fork:
 
 
 class ForkServer:
-    """Starts commands, for any thread. One for each process that runs tests."""
+    """Starts commands, for any thread. One for each process that runs tests.
 
-    def __init__(self) -> None:
+    :param more: modules to import, too, because the commands would.
+    """
+
+    def __init__(self, *more: str) -> None:
         self._mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         root = Path(__file__).parents[2]
         kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("PYTHON")}
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.parts.forks"],
+            [sys.executable, "-m", "tests.parts.forks", *more],
             stdin=its.fileno(),
             cwd=root,
             env={**kept, "PYTHONPATH": str(root)},
@@ -199,7 +207,7 @@ def _become(request: _Request, files: Sequence[int]) -> None:
 
 def main() -> None:
     """Be the server, or a command that it started."""
-    for module in _IMPORTED:
+    for module in (*_IMPORTED, *sys.argv[1:]):
         import_module(module)
     gc.freeze()
     request = _Server(socket.socket(fileno=os.dup(0))).serve()

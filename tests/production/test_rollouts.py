@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 
 from mlflow_monitoring_tracking import ModelDeploymentTracker
+from tests.tracking.conftest import Programs
 from tests.tracking.spools import keys, openings, params, points, statuses, tags
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, str]:
     return {"tracking_dir": str(tmp_path), "mode": "offline"}
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Programs:
+    return Programs(tmp_path, {"TRACKING_MODE": "offline"})
 
 
 def test_a_deployment_is_a_run_that_another_tracker_ends(config: dict[str, str], tmp_path: Path) -> None:
@@ -36,6 +42,16 @@ def test_a_deployment_is_a_run_that_another_tracker_ends(config: dict[str, str],
     assert 0 <= values["duration_seconds"] < 200
     # The same version again is another deployment.
     assert ModelDeploymentTracker(config).start("team/pricing", 7, "eu/production") != key
+
+
+def test_the_end_of_a_process_is_no_end_of_a_deployment(offline: Programs) -> None:
+    begin = "from tracking_integration import ModelDeploymentTracker as T; T().start('pricing', 7); {}"
+    offline.run(begin.format(""))
+    assert statuses(offline.spool) == []
+    offline.run("from tracking_integration import ModelDeploymentTracker as T; T().succeed('pricing', 7)")
+    assert statuses(offline.spool) == ["FINISHED"]
+    offline.run(begin.format("T().fail('pricing', 7)"))
+    assert sorted(tuple(statuses(offline.spool, key)) for key in keys(offline.spool)) == [("FAILED",), ("FINISHED",)]
 
 
 def test_a_rollback_is_a_run_of_its_own(config: dict[str, str], tmp_path: Path) -> None:

@@ -302,8 +302,11 @@ def everything_there_is() -> Snapshot:
     experiments = {
         "1": ExperimentFacts("one", {}, [("loss", aggregate)], 1000),
         "2": ExperimentFacts("pipelines/daily", {}, [], 1000),
+        "3": ExperimentFacts("rollouts/production/m", {}, [], 1000),
     }
-    return gauges().build(Facts(experiments, [one, execution], registry=registry))
+    failed = run("d" * 32, {"lead_time_seconds": 1.0}, experiment_id="3", status="FAILED")
+    again = run("e" * 32, {"rollback": 1.0}, experiment_id="3", start_ms=5000, end_ms=6000)
+    return gauges().build(Facts(experiments, [one, execution, failed, again], registry=registry))
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🚀"])

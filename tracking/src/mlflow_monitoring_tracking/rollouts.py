@@ -5,7 +5,8 @@
     run      params  strategy and whatever else was said    tags  deployment.kind (deploy, rollback), deployment.user,
     metrics  duration_seconds, lead_time_seconds, rollback        deployment.from_version, deployment.error
 
-It is RUNNING until it is told how it ended, by any process of the machine: FINISHED or FAILED.
+It is RUNNING until it is told how it ended, by any process of the machine: FINISHED or FAILED. Where the process that
+began it is gone before that, the sender of its spool ends it as KILLED, and who ends it later corrects that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from mlflow_monitoring_tracking.tracker import ExperimentTracker, tracker
 
 #: Before the environment and the model, in names of experiments: the daemon knows them by it.
 EXPERIMENTS = "rollouts/"
+#: Deployments that this process began, by the keys of their runs.
+_begun: dict[str, Run] = {}
 
 
 class _What(NamedTuple):
@@ -80,6 +83,8 @@ class ModelDeploymentTracker:
             path = self._open(_What(model, str(version), environment))
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_json(path, {"run_key": run.run_key, "began": time.time()})
+        run.leave_open()
+        _begun[run.run_key] = run
         return run.run_key
 
     def succeed(self, model: str, version: object, environment: str = "production", **fields: Any) -> None:
@@ -133,7 +138,11 @@ class ModelDeploymentTracker:
             event("value_skipped", logging.WARNING, reason=reason)
             run = self._begin(what, {"deployment.kind": "deploy"}, None, {})
         else:
-            run = self._tracker.start_run(what.experiment, what.version, run_key=key)
+            run = (
+                _begun.pop(key)
+                if key in _begun
+                else self._tracker.start_run(what.experiment, what.version, run_key=key)
+            )
             run.log_metric("duration_seconds", max(0.0, seconds))
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -283,6 +283,12 @@ class Run:
                 self._recorder.points(list(values.items()), step, time_ms)
 
     @_harmless
+    def leave_open(self) -> None:
+        """The end of this process does not end it; who does may be another one."""
+        process.remove(self)
+        self.keep(force=True)
+
+    @_harmless
     def record_at(self, values: Mapping[str, float], step: int, time_ms: int) -> None:
         """Record values of a moment that is over, in milliseconds since 1970."""
         with self._recorder.lock:
