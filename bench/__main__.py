@@ -19,6 +19,7 @@ from bench import (
     first_load,
     freshness,
     polls,
+    predictions,
     replicas,
     surface,
     tracking_calls,
@@ -36,6 +37,7 @@ _BENCHMARKS = {
     "alerting": alerting,
     "dashboards": dashboards,
     "replicas": replicas,
+    "predictions": predictions,
     "tracking_calls": tracking_calls,
     "tracking_million": tracking_million,
 }

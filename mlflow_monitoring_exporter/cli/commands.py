@@ -14,6 +14,7 @@ import typer
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.cli import sample
+from mlflow_monitoring_exporter.cli.audit import audit_commands
 from mlflow_monitoring_exporter.cli.backfill import backfill
 from mlflow_monitoring_exporter.cli.config import config_commands
 from mlflow_monitoring_exporter.cli.dashboards import dashboards_commands
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(audit_commands, name="audit")
 app.add_typer(config_commands, name="config")
 app.add_typer(queue_commands, name="queue")
 app.add_typer(prometheus_commands, name="prometheus")

@@ -147,7 +147,7 @@ def _print_table(report: OnceReport, *, planned: bool) -> None:
     for server in report.servers:
         if (poll := server.poll) is None:
             continue
-        read = f"{_count(poll.experiments, 'experiment')}, {_count(poll.runs, 'run')}, {poll.series} series"
+        read = f"{plural(poll.experiments, 'experiment')}, {plural(poll.runs, 'run')}, {poll.series} series"
         print_line("MLflow ", Text(server.server, "bold"), f": {read}, read in {poll.seconds:.1f} s")
     columns = [
         Column("exporter"),
@@ -165,7 +165,7 @@ def _row(destination: DestinationReport, *, planned: bool) -> Sequence[str | Tex
     return [
         destination.name,
         destination.target,
-        "" if destination.note else _count(destination.delivered, destination.unit),
+        "" if destination.note else plural(destination.delivered, destination.unit),
         *([] if planned else [str(destination.waiting) if destination.unit == "samples" else ""]),
         _result(destination, planned=planned),
     ]
@@ -195,7 +195,7 @@ def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
         if server.error is not None:
             yield f"{who}: {server.error}"
         if server.skipped:
-            yield f"{who}: {_count(server.skipped, 'record')} could not be read; --log-level warning says which"
+            yield f"{who}: {plural(server.skipped, 'record')} could not be read; --log-level warning says which"
     for destination in report.destinations:
         if destination.error is not None:
             kept = (
@@ -203,11 +203,11 @@ def _failures(report: OnceReport, *, planned: bool) -> Iterable[str]:
             )
             yield f"exporter {destination.name}: {destination.error}{kept}"
         if destination.set_aside:
-            refused = _count(destination.set_aside, "samples")
+            refused = plural(destination.set_aside, "samples")
             yield f"exporter {destination.name}: {refused} refused, kept as dead letters"
 
 
-def _count(number: int, unit: str) -> str:
+def plural(number: int, unit: str) -> str:
     singular = unit.removesuffix("s") if unit != "series" else unit
     plural = unit if unit.endswith("s") else f"{unit}s"
     return f"{number} {singular if number == 1 else plural}"

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
-from logging.handlers import TimedRotatingFileHandler
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +22,8 @@ from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.core.foreign_text import in_line, in_text
 from mlflow_monitoring_exporter.core.redaction import Redactor
 from mlflow_monitoring_exporter.telemetry.audit import AUDIT
+from mlflow_monitoring_exporter.telemetry.audit_chain import AuditFile
+from mlflow_monitoring_exporter.telemetry.daily_file import DailyFile
 
 #: Libraries' loggers, and the least that is worth a line. APScheduler warns of each poll that is
 #: still running when the next is due; that is counted instead. Procrastinate and its pool of
@@ -59,11 +60,11 @@ def configure_logging(
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     handlers[0].setFormatter(_formatter(form, redactor, colors=terminal))
     if config.file is not None:
-        handlers.append(_file_handler(config.file, config.retention_days, "logging.file"))
+        handlers.append(_opened(DailyFile, config.file, config.retention_days, "logging.file"))
         handlers[1].setFormatter(_formatter("json", redactor, colors=False))
     trail: list[logging.Handler] = []
     if config.audit_file is not None:
-        trail.append(_file_handler(config.audit_file, config.audit_retention_days, "logging.audit_file"))
+        trail.append(_opened(AuditFile, config.audit_file, config.audit_retention_days, "logging.audit_file"))
         trail[0].setFormatter(_formatter("json", redactor, colors=False))
     root = logging.getLogger()
     _replace_handlers(root, handlers)
@@ -152,10 +153,10 @@ def _replace_handlers(logger: logging.Logger, handlers: Sequence[logging.Handler
         logger.addHandler(handler)
 
 
-def _file_handler(file: Path, retention_days: int, key: str) -> logging.Handler:
+def _opened(make: Callable[[Path, int], logging.Handler], file: Path, retention_days: int, key: str) -> logging.Handler:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return TimedRotatingFileHandler(file, when="midnight", backupCount=retention_days, encoding="utf-8", utc=True)
+        return make(file, retention_days)
     except OSError as error:
         problem = ConfigProblem("", key, f"cannot write {file}: {error.strerror}")
         raise ConfigError([problem]) from error
