@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
+from mlflow_monitoring_exporter.app.one_look import one_look
 from mlflow_monitoring_exporter.app.self_monitoring import Progress
-from mlflow_monitoring_exporter.app.tracking_servers import open_tracking_server
 from mlflow_monitoring_exporter.config.schema import Config
 from mlflow_monitoring_exporter.core.directions.direction import Directions, Verdict
-from mlflow_monitoring_exporter.state.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +34,9 @@ def judge_all(config: Config, progress: Progress | None = None) -> list[Judged]:
     """Every key of the watched experiments, sorted. Changes nothing; raises SourceError."""
     found: dict[str, dict[Verdict, set[str]]] = {}
     for server in config.servers:
-        source = open_tracking_server(config, server, stop=threading.Event()).source
-        with tempfile.TemporaryDirectory(prefix="mlflow-monitoring-exporter-") as directory:
-            database = Database(f"sqlite:///{Path(directory) / 'state.db'}")
-            try:
-                poller = build_poller(
-                    source,
-                    config.export,
-                    gauges=config.gauges,
-                    database=database,
-                    queues=[],
-                    events=PollEvents(published=lambda _: None, loading=(progress or Progress()).runs),
-                    stop=threading.Event(),
-                )
-                poller.run(complete=True)
-                for experiment, key, verdict in poller.verdicts():
-                    found.setdefault(key, {}).setdefault(verdict, set()).add(experiment)
-            finally:
-                database.close()
-                source.close()
+        with one_look(config, server, config.export, progress=progress) as poller:
+            for experiment, key, verdict in poller.verdicts():
+                found.setdefault(key, {}).setdefault(verdict, set()).add(experiment)
     return [
         _judged(key, verdict, sorted(experiments) if len(verdicts) > 1 else ())
         for key, verdicts in sorted(found.items())

@@ -6,6 +6,7 @@ With the real Prometheus and Alertmanager, the shipped rules, and a receiver tha
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ import pytest
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.sample.connection import connected
+from mlflow_monitoring_tracking import ProductionTracker
 from tests.parts.bad_server import BadServer, answer, bad_server
 from tests.parts.command import Background, background, run
 from tests.parts.programs import free_port
@@ -46,7 +48,7 @@ class World:
     inbox: BadServer
     listen: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
 
-    def configure(self, servers: Any, *, gateway: str = "", alerts: Any = None) -> None:
+    def configure(self, servers: Any, *, gateway: str = "", alerts: Any = None, tracking: Any = None) -> None:
         webhook = {"url": f"{self.inbox.url}/told", "severities": ["info", "warning", "critical"]}
         config = {
             "mlflow": servers,
@@ -54,6 +56,7 @@ class World:
             "export": {"interval": "1s"},
             "exporters": {"prometheus": {}, **({"pushgateway": {"gateway": gateway}} if gateway else {})},
             "alerts": alerts or {},
+            "tracking": tracking or {},
             "notifications": {"webhook": webhook, **NOTIFICATIONS},
         }
         (self.here / "config.yaml").write_text(json.dumps(config))
@@ -160,3 +163,29 @@ def test_a_run_that_diverges_and_then_fails_is_told_once_for_each(world: World) 
         world.is_quiet(daemon, prometheus)
         assert world.told() == [("MlflowRunNonFinite", "", "firing"), ("MlflowRunFailed", "", "firing")]
         daemon.stop()
+
+
+def test_slow_predictions_are_told_within_a_minute_and_once(world: World) -> None:
+    spool = world.here / "spool"
+    world.configure({"tracking_uri": experiment(world.here / "mlflow.db", 0.9)}, tracking={"spool_dir": str(spool)})
+    tracker = ProductionTracker({"spool": {"dir": str(spool)}, "mode": "offline"}, window=1.0)
+    tracker.start_production_monitoring("pricing", "prod")
+    latency, ended = [10.0], threading.Event()
+
+    def serve() -> None:
+        while not ended.wait(0.05):
+            tracker.log_prediction(deployment_id="prod", prediction=True, latency_ms=latency[0])
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    try:
+        with world.watched() as prometheus, world.daemon() as daemon:
+            prometheus.wait_for("deployment:mlflow_deployment_prediction_latency_seconds:p95 < 1", bool)
+            latency[0] = 3000.0
+            world.wait_for(lambda: bool(world.told()), within=60)
+            world.is_quiet(daemon, prometheus)
+            assert world.told() == [("MlflowDeploymentSlow", "", "firing")]
+            daemon.stop()
+    finally:
+        ended.set()
+        serving.join()
