@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from mlflow_monitoring_tracking.alerts import AlertManager
 from mlflow_monitoring_tracking.tracker import ExperimentTracker
+from tests.parts.bad_server import answer, bad_server
+from tests.tracking.commands import until
 from tests.tracking.conftest import Programs, Truth
 from tests.tracking.spools import keys, only_key
 
@@ -192,6 +195,45 @@ def test_however_many_processes_raise_it_people_are_told_once(offline: Programs)
     assert sum(told) == 1
     history = (offline.here / "tracking" / "alerts.json").read_text()
     assert len(history.splitlines()) == 1
+
+
+#: Three processes raise the same alert; one of them tells people.
+ALERTS = """
+    import sys
+    from mlflow_monitoring_tracking import ExperimentTracker
+    from mlflow_monitoring_tracking.alerts import AlertManager
+    config = {{"tracking_dir": "tracking", "mode": "offline", "notifications": {{"urls": ["{url}"]}}}}
+    AlertManager(ExperimentTracker(config)).alert_threshold("latency_ms", 1200, 1000, severity="critical")
+"""
+
+
+def test_an_alert_is_sent_through_apprise_once_by_however_many_processes(offline: Programs) -> None:
+    with bad_server(answer(200, body=b"ok")) as inbox:
+        program = ALERTS.format(url=f"json://{inbox.url.removeprefix('http://')}/told")
+        started = [offline.start(program) for _ in range(3)]
+        for process in started:
+            _, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+        until(lambda: inbox.requests)  # the program does not wait for it
+        [request] = inbox.requests
+        said = json.loads(request.body)
+    assert said["title"] == "critical: threshold latency_ms"
+    assert "latency_ms is 1200, above 1000" in said["message"]
+
+
+def test_a_service_that_fails_or_is_unknown_ends_no_program_and_shows_no_password(
+    offline: Programs,
+) -> None:
+    with bad_server(answer(500, body=b"no")) as inbox:
+        for url in (f"json://user:planted-secret@{inbox.url.removeprefix('http://')}/", "nothing://planted-secret"):
+            program = "import logging; logging.basicConfig()\n" + textwrap.dedent(ALERTS.format(url=url)).replace(
+                "latency_ms", f"latency of {url[:4]}"
+            )
+            process = offline.start(program)
+            _, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+            assert "planted-secret" not in err
+            assert "upload_failed key=notifications.urls[0] reason=" in err
 
 
 def test_a_disk_that_refuses_does_not_keep_an_alert_quiet(tmp_path: Path) -> None:

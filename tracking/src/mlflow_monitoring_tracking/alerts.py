@@ -1,7 +1,8 @@
 """Alerts of programs: told once in a cooldown, by however many processes, and kept in ``alerts.json``.
 
 Each alert is one line of the log (event ``alert_raised``), one line of JSON in ``<tracking_dir>/alerts.json``, and one
-call of ``alert_manager.notify``, if that is set. Where Prometheus runs, its rules are the better place.
+call of ``alert_manager.notify``, if that is set; and it goes to every URL of ``notifications.urls`` (apprise). Where
+Prometheus runs, its rules are the better place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlflow_monitoring_tracking.events import event
+from mlflow_monitoring_tracking.notifying import notify
 from mlflow_monitoring_tracking.spool.drafts import replace_json
 from mlflow_monitoring_tracking.spool.locks import exclusive
 from mlflow_monitoring_tracking.spool.times import now_ms
@@ -67,12 +69,22 @@ class AlertManager:
         except OSError as error:  # a full disk is no reason to keep quiet, nor to end the program
             event("value_skipped", logging.WARNING, reason=f"alerts.json: {error}")
         event("alert_raised", _LEVELS[severity], kind=kind, subject=subject, severity=severity, reason=message)
+        self._send(alert)
         if self.notify is not None:
             try:
                 self.notify(alert)
             except Exception as error:  # noqa: BLE001 - it is the caller's own, and the program goes on
                 event("value_skipped", logging.WARNING, reason=f"alert_manager.notify: {error}")
         return True
+
+    def _send(self, alert: Mapping[str, Any]) -> None:
+        """Where ``notifications.urls`` says, if it does."""
+        urls = self._tracker.settings.notifications.get("urls")
+        if urls:
+            try:
+                notify([urls] if isinstance(urls, str) else [str(url) for url in urls], alert)
+            except OSError as error:
+                event("upload_failed", logging.WARNING, platform="notifications", reason=error)
 
     def history(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest alerts that were told, the newest last."""
