@@ -144,22 +144,6 @@ def journals(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{_ENDING}"))
 
 
-def is_over(path: Path) -> bool:
-    """Whether nothing will be appended any more, because nobody holds it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
-
-
 def lines(path: Path, offset: int) -> Iterator[tuple[int, Sequence[Any]]]:
     """Whole lines from there on: where each one ends, and what it says; one that is damaged says nothing.
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_monitoring_tracking.production.counts import Counts, DamagedCountsError, added, read_counts
+from mlflow_monitoring_tracking.spool.locks import is_held
 
 _ENDING = ".counts"
 
@@ -62,7 +63,7 @@ def fold(directory: Path) -> int:
     """Take the files of dead processes together; how many there were."""
     with _locked(directory):
         closed = _read_closed(directory)
-        dead = [path for path in _files(directory) if path.name in closed.folded or _is_dead(path)]
+        dead = [path for path in _files(directory) if path.name in closed.folded or not is_held(path)]
         sums, names = closed.totals, set()
         for path in dead:
             if path.name not in closed.folded:
@@ -78,22 +79,6 @@ def fold(directory: Path) -> int:
 
 def _files(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{_ENDING}"))
-
-
-def _is_dead(path: Path) -> bool:
-    """Whether nobody holds its lock. The lock that we take to see it is gone when the file is closed."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def _read_closed(directory: Path) -> _Closed:

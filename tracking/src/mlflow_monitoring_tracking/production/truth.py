@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlflow_monitoring_tracking.production.families import Served
-from mlflow_monitoring_tracking.production.journal import is_kept, is_over, journals, lines
+from mlflow_monitoring_tracking.production.journal import is_kept, journals, lines
 from mlflow_monitoring_tracking.production.quality import compared, of_confusion
 from mlflow_monitoring_tracking.production.truth_schema import SCHEMA
+from mlflow_monitoring_tracking.spool.locks import is_held
 
 #: Days for which a truth may come, and predictions that are kept at most, the newest ones.
 LABEL_WINDOW_MS = 7 * 86_400_000
@@ -65,7 +66,7 @@ class TruthStore:
         """
         known = journals(directory)
         for path in known:
-            over = is_over(path)  # before it is read, or its last lines could be missed
+            over = not is_held(path)  # before it is read, or its last lines could be missed
             with self._transaction():
                 self._read(path, now_ms)
             if over:
