@@ -44,18 +44,18 @@ grafana-schema:
 		&& npx typescript-json-schema dashboard.ts TheDashboard --required --noExtraProps --ignoreErrors --skipLibCheck \
 			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
 
-# Four processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
+# Three processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
 # stay together. What is about instants and outages has the machine for itself afterwards.
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
 	$(BIN)/python -m compileall -q mlflow_monitoring_exporter tracking/src
-	$(BIN)/pytest -n 4 --no-loadscope-reorder --ignore tests/reliability
+	$(BIN)/pytest -n 3 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
 # The long versions of tests/reliability, of what becomes of replicas and serving processes, and of the state machines: 100
 # kills, 10,000 batches under every fault, a million predictions, ... docs/reliability.md
 test-reliability: .venv/dev
-	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py tests/production tests/state tests/schedule/test_showing.py \
+	RELIABILITY=long $(BIN)/pytest tests/reliability tests/cluster/test_replicas.py tests/production tests/state tests/source/test_every_change.py tests/schedule/test_showing.py \
 		tests/sample/test_plan.py -v --durations=0
 
 # Storage with the protocol of S3, in environments of its own: client, server and daemon want different releases of one package.

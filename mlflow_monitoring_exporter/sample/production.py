@@ -96,6 +96,12 @@ class Production:
 
     def run_live(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
         """Predict until ``stop``, some times a second; the data drifts for five minutes of every fifteen."""
+        try:
+            self._live(stop, tell)
+        finally:
+            self._tracker.stop()
+
+    def _live(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
         self._tracker.start_production_monitoring(MODEL, DEPLOYMENT, version=VERSION)
         began = told = time.monotonic()
         number = 0

@@ -31,7 +31,7 @@ from mlflow_monitoring_tracking.tracker import ExperimentTracker
 from tests.parts.programs import free_port, need
 from tests.parts.prometheus_server import prometheus
 from tests.parts.scaled import scaled
-from tests.tracking.conftest import environment
+from tests.tracking.conftest import Programs, environment
 from tests.tracking.spools import keys, points
 
 
@@ -183,6 +183,61 @@ def gunicorn(here: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+#: Predicts on its main thread, where a signal meets it.
+PREDICTS = """
+    from tracking_integration import ProductionTracker
+    tracker = ProductionTracker(window=0.3)
+    tracker.start_production_monitoring("pricing", "prod")
+    for number in range(10**9):
+        tracker.log_prediction(deployment_id="prod", input_data={"x": 1.0}, prediction=number % 3, latency_ms=1.0)
+        if not number % 100:
+            print(number, flush=True)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_prediction_ends_the_program_and_its_last_window(tmp_path: Path) -> None:
+    programs, acknowledged = Programs(tmp_path, {"TRACKING_MODE": "offline"}), 0
+    for pause in (0.0, 0.05, 0.35, 0.4, 0.7):
+        process = programs.start(PREDICTS)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        time.sleep(pause)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGTERM, err
+        acknowledged += int(out.split()[-1] if out else 0)
+    place = ProductionDirectory.of(programs.spool)
+    whole = sum(numbers[0] for key, numbers in totals(place.counts).items() if parts_of(key)[0] == "outcomes")
+    assert whole >= acknowledged
+    [key] = keys(programs.spool)
+    rows = {(p.key, p.value, p.step, p.time_ms) for p in points(programs.spool, key)}
+    assert sum(value for name, value, _, _ in rows if name == "predictions") <= whole
+    assert place.truth.exists()
+
+
+def test_nothing_is_counted_where_tracking_is_disabled(tmp_path: Path) -> None:
+    made = ProductionTracker({"tracking_dir": str(tmp_path), "mode": "disabled"})
+    made.start_production_monitoring("m", "d")
+    first, second = (made.log_prediction(deployment_id="d", prediction=1) for _ in range(2))
+    assert first != second
+    assert made.log_prediction(deployment_id="d", prediction_id="mine") == "mine"
+    made.log_ground_truth("d", first, 1)
+    made.log_trade_result("d", {"pnl": 1.0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written_costs_requests_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spool").write_text("a file")
+    made = ProductionTracker({"tracking_dir": str(tmp_path), "mode": "offline"}, window=3600)
+    made.start_production_monitoring("m", "d")
+    ids = {made.log_prediction(deployment_id="d", prediction=1) for _ in range(500)}
+    made.log_ground_truth("d", ids.pop(), 1)
+    assert len(ids) == 499
+    assert len(caplog.records) <= 4, "told, and not with each request"
 
 
 def workers(master: int) -> list[int]:

@@ -106,14 +106,20 @@ def test_a_window_has_rates_shares_and_quantiles(machine: Machine) -> None:
 
 
 @contextmanager
-def death(what: str) -> Iterator[None]:
-    """The leader dies where it would do this next."""
+def death(what: str, machine: Machine) -> Iterator[None]:
+    """The leader of a machine dies where it would do this next; others of this process go on."""
     with pytest.MonkeyPatch.context() as patch:
         if what == "record":
-            patch.setattr(Windows, "_record", _dies)
+            patch.setattr(machine.leader, "_record", _dies)
         else:
             kept, times = replace_json, iter(range(10))
-            patch.setattr(windows, "replace_json", lambda *given: _dies() if next(times) == int(what) else kept(*given))
+
+            def replace(path: Path, value: Any) -> None:
+                if path.is_relative_to(machine.place.path) and next(times) == int(what):
+                    _dies()
+                kept(path, value)
+
+            patch.setattr(windows, "replace_json", replace)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -140,7 +146,7 @@ def test_each_prediction_is_in_one_window_whoever_leads_and_dies(
         elif step == "window":
             machine.window()
         else:
-            with death(step):
+            with death(step, machine):
                 machine.window()
             machine.lead()
     machine.window()

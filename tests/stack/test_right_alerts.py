@@ -189,3 +189,4 @@ def test_slow_predictions_are_told_within_a_minute_and_once(world: World) -> Non
     finally:
         ended.set()
         serving.join()
+        tracker.stop()

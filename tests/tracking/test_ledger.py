@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import random
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlflow_monitoring_tracking import sending
 from mlflow_monitoring_tracking.backends.contract import Pair, Rejected, RunState, Unavailable, Upload
+from mlflow_monitoring_tracking.backends.custom import CustomBackend
 from mlflow_monitoring_tracking.backlog import backlogs, ends, lacks_end, waiting
 from mlflow_monitoring_tracking.ledger import contents, spool_contents
 from mlflow_monitoring_tracking.sending.adoption import adopt
@@ -36,6 +39,7 @@ from mlflow_monitoring_tracking.spool.records import (
     encode,
 )
 from mlflow_monitoring_tracking.spool.segments import SegmentWriter
+from mlflow_monitoring_tracking.tracker import ExperimentTracker
 from tests.tracking.commands import until
 
 
@@ -335,3 +339,50 @@ def test_a_run_of_dead_processes_lacks_an_end_once_all_else_is_sent(directory: R
     adopt(directory, 0.0)
     RunDelivery(directory, picky, Delivery()).step()
     assert not lacks_end(directory, ["picky"])
+
+
+class Keeps:
+    """Has what it was sent."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[str, float, int | None]] = []
+
+    def log_param(self, key: str, value: object) -> None:
+        """Not asked about."""
+
+    def log_metric(self, key: str, value: float, step: int | None = None) -> None:
+        self.points.append((key, value, step))
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+@pytest.mark.parametrize("keep", [0.0, 1e6])
+def test_a_process_that_begins_and_ends_while_its_run_is_called_complete_is_sent(
+    when: str, keep: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a rank whose whole life lies between the last look at the files and the mark that all was sent."""
+    tracker = ExperimentTracker({"tracking_dir": str(tmp_path), "mode": "offline", "auto_log": {"enabled": False}})
+    with tracker.start_run("e", run_key="k") as run:
+        run.log_metric("first", 1.0, step=0)
+    kept, dumps, target, late = HeldRuns.complete, json.dumps, Keeps(), iter([True])
+
+    def rank() -> None:
+        if next(late, False):
+            with tracker.start_run("e", run_key="k") as again:
+                again.log_metric("late", 2.0, step=0)
+
+    def complete(self: HeldRuns, directory: RunDirectory, *given: Any) -> bool:
+        if when == "before":
+            rank()
+        else:
+            monkeypatch.setattr(json, "dumps", in_between)
+        return kept(self, directory, *given)
+
+    def in_between(*given: Any, **more: Any) -> str:
+        rank()
+        return dumps(*given, **more)
+
+    monkeypatch.setattr(HeldRuns, "complete", complete)
+    sender = Sender(tracker.settings.spool_dir, {"mine": CustomBackend("mine", target)}, Delivery(adopt_after=0), keep)
+    for _ in range(3):
+        sender.run_once(time.monotonic() + 30)
+    assert [key for key, _, _ in target.points] == ["first", "late"]

@@ -91,8 +91,12 @@ class Journal:
 
         :raises OSError: it cannot be written; it goes on waiting, up to a bound.
         """
-        with self._lock:
-            self._write()
+        # A signal may have come in the middle of a prediction, on this very thread.
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._write()
+            finally:
+                self._lock.release()
 
     def _append(self, line: str) -> None:
         with self._lock:

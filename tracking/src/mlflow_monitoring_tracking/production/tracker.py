@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -137,6 +138,8 @@ class ProductionTracker:
 
         It counts for the window of the prediction. Only the first truth of a prediction counts.
         """
+        if self._tracker.settings.mode == "disabled":
+            return
         try:
             self._watch().journal().truth(str(deployment_id), str(prediction_id), now_ms(), actual)
         except Exception as error:  # noqa: BLE001 - whatever it is, the program goes on
@@ -149,6 +152,8 @@ class ProductionTracker:
 
         :param prediction_id: what it was made of; it is kept with the result.
         """
+        if self._tracker.settings.mode == "disabled":
+            return
         try:
             numbers = {str(key): number_of(value) for key, value in result.items()}
             said = {key: value for key, value in numbers.items() if value is not None and math.isfinite(value)}
@@ -164,6 +169,13 @@ class ProductionTracker:
         from mlflow_monitoring_tracking.production.serving import MetricsServer
 
         return MetricsServer(self.place, address, port)
+
+    def stop(self) -> None:
+        """Close the window that is open, and no more, as the end of the process does. What is logged still counts."""
+        with self._guard:
+            watch = self._watches.pop(self.place.path, None)
+        if watch is not None:
+            watch.stop()
 
     @property
     def wsgi_app(self) -> Any:
@@ -181,7 +193,8 @@ class ProductionTracker:
 
     def _start(self, served: Served, options: Options) -> Deployment:
         deployment = self._watch().deployment(served, options)
-        self._logs[served.deployment] = deployment.log
+        disabled = self._tracker.settings.mode == "disabled"
+        self._logs[served.deployment] = _only_an_id if disabled else deployment.log
         return deployment
 
     def _watch(self) -> Watch:
@@ -201,6 +214,11 @@ class ProductionTracker:
         }
         key = f"deployment {served.deployment} {name}"
         return self._tracker.start_run(f"{EXPERIMENTS}{served.deployment}", name, tags, run_key=key)
+
+
+def _only_an_id(*_: object, prediction_id: str | None = None) -> str:
+    """What a prediction is where nothing is tracked."""
+    return prediction_id or uuid.uuid4().hex
 
 
 class _Production(ProductionTracker):

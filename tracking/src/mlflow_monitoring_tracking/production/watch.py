@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -24,8 +25,10 @@ from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
 if TYPE_CHECKING:
     from mlflow_monitoring_tracking.production.windows import Windows
 
-#: Seconds that the end of a process waits for a window that is being closed.
-_PATIENCE = 2.0
+#: Seconds that the end of a process waits for its last window.
+_PATIENCE = 5.0
+#: Seconds after which it is tried again to make a file of counts where none could be made.
+_AGAIN = 10.0
 
 
 class Watch:
@@ -38,12 +41,14 @@ class Watch:
     def __init__(self, place: ProductionDirectory, seconds: float, start_run: Callable[[Served, str], Run]) -> None:
         self._place, self._seconds, self._start_run = place, seconds, start_run
         self._deployments: dict[Served, Deployment] = {}
+        self._inherited: list[object] = []
         self._reset()
         os.register_at_fork(after_in_child=self._in_child)
-        process.before_end(self._at_exit)
+        process.before_end(self.stop)
 
     def _reset(self) -> None:
         self._counts: Counts | None = None
+        self._not_before = 0.0
         self._journal = Journal(self._place.journal)
         self._thread: threading.Thread | None = None
         self._leads: tuple[HeldLock, Windows] | None = None
@@ -65,8 +70,14 @@ class Watch:
         """The file of this process; asked for by its first prediction."""
         with self._lock:
             if self._counts is None:
-                fold(self._place.counts)  # of workers that are gone, where nobody leads for long
-                self._counts = open_counts(self._place.counts)
+                if time.monotonic() < self._not_before:
+                    raise OSError(errno.EAGAIN, "no file of counts can be made", str(self._place.counts))
+                try:
+                    fold(self._place.counts)  # of workers that are gone, where nobody leads for long
+                    self._counts = open_counts(self._place.counts)
+                except OSError:
+                    self._not_before = time.monotonic() + _AGAIN  # and not with each request
+                    raise
                 self._begin()
             return self._counts
 
@@ -119,12 +130,18 @@ class Watch:
         if any(seen.values()):
             feature_files.write(self._place.features, end_ms, {served: one for served, one in seen.items() if one})
 
-    def _at_exit(self) -> None:
-        """The window is cut short: what this process knows is for the others, and in the totals."""
+    def stop(self) -> None:
+        """Close no more windows; the open one is cut short. What this process knows is in the totals."""
         if self._thread is None or self._ended.is_set():
             return
         self._ended.set()
-        self.close(round(time.time() * 1000))
+        # Not on this thread: a signal may have interrupted it while it held a lock.
+        last = threading.Thread(target=self.close, args=(round(time.time() * 1000),), daemon=True)
+        try:
+            last.start()
+            last.join(_PATIENCE)
+        except RuntimeError:  # Python 3.12 starts no thread any more at its end
+            self.close(round(time.time() * 1000))
         if self._leads is not None:
             self._leads[1].stop()
             self._leads[0].release()
@@ -136,6 +153,7 @@ class Watch:
             self._counts.forget()
         if self._leads is not None:
             self._leads[0].forget()
+            self._inherited.append(self._leads)  # not closed: its database is the parent's
         self._reset()
         for deployment in self._deployments.values():
             deployment.forked()

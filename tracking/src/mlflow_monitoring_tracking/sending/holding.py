@@ -17,13 +17,17 @@ from mlflow_monitoring_tracking.sending.progress import load
 from mlflow_monitoring_tracking.sending.requeueing import has_set_aside
 from mlflow_monitoring_tracking.sending.totals import Totals, change_totals
 from mlflow_monitoring_tracking.sending.trimming import trim
-from mlflow_monitoring_tracking.spool.layout import RunDirectory
+from mlflow_monitoring_tracking.spool.layout import RunDirectory, SegmentName
 from mlflow_monitoring_tracking.spool.locks import HeldLock, acquire
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError, living_writers
 
 #: Seconds between two looks whether the processes of a run still live, and whether a run that ended goes on.
 _ADOPT_EVERY = 5.0
 _ENDED_EVERY = 60.0
+
+
+#: Bytes of each segment of a run.
+Written = dict[SegmentName, int]
 
 
 class HeldRuns:
@@ -35,7 +39,7 @@ class HeldRuns:
         self._mutex = threading.Lock()
         self._locks: dict[Path, HeldLock] = {}
         self._next_look: dict[Path, float] = {}
-        self._complete: dict[Path, set[str]] = {}
+        self._complete: dict[Path, dict[str, Written]] = {}
 
     def hold(self, directory: RunDirectory, back_ends: frozenset[str]) -> bool:
         """Whether this process sends the run, and something of it may be left to send."""
@@ -57,17 +61,25 @@ class HeldRuns:
                 event("sync_delayed", logging.ERROR, run_id=directory.label, reason=error)
             return path in self._locks
 
-    def complete(self, directory: RunDirectory, back_end: str, back_ends: frozenset[str]) -> bool:
-        """One back end has all of a run that ended. Lets go of the run once each has, and no process writes to it."""
+    def complete(self, directory: RunDirectory, back_end: str, back_ends: frozenset[str], had: Written) -> bool:
+        """One back end has all of a run that ended: all that it ``had`` before it was read.
+
+        Lets go of the run once each has all of what there is, and no process writes to it. A process may begin, write
+        and end at any instant; so what it had is looked at again, also after the run was called complete, which a
+        process that begins later takes back itself.
+        """
         with self._mutex:
-            have = self._complete.setdefault(directory.path, set())
-            have.add(back_end)
-            if not back_ends <= have or directory.path not in self._locks:
+            have = self._complete.setdefault(directory.path, {})
+            have[back_end] = had
+            if not back_ends <= have.keys() or directory.path not in self._locks:
                 return False
             with suppress(OSError):
-                if living_writers(directory):
+                if not _is_all(directory, have.values()):
                     return False
                 directory.complete.write_text(json.dumps(sorted(have)), "utf-8")
+                if not _is_all(directory, have.values()):
+                    directory.complete.unlink(missing_ok=True)
+                    return False
                 if self._keep <= 0:
                     _remove(directory, have)
             self._let_go(directory.path)
@@ -103,6 +115,22 @@ class HeldRuns:
         if time.time() - done.st_mtime > self._keep:
             _remove(directory, have)
         return True
+
+
+def written(directory: RunDirectory) -> Written:
+    """What there is of a run now.
+
+    :raises OSError: it cannot be read.
+    """
+    return {name: directory.segment(name).stat().st_size for name in directory.segments()}
+
+
+def _is_all(directory: RunDirectory, had: Iterable[Written]) -> bool:
+    """Whether that is all there is, and nobody writes."""
+    if living_writers(directory):
+        return False
+    now = written(directory)
+    return all(one == now for one in had)
 
 
 def _remove(directory: RunDirectory, back_ends: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from mlflow_monitoring_tracking.backends.contract import Backend, BackendError, 
 from mlflow_monitoring_tracking.events import event
 from mlflow_monitoring_tracking.sending.breaker import Breaker
 from mlflow_monitoring_tracking.sending.delivery import RunDelivery, parents
-from mlflow_monitoring_tracking.sending.holding import HeldRuns
+from mlflow_monitoring_tracking.sending.holding import HeldRuns, written
 from mlflow_monitoring_tracking.settings import Delivery
 from mlflow_monitoring_tracking.spool.layout import RunDirectory, run_directories
 from mlflow_monitoring_tracking.spool.reader import SpoolFormatError
@@ -224,10 +224,17 @@ class Sender:
                 return False
             if not self._held.hold(directory, names):
                 continue
+            try:
+                had = written(directory)
+            except OSError:  # a segment was removed meanwhile
+                all_sent = False
+                continue
             delivery = worker.deliver(directory, goes_on)
             if delivery is None:
                 all_sent = False
-            elif delivery.progress.ended is not None and self._held.complete(directory, worker.backend.name, names):
+            elif delivery.progress.ended is not None and self._held.complete(
+                directory, worker.backend.name, names, had
+            ):
                 for each in list(self._workers.values()):
                     each.forget(directory)
         return all_sent
