@@ -19,6 +19,7 @@ from mlflow_monitoring_exporter.cli.output import (
 )
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.exporters.record import iso_utc
+from mlflow_monitoring_exporter.prometheus import families
 
 if TYPE_CHECKING:
     from mlflow_monitoring_exporter.app.one_look import Seen
@@ -28,29 +29,27 @@ pipelines_commands = typer.Typer(help="Executions of data pipelines, as MLflow h
 deployments_commands = typer.Typer(help="Deployments of model versions, as MLflow has them.", no_args_is_help=True)
 production_commands = typer.Typer(help="Models in production, as the spool has them.", no_args_is_help=True)
 
-_PIPELINE = "mlflow_pipeline_"
 _OF_PIPELINE = {
-    "last_success": f"{_PIPELINE}last_success_timestamp_seconds",
-    "records": f"{_PIPELINE}records",
-    "expected_records": f"{_PIPELINE}expected_records",
-    "duration_seconds": f"{_PIPELINE}duration_seconds",
+    "last_success": families.PIPELINE_LAST_SUCCESS.name,
+    **{what: families.PIPELINE_METRICS[what].name for what in ("records", "expected_records", "duration_seconds")},
 }
-_OF_STAGE = {what: f"{_PIPELINE}stage_{what}" for what in ("records", "errors", "duration_seconds")}
-_ROLLOUT = "mlflow_deployment_"
+_OF_STAGE = {what: spec.name for what, spec in families.STAGE_METRICS.items()}
 _OF_ROLLOUT = {
-    "rollouts": f"{_ROLLOUT}rollouts_total",
-    "failed": f"{_ROLLOUT}failed_total",
-    "rollbacks": f"{_ROLLOUT}rollbacks_total",
-    "lead_time_seconds": f"{_ROLLOUT}lead_time_seconds",
-    "time_to_restore_seconds": f"{_ROLLOUT}time_to_restore_seconds",
+    "rollouts": families.ROLLOUTS.name,
+    "failed": families.ROLLOUTS_FAILED.name,
+    "rollbacks": families.ROLLBACKS.name,
+    "lead_time_seconds": families.ROLLOUT_LEAD_TIME.name,
+    "time_to_restore_seconds": families.ROLLOUT_RESTORE.name,
 }
+#: Before the names of what is known of production.
+_PRODUCTION = "mlflow_deployment_"
 
 
 @pipelines_commands.command("list")
 @configured
 def list_pipelines(options: Options, output: OutputOption = Output.table) -> None:
     """Of each data pipeline the execution that began last."""
-    info = f"{_PIPELINE}info"
+    info = families.PIPELINE_INFO.name
     found = _look(
         options, "pipelines/*", {info: ("pipeline", "status"), **dict.fromkeys(_OF_PIPELINE.values(), ("pipeline",))}
     )
@@ -69,7 +68,7 @@ def show_pipeline(
     output: OutputOption = Output.table,
 ) -> None:
     """Stages and data quality of the execution of a pipeline that began last."""
-    quality = f"{_PIPELINE}quality"
+    quality = families.PIPELINE_QUALITY.name
     found = _look(
         options,
         f"pipelines/{pipeline}",
@@ -98,7 +97,7 @@ def show_pipeline(
 @configured
 def list_deployments(options: Options, output: OutputOption = Output.table) -> None:
     """Of each model in each environment the deployment that began last, and how often they happen and fail."""
-    info, started = f"{_ROLLOUT}info", f"{_ROLLOUT}started_timestamp_seconds"
+    info, started = families.ROLLOUT_INFO.name, families.ROLLOUT_STARTED.name
     where = ("model", "environment")
     wanted = {
         info: (*where, "version", "status"),
@@ -134,12 +133,12 @@ def production_status(
         raise ConfigError(
             [ConfigProblem("tracking.spool_dir", "", "is not set: the directory that serving programs log to")]
         )
-    from mlflow_monitoring_tracking.production.exposition import families
+    from mlflow_monitoring_tracking.production import exposition
     from mlflow_monitoring_tracking.production.places import ProductionDirectory
 
     rows = [
         row
-        for row in _status(families(ProductionDirectory.of(spool)))
+        for row in _status(exposition.families(ProductionDirectory.of(spool)))
         if deployment is None or row["deployment"] == deployment
     ]
     if deployment is not None and not rows:
@@ -148,19 +147,19 @@ def production_status(
     _print(rows, output)
 
 
-def _status(families: Sequence[Family]) -> list[dict[str, Any]]:
+def _status(counted: Sequence[Family]) -> list[dict[str, Any]]:
     from mlflow_monitoring_tracking.production.buckets import LATENCY_MS, quantile
 
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     buckets: dict[tuple[str, str, str], list[float]] = {}
-    for family in families:
+    for family in counted:
         for suffix, pairs, value in family.samples:
             labels = dict(pairs)
             if "version" in labels:  # and not of trades
                 of = labels["deployment"], labels["model"], labels["version"]
                 names = {"deployment": of[0], "model": of[1], "version": of[2]}
                 _tell(rows.setdefault(of, names | dict.fromkeys(_SHOWN)), family.name, labels, value)
-                if family.name == f"{_ROLLOUT}prediction_latency_seconds" and suffix == "_bucket":
+                if family.name == f"{_PRODUCTION}prediction_latency_seconds" and suffix == "_bucket":
                     buckets.setdefault(of, []).append(value)
     for of, counts in buckets.items():
         each = [count - before for count, before in zip(counts, [0.0, *counts], strict=False)]
@@ -171,13 +170,13 @@ def _status(families: Sequence[Family]) -> list[dict[str, Any]]:
 
 def _tell(row: dict[str, Any], family: str, labels: Mapping[str, str], value: float) -> None:
     """What one series says to the row of its deployment."""
-    if family == f"{_ROLLOUT}predictions_total":
+    if family == f"{_PRODUCTION}predictions_total":
         row["predictions"] = (row["predictions"] or 0) + value
         if labels["outcome"] == "error":
             row["errors"] = value
-    elif family == f"{_ROLLOUT}quality" and labels["metric"] in _SHOWN:
+    elif family == f"{_PRODUCTION}quality" and labels["metric"] in _SHOWN:
         row[labels["metric"]] = value
-    elif family == f"{_ROLLOUT}feature_drift_score" and labels["method"] == "psi" and value > _DRIFTED:
+    elif family == f"{_PRODUCTION}feature_drift_score" and labels["method"] == "psi" and value > _DRIFTED:
         row["drifted"] = ", ".join(filter(None, (row["drifted"], labels["feature"])))
 
 
@@ -187,17 +186,17 @@ _DRIFTED = 0.25
 _SHOWN = ("predictions", "errors", "p50_ms", "p95_ms", "p99_ms", "accuracy", "rmse", "drifted")
 
 
-def _look(options: Options, experiments: str, families: Mapping[str, Sequence[str]]) -> Seen:
+def _look(options: Options, experiments: str, wanted: Mapping[str, Sequence[str]]) -> Seen:
     config = options.load_and_log(plugins_of_this_run(), quiet=True)
     from mlflow_monitoring_exporter.app.one_look import seen
     from mlflow_monitoring_exporter.cli.progress import progress_bar
 
     with progress_bar() as progress:
-        return seen(config, [experiments], dict(families), progress)
+        return seen(config, [experiments], dict(wanted), progress)
 
 
-def _values(found: Seen, families: Mapping[str, str], of: tuple[str, ...]) -> dict[str, float | None]:
-    return {what: found[family].get(of) for what, family in families.items()}
+def _values(found: Seen, names: Mapping[str, str], of: tuple[str, ...]) -> dict[str, float | None]:
+    return {what: found[family].get(of) for what, family in names.items()}
 
 
 def _print(rows: Sequence[Mapping[str, Any]], output: Output, times: Sequence[str] = ()) -> None:

@@ -13,7 +13,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mlflow_monitoring_tracking import DataPipelineTracker, ExperimentTracker, ModelDeploymentTracker, ProductionTracker
+from mlflow_monitoring_tracking import (
+    DataPipelineTracker,
+    ExperimentTracker,
+    ModelDeploymentTracker,
+    ProductionTracker,
+    Run,
+)
 from mlflow_monitoring_tracking.features.baseline import features_of, write_baseline
 from mlflow_monitoring_tracking.production import feature_files
 from mlflow_monitoring_tracking.production.families import Served
@@ -72,13 +78,11 @@ class Production:
 
     def _windows(self) -> int:
         """Ten minutes of predictions that end now, a window at a time."""
-        served, runs = Served(DEPLOYMENT, MODEL, VERSION), []
+        runs: list[Run] = []
         made = self._tracker.start_production_monitoring(MODEL, DEPLOYMENT, version=VERSION)
 
-        def run(_served: Served, day: str) -> Any:
-            tags = {"deployment.id": DEPLOYMENT, "deployment.model": MODEL, "deployment.version": VERSION}
-            key = f"deployment {DEPLOYMENT} {MODEL} {VERSION} {day}"
-            runs.append(self._by.start_run(f"deployments/{DEPLOYMENT}", f"{MODEL} {VERSION} {day}", tags, run_key=key))
+        def run(served: Served, day: str) -> Run:
+            runs.append(self._tracker.run_of_day(served, day))
             return runs[-1]
 
         windows = Windows(self._place, WINDOW, run)
@@ -87,7 +91,7 @@ class Production:
             end_ms = round((last - (_WINDOWS - 1 - number) * WINDOW) * 1000)
             for _ in range(_EACH):
                 self._predict(drift=1.0 if _WINDOWS // 3 < number <= 2 * _WINDOWS // 3 else 0.0)
-            feature_files.write(self._place.features, end_ms, {served: made.take()})
+            feature_files.write(self._place.features, end_ms, {made.served: made.take()})
             windows.close(end_ms)
         windows.stop()
         for one in runs:

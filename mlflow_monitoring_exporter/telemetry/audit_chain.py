@@ -6,7 +6,7 @@
     head    <file>.head: number and hash of the last line, so that an end that is cut off is found, too
 
 The chain goes on through all parts, of which there is one for each day. Several processes may append: the daemon and
-commands beside it. Whoever can write the files can make a new chain, too; copies of ``hash`` elsewhere tell.
+commands beside it. Write access to the files is enough for a new chain; copies of ``hash`` elsewhere tell.
 """
 
 from __future__ import annotations
@@ -106,12 +106,10 @@ def verify(file: Path) -> Verdict:
                 its = int(said[2])
                 if found.first is None:
                     found.first = its  # what was before it is older than the retention
+                elif its > number + 1:
+                    found.faults.append(Fault(path, place, f"{_missing(number + 1, its - 1)} before it"))
                 elif its != number + 1 or said[3] != previous:
-                    missing = f"lines {number + 1} to {its - 1} are" if its > number + 2 else f"line {number + 1} is"
-                    if its > number + 1:
-                        found.faults.append(Fault(path, place, f"{missing} missing before it"))
-                    else:
-                        found.faults.append(Fault(path, place, "does not follow the line before it"))
+                    found.faults.append(Fault(path, place, "does not follow the line before it"))
                 if _hash(f"{said[1]}}}", its, said[3]) != said[4]:
                     found.faults.append(Fault(path, place, "was changed"))
                 number, previous = its, said[4]
@@ -124,13 +122,16 @@ def _end(file: Path, where: tuple[Path, int], number: int, previous: str) -> Ite
         head = json.loads(_head_of(file).read_text("utf-8"))
         last = int(head["number"])
         if last > number:
-            missing = f"lines {number + 1} to {last} are" if last > number + 1 else f"line {last} is"
-            yield Fault(*where, f"{missing} missing behind it: the end is cut off")
+            yield Fault(*where, f"{_missing(number + 1, last)} behind it: the end is cut off")
         elif last == number and head["hash"] != previous:
             yield Fault(*where, "is not the line that was written last")
         return
     if number:
-        yield Fault(_head_of(file), 1, "cannot be read, so nobody knows whether the end is there")
+        yield Fault(_head_of(file), 1, "cannot be read; an end that is cut off would not be found")
+
+
+def _missing(first: int, last: int) -> str:
+    return f"line {first} is missing" if first == last else f"lines {first} to {last} are missing"
 
 
 def parts(file: Path) -> list[Path]:

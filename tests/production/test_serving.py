@@ -221,11 +221,22 @@ def test_nothing_is_counted_where_tracking_is_disabled(tmp_path: Path) -> None:
     made = ProductionTracker({"tracking_dir": str(tmp_path), "mode": "disabled"})
     made.start_production_monitoring("m", "d")
     first, second = (made.log_prediction(deployment_id="d", prediction=1) for _ in range(2))
+    assert made.log_prediction(deployment_id="not started", prediction=1)
     assert first != second
     assert made.log_prediction(deployment_id="d", prediction_id="mine") == "mine"
     made.log_ground_truth("d", first, 1)
     made.log_trade_result("d", {"pnl": 1.0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deployment_whose_id_is_a_number_is_the_one_that_was_started(tmp_path: Path) -> None:
+    made = ProductionTracker({"tracking_dir": str(tmp_path), "mode": "offline"}, window=3600)
+    made.start_production_monitoring("m", 7)  # type: ignore[arg-type]  # as programs do
+    for _ in range(2):
+        made.log_prediction(deployment_id=7, prediction=True)  # type: ignore[arg-type]
+    page = text(families(made.place))
+    assert value(page, "mlflow_deployment_predictions_total", deployment="7", model="m", outcome="success") == 2
+    made.stop()
 
 
 def test_a_directory_that_cannot_be_written_costs_requests_nothing(

@@ -259,6 +259,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing_that_fits_into_memory(
             except OSError:
                 continue
     assert len(store.journal._lines) < 10_000, "bounded"
+    assert len(list(store.directory.iterdir())) <= 2, "and no file for each attempt"
 
 
 def test_lines_that_are_damaged_or_of_another_kind_are_left_out(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Windows: each count is in one of them, whoever leads and whenever he dies, and in the run of its day."""
+"""Windows: each count is in one of them, whatever becomes of leaders, and in the run of its day."""
 
 from __future__ import annotations
 
@@ -197,6 +197,9 @@ def test_features_of_all_processes_are_one_and_drift_is_shown(machine: Machine) 
     assert score["x", "psi"] == psi[1]
     assert score["y", "psi"] < 0.05
     assert feature_files.shown(machine.place.shown, machine.now + 301 * SECOND) == [], "too old to be now"
+    machine.window()  # without features: what drifted is still known, and what is missing is not
+    names = {family.name for family in feature_files.shown(machine.place.shown, machine.now)}
+    assert names == {"mlflow_deployment_feature_drift_score", "mlflow_deployment_feature_drift_samples"}
 
 
 def test_files_that_are_damaged_or_of_another_time_disturb_nothing(machine: Machine) -> None:

@@ -117,7 +117,7 @@ def test_a_lost_head_is_told_and_the_chain_goes_on(tmp_path: Path) -> None:
     written(file, ["one", "two"])
     (tmp_path / "audit.log.head").unlink()
     [(name, _, what)] = found(file)
-    assert (name, "nobody knows whether the end is there" in what) == ("audit.log.head", True)
+    assert (name, "an end that is cut off would not be found" in what) == ("audit.log.head", True)
     written(file, ["three"])
     assert found(file) == []
 
@@ -150,7 +150,7 @@ def test_parts_are_of_one_day_the_chain_goes_through_and_old_ones_go(tmp_path: P
     assert (verdict.lines, verdict.first, verdict.faults) == (8, 3, [])
     (tmp_path / "audit.log.2026-03-03").unlink()
     assert found(file) == [("audit.log.2026-03-04", 1, "lines 5 to 6 are missing before it")]
-    clock[0] += 3000 * DAY  # nobody ran at any midnight of these years
+    clock[0] += 3000 * DAY  # no process ran at any midnight of these years
     append(file, '{"event": "z"}', 3)
     assert [path.name for path in parts(file)] == ["audit.log"]
 

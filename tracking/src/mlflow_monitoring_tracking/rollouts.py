@@ -79,7 +79,7 @@ class ModelDeploymentTracker:
         run = self._begin(_What(model, str(version), environment), {"deployment.kind": "deploy"}, user_id, fields)
         if version_created_at is not None:
             run.log_metric("lead_time_seconds", max(0.0, time.time() - version_created_at))
-        with suppress(OSError):  # whoever ends it without finding it makes another run
+        with suppress(OSError):  # an end that does not find it makes another run
             path = self._open(_What(model, str(version), environment))
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_json(path, {"run_key": run.run_key, "began": time.time()})

@@ -36,6 +36,12 @@ def number_of(value: Any) -> float | None:
         raise NotANumberError(f"a {kind.__module__}.{kind.__qualname__} is not one number") from error
 
 
+def plain(value: Any) -> Any:
+    """What a scalar of numpy, or an array of one element, holds; every other value as it is."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "size", 1) == 1 else value
+
+
 def _float_of(value: Any) -> float:
     try:
         return float(value)

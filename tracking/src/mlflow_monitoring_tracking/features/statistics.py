@@ -116,6 +116,8 @@ class FeatureStatistics:
             self.quantiles.merge(other.quantiles)
             self.categories.merge(other.categories)  # type: ignore[union-attr]
             self.distinct.update(other.distinct.get_result())  # type: ignore[union-attr]
+        elif other.count:  # of a process without sketches: these would be of some of the values only
+            self.quantiles = self.distinct = self.categories = None
 
     def quantile(self, share: float) -> float | None:
         """The number below which this share of the numbers lies; None without sketches or numbers."""
@@ -173,14 +175,11 @@ class FeatureStatistics:
 
 
 def merged(many: Iterable[Mapping[str, FeatureStatistics]]) -> dict[str, FeatureStatistics]:
-    """The statistics of several processes as one."""
+    """The statistics of several processes or windows as one; they stay as they are."""
     found: dict[str, FeatureStatistics] = {}
     for features in many:
         for name, statistics in features.items():
-            if name in found:
-                found[name].merge(statistics)
-            else:
-                found[name] = statistics
+            found.setdefault(name, FeatureStatistics()).merge(statistics)
     return found
 
 

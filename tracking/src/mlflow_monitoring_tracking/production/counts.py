@@ -57,7 +57,7 @@ class Counts:
         """Hold its lock until it is closed, or the process ends.
 
         On a descriptor of its own: a map keeps the one that it was made with, and a lock with it, for as long as
-        anybody has a vector.
+        there is a vector.
         """
         self._lock = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ class Counts:
         return self._add(key, count)
 
     def close(self) -> None:
-        """Close the file; vectors that were handed out go on writing to it as long as somebody has them."""
+        """Close the file; vectors that were handed out go on writing to it as long as there is a reference to them."""
         self._vectors.clear()
         os.close(self._descriptor)
         if self._lock is not None:

@@ -20,6 +20,7 @@ from mlflow_monitoring_tracking.production.buckets import CONFIDENCE, LATENCY_MS
 from mlflow_monitoring_tracking.production.counts import Counts
 from mlflow_monitoring_tracking.production.families import HISTOGRAMS, OTHER_CLASS, OUTCOMES, Served, key_of, parts_of
 from mlflow_monitoring_tracking.production.journal import Journal, is_kept
+from mlflow_monitoring_tracking.values import plain
 
 #: What a latency in milliseconds and a score may be: beyond, it is a mistake that would spoil a sum for ever.
 _LARGEST = 1e15
@@ -167,9 +168,7 @@ class Deployment:
     def _predicted(self, numbers: _Numbers, prediction: Any) -> None:
         """A class that is new here, or a number; an array is neither."""
         if type(prediction) not in _CLASSES:
-            item = getattr(prediction, "item", None)
-            if callable(item) and getattr(prediction, "size", 1) == 1:
-                prediction = item()
+            prediction = plain(prediction)
         if type(prediction) in _CLASSES:
             vector = numbers.classes.get(prediction)
             if vector is None:

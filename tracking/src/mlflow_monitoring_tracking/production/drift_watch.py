@@ -52,7 +52,7 @@ class DriftWatch:
             return {}
         self._schema(features)
         self._windows += 1
-        self._pending = merged([self._pending, _copies(features)])
+        self._pending = merged([self._pending, features])
         counts = [one.count for one in self._pending.values()]
         if (counts and max(counts) >= LEAST) or self._windows >= _LONGEST:
             self._last = {}
@@ -64,7 +64,7 @@ class DriftWatch:
 
     def _collect(self, features: Mapping[str, FeatureStatistics]) -> None:
         """The first predictions are the baseline, once they are enough."""
-        self._first = merged([self._first, _copies(features)])
+        self._first = merged([self._first, features])
         if max((one.count for one in self._first.values()), default=0) >= FIRST:
             self._baseline, self._first = self._first, {}
             with suppress(OSError):  # the next leader makes another one
@@ -88,8 +88,3 @@ class DriftWatch:
     def changes(self) -> int:
         """How many columns are new, missing, or of another kind in the last window."""
         return len(self._told)
-
-
-def _copies(features: Mapping[str, FeatureStatistics]) -> dict[str, FeatureStatistics]:
-    """Others go on using these, and what is added to is changed."""
-    return {name: FeatureStatistics.of(one.to_json()) for name, one in features.items()}

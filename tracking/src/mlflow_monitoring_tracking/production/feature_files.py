@@ -96,7 +96,8 @@ def _families(deployments: list[Any]) -> list[Family]:
     for served, features in deployments:
         of = Served(*served)
         for name, said in sorted(features.items()):
-            missing.add(of, said["missing_ratio"], feature=name)
+            if said["count"]:  # else only its drift is known, of earlier windows
+                missing.add(of, said["missing_ratio"], feature=name)
             for share, value in said["quantiles"].items():
                 quantiles.add(of, value, feature=name, quantile=share)
             if "distinct" in said:

@@ -26,9 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_monitoring_tracking.production.families import Served
+from mlflow_monitoring_tracking.values import plain
 
 #: Lines of predictions that wait at most, and for how many seconds.
 _LINES, _SECONDS = 64, 1.0
+#: Lines that wait for a disk that takes none, and seconds until predictions try again.
+_MOST, _AGAIN = 100 * _LINES, 10.0
 #: Bytes after which a process begins another file, so that what was read can be removed.
 _LARGEST = 16_000_000
 _ENDING = ".jsonl"
@@ -52,6 +55,7 @@ class Journal:
         self._of: Served | None = None
         self._lines: list[str] = []
         self._since = 0.0
+        self._not_before = 0.0
 
     def prediction(self, served: Served, keep: float, prediction_id: str, at_ms: int, prediction: Any) -> None:
         """Keep one, for its truth.
@@ -67,8 +71,13 @@ class Journal:
                 lines.append(json.dumps(["d", *served, keep]))
                 self._of = served
             lines.append(f'["p",{quoted},{at_ms},{said}]')
-            if len(lines) >= _LINES or time.monotonic() - self._since > _SECONDS:
+            now = time.monotonic()
+            if (len(lines) >= _LINES or now - self._since > _SECONDS) and now >= self._not_before:
+                self._not_before = now + _AGAIN  # where it fails, and not with each prediction
                 self._write()
+                self._not_before = 0.0
+            else:
+                self._bound()
 
     def truth(self, deployment: str, prediction_id: str, at_ms: int, actual: Any) -> None:
         """Record what a prediction should have been.
@@ -107,20 +116,20 @@ class Journal:
         if not self._lines:
             return
         data = ("\n".join(self._lines) + "\n").encode("utf-8", "replace")
-        if len(self._lines) > 100 * _LINES:
-            self._lines.clear()  # a disk that is full for long
-            self._of = None
+        self._bound()
         if self._descriptor < 0:
             self._open()
-        try:
-            written = os.write(self._descriptor, data)
-        except OSError:
-            self._next()
-            raise
+        written = os.write(self._descriptor, data)
         self._lines.clear()
         self._size += written
         if self._size > _LARGEST or written < len(data):  # half a line is the last one of its file
             self._next()
+
+    def _bound(self) -> None:
+        """Let go of what waits for a disk that is full for long."""
+        if len(self._lines) > _MOST:
+            self._lines.clear()
+            self._of = None
 
     def _next(self) -> None:
         """Go on in another file, which says for itself of what its predictions are."""
@@ -178,7 +187,5 @@ def _said(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """A number, text or truth, of whatever says that it is one."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "size", 1) == 1:
-        value = item()
+    value = plain(value)
     return value if isinstance(value, (bool, int, float, str)) else str(value)

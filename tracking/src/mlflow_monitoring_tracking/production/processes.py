@@ -13,7 +13,6 @@ files as living processes, and no total ever goes back.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import uuid
@@ -23,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_monitoring_tracking.production.counts import Counts, DamagedCountsError, added, read_counts
-from mlflow_monitoring_tracking.spool.locks import is_held
+from mlflow_monitoring_tracking.spool.drafts import replace_json
+from mlflow_monitoring_tracking.spool.locks import exclusive, is_held
 
 _ENDING = ".counts"
 
@@ -91,18 +91,12 @@ def _read_closed(directory: Path) -> _Closed:
 
 def _write_closed(directory: Path, closed: _Closed) -> None:
     """As a whole, and on the disk before any file that is in it is removed."""
-    beside = directory / f"closed.json.{os.getpid()}"
-    text = json.dumps({"totals": closed.totals, "folded": sorted(closed.folded)})
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(directory / "closed.json")
+    said = {"totals": closed.totals, "folded": sorted(closed.folded)}
+    replace_json(directory / "closed.json", said, durable=True)
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "closed.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(directory / "closed.lock"):
         yield

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 WINDOW = 15.0
 #: Before the names of deployments, in those of experiments.
 EXPERIMENTS = "deployments/"
-#: What counts a prediction of a deployment that nobody started.
+#: The model of a deployment that was not started.
 _UNKNOWN = "unknown"
 
 
@@ -127,10 +127,7 @@ class ProductionTracker:
         :param error: what went wrong, if something did.
         :param prediction_id: one of the caller's own, which nothing else has; by default one is made.
         """
-        log = self._logs.get(deployment_id)
-        if log is None:
-            event("value_skipped", deployment=deployment_id, reason="start_production_monitoring was not called for it")
-            log = self._start(Served(str(deployment_id), _UNKNOWN, ""), Options()).log
+        log = self._logs.get(deployment_id) or self._log_of(str(deployment_id))
         return log(prediction, input_data, confidence, latency_ms, error, prediction_id=prediction_id)
 
     def log_ground_truth(self, deployment_id: str, prediction_id: str, actual: Any) -> None:
@@ -197,15 +194,22 @@ class ProductionTracker:
         self._logs[served.deployment] = _only_an_id if disabled else deployment.log
         return deployment
 
+    def _log_of(self, deployment_id: str) -> Callable[..., str]:
+        """What takes predictions of it; they count although the deployment was not started."""
+        if deployment_id not in self._logs:
+            event("value_skipped", deployment=deployment_id, reason="start_production_monitoring was not called for it")
+            self._start(Served(deployment_id, _UNKNOWN, ""), Options())
+        return self._logs[deployment_id]
+
     def _watch(self) -> Watch:
         with self._guard:
             place = self.place
             if place.path not in self._watches:
-                self._watches[place.path] = Watch(place, self._window, self._run)
+                self._watches[place.path] = Watch(place, self._window, self.run_of_day)
             return self._watches[place.path]
 
-    def _run(self, served: Served, day: str) -> Run:
-        """The run of a day, which the next leader goes on with."""
+    def run_of_day(self, served: Served, day: str) -> Run:
+        """The run that windows of a day, ``YYYY-MM-DD``, go into; begun, or gone on with by the next leader."""
         name = " ".join(filter(None, (served.model, served.version, day)))
         tags = {
             "deployment.id": served.deployment,

@@ -2,7 +2,7 @@
 prediction.
 
 In an SQLite database that the leader alone writes, out of the way of every request. Journals are read from where the
-last transaction ended, so each line counts once, whoever reads it.
+last transaction ended, so each line counts once, also after a leader died.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class TruthStore:
             self._count(deployment, "unmatched")
 
     def _join(self, served: str, at_ms: int, wrong: float | None, labels: tuple[str, str]) -> bool:
-        """Add it to the prediction's window; whether nobody was told of that window yet."""
+        """Add it to the prediction's window; whether nothing was told of that window yet."""
         end_ms = (at_ms // self._window_ms + 1) * self._window_ms
         (told,) = self._database.execute(
             "INSERT INTO windows (served, end_ms, labels, numbers, absolute, squared, dirty)"

@@ -73,7 +73,7 @@ class Watch:
                 if time.monotonic() < self._not_before:
                     raise OSError(errno.EAGAIN, "no file of counts can be made", str(self._place.counts))
                 try:
-                    fold(self._place.counts)  # of workers that are gone, where nobody leads for long
+                    fold(self._place.counts)  # of dead workers, where no process leads for long
                     self._counts = open_counts(self._place.counts)
                 except OSError:
                     self._not_before = time.monotonic() + _AGAIN  # and not with each request

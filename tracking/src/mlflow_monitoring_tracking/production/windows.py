@@ -139,7 +139,7 @@ class Windows:
         return self._past[served, day]
 
     def _resume(self) -> None:
-        """Go on where the last leader was. What was counted before anybody led is part of the first window."""
+        """Go on where the last leader was. What was counted before the first leader is part of the first window."""
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             said = json.loads(self._place.window.read_text("utf-8"))
             if not said["recorded"]:

@@ -126,7 +126,7 @@ def written(directory: RunDirectory) -> Written:
 
 
 def _is_all(directory: RunDirectory, had: Iterable[Written]) -> bool:
-    """Whether that is all there is, and nobody writes."""
+    """Whether that is all there is, and no process writes."""
     if living_writers(directory):
         return False
     now = written(directory)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_json(path: Path, value: Any) -> None:
-    """Make ``path`` hold this value.
+def replace_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Make ``path`` hold this value; with ``durable`` it is on the disk before the old one is gone.
 
     :raises OSError: it cannot be written, and is as it was.
     """
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:
-        draft.write_text(json.dumps(value), "utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value))
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         draft.replace(path)
     except OSError:
         with suppress(OSError):
