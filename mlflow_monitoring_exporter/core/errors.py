@@ -96,6 +96,10 @@ class SourceResponseError(SourceError):
     """One item could not be read (a run deleted meanwhile, a malformed record). Skip and count it."""
 
 
+class QuestionError(MonitoringExporterError):
+    """What was asked of MLflow's runs has no answer: a filter that is none, a run or a metric that is not there."""
+
+
 class ExportError(MonitoringExporterError):
     """A payload was not delivered."""
 

@@ -33,6 +33,7 @@ from mlflow_monitoring_exporter.source.fields import (
     stored_number,
     text,
 )
+from mlflow_monitoring_exporter.source.search import FoundExperiment
 
 __all__ = ["MalformedError", "OnSkipped", "ignore_skipped", "integer", "number", "text"]
 
@@ -75,12 +76,21 @@ def experiment(record: Any, on_skipped: OnSkipped = ignore_skipped) -> Experimen
 
     ``on_skipped`` hears of tags that are malformed. Raises MalformedError.
     """
+    found = found_experiment(record, on_skipped)
+    telling = {key: value for key, value in found.tags.items() if tells_direction(key)}
+    return Experiment(found.experiment_id, found.name, telling)
+
+
+def found_experiment(record: Any, on_skipped: OnSkipped = ignore_skipped) -> FoundExperiment:
+    """An experiment of experiments/search with all of its tags; raises MalformedError."""
     fields = _mapping(record, "an experiment")
     experiment_id = identity(fields.get("experiment_id"), "experiment_id")
     called = text(fields.get("name"), "its name")
     found = _listed(fields.get("tags"), f"tags of experiment {shown(experiment_id)}", on_skipped)
-    pairs = readable(_pair, found, f"a tag of experiment {shown(experiment_id)}", on_skipped)
-    return Experiment(experiment_id, called, {key: value for key, value in pairs if tells_direction(key)})
+    pairs = dict(readable(_pair, found, f"a tag of experiment {shown(experiment_id)}", on_skipped))
+    created = fields.get("creation_time")
+    known = isinstance(created, int | str) and not isinstance(created, bool) and created not in (0, "0", "")
+    return FoundExperiment(experiment_id, called, pairs, integer(created, "its creation_time") if known else None)
 
 
 def stored_experiment(experiment_id: Any, called: Any, tags: Mapping[str, Mapping[str, str]]) -> Experiment:
@@ -89,8 +99,8 @@ def stored_experiment(experiment_id: Any, called: Any, tags: Mapping[str, Mappin
     return Experiment(known, text(called, "its name"), tags.get(known, {}))
 
 
-def run(record: Any, params: frozenset[str] = frozenset(), on_skipped: OnSkipped = ignore_skipped) -> Run:
-    """A run of runs/search, with those of ``params`` that it has; raises MalformedError.
+def run(record: Any, params: frozenset[str] | None = frozenset(), on_skipped: OnSkipped = ignore_skipped) -> Run:
+    """A run of runs/search, with those of ``params`` that it has, or all (None); raises MalformedError.
 
     ``on_skipped`` hears of what was left out of it.
     """
@@ -115,7 +125,9 @@ def run(record: Any, params: frozenset[str] = frozenset(), on_skipped: OnSkipped
         end=info.get("end_time"),
         tags=dict(items("tag", _pair)),
         latest=tuple(items("metric", point)),
-        params={key: value for key, value in items("param", _pair) if key in params} if params else {},
+        params={}
+        if params == frozenset()
+        else {k: v for k, v in items("param", _pair) if params is None or k in params},
         on_skipped=on_skipped,
     )
 

@@ -60,6 +60,11 @@ def furnish(server: MlflowServer) -> Furnished:
     _registry(server, store)
     for key, value in (("learning rate", "0.1 ü"), ("layers", "3"), ("empty", "")):
         server.post("runs/log-parameter", {"run_id": store.runs["FINISHED"], "key": key, "value": value})
+    for name, context in (("Iris", "training"), ("wine", "evaluation")):
+        dataset = {"name": name, "digest": f"{name}1", "source_type": "local", "source": "{}"}
+        tags = [{"key": "mlflow.data.context", "value": context}]
+        run_id = store.runs["FINISHED" if name == "Iris" else "FAILED"]
+        server.post("runs/log-inputs", {"run_id": run_id, "datasets": [{"dataset": dataset, "tags": tags}]})
     server.post("experiments/delete", {"experiment_id": store.experiments.pop("gone")})
     add_bulk_runs(server.database, store.bulk, BULK_RUNS)
     _activity(server.database, store)

@@ -11,22 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.core.errors import SourceRefusedError
 from mlflow_monitoring_exporter.core.values import TERMINAL_STATUSES, Experiment, ModelVersion, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
-from mlflow_monitoring_exporter.source.rest.answer import WHICH_SERVER, MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
+from mlflow_monitoring_exporter.source.rest.experiments import Experiments
 from mlflow_monitoring_exporter.source.rest.history import RestHistory
 from mlflow_monitoring_exporter.source.rest.registry import RestRegistry
-from mlflow_monitoring_exporter.source.rest.runs import RunSearch, records
+from mlflow_monitoring_exporter.source.rest.runs import RunSearch
 
 _log = structlog.get_logger(__name__)
 
 _PAGE = 1000
-_EXPERIMENTS = "experiments/search"
-#: As many results no MLflow gives.
-_REFUSED = -1
 #: Deleted runs that are told apart from new deletions by naming them; with more, only the sweep finds deletions.
 _MOST_DELETED = 200
 #: MLflow compares with AND only, so "has not ended" is said like this.
@@ -59,8 +55,9 @@ class RestSource:
         address = f"{self._api.url}#{config.workspace}" if config.workspace else self._api.url
         self._server = config.name or address
         self._search = RunSearch(self._api, on_skipped, params)
+        self._experiments = Experiments(self._api, on_skipped)
         self._on_skipped = on_skipped
-        self._registry = RestRegistry(self._api, self._search)
+        self._registry = RestRegistry(self._api, on_skipped)
         self._history = RestHistory(self._apis, on_skipped, page=history_page)
         #: Whether the answer without experiments that came last was MLflow's.
         self._recognised = False
@@ -72,42 +69,17 @@ class RestSource:
         return self._server
 
     def check(self) -> None:
-        found = records(self._api.call("POST", _EXPERIMENTS, {"max_results": 1}), "experiments")
-        if not list(decode.readable(decode.experiment, found, "an experiment", decode.ignore_skipped)):
-            self._recognise()
+        if not self._experiments.any():
+            self._experiments.recognise()
 
     def experiments(self) -> Sequence[Experiment]:
         """Every active experiment, sorted by id."""
         recognised, self._recognised = self._recognised, False
-        found = {experiment.experiment_id: experiment for experiment in self._search_experiments()}
+        found = {experiment.experiment_id: experiment for experiment in self._experiments.all(decode.experiment)}
         if not found and not recognised:
-            self._recognise()
+            self._experiments.recognise()
         self._recognised = not found
         return list(found.values())
-
-    def _search_experiments(self) -> Iterator[Experiment]:
-        fields = {"view_type": "ACTIVE_ONLY", "max_results": _PAGE, "order_by": ["experiment_id ASC"]}
-        for answer in self._api.pages("POST", _EXPERIMENTS, fields):
-            for record in records(answer, "experiments"):
-                with self._search.skipping("experiment", record, "experiment_id"):
-                    yield decode.experiment(record, self._on_skipped)
-
-    def _recognise(self) -> None:
-        """An answer without experiments may come from any service, and would empty everything that is shown.
-
-        So it is asked for something that MLflow refuses in words of its own, once as long as it answers so. That
-        is no request of a usual poll: there is an experiment "Default", and an answer that holds one says enough.
-        """
-        try:
-            self._api.call("POST", _EXPERIMENTS, {"max_results": _REFUSED})
-        except RefusalError as error:
-            if error.code == "INVALID_PARAMETER_VALUE":
-                return
-            if error.status in (401, 403):
-                raise
-        except MissingItemError:
-            pass
-        raise SourceRefusedError(f"{self._api.url} answers, but not as MLflow does: {WHICH_SERVER}")
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:
         return self._search.activity(experiment_ids, limit)

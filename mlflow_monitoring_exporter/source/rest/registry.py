@@ -16,7 +16,7 @@ from mlflow_monitoring_exporter.core.values import ModelVersion
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi
-from mlflow_monitoring_exporter.source.rest.runs import RunSearch, records
+from mlflow_monitoring_exporter.source.rest.runs import records, skipping
 
 _log = structlog.get_logger(__name__)
 
@@ -26,9 +26,9 @@ _PAGE = 1000
 class RestRegistry:
     """The registry of one server, and what was read of it last."""
 
-    def __init__(self, api: MlflowApi, search: RunSearch) -> None:
+    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped) -> None:
         self._api = api
-        self._search = search
+        self._on_skipped = on_skipped
         self._models: list[Any] | None = None
         self._versions: Sequence[ModelVersion] = ()
         self._missed = False
@@ -54,12 +54,12 @@ class RestRegistry:
     def _read_versions(self, models: list[Any]) -> list[ModelVersion]:
         aliases: list[tuple[str, int, str]] = []
         for record in models:
-            with self._search.skipping("registered model", record, "name"):
-                aliases += decode.aliases(record, self._search.on_skipped)
+            with skipping("registered model", record, "name", self._on_skipped):
+                aliases += decode.aliases(record, self._on_skipped)
         named = decode.by_version(aliases)
         found = []
         for record in self._records("model-versions/search", "model_versions"):
-            with self._search.skipping("model version of", record, "name"):
+            with skipping("model version of", record, "name", self._on_skipped):
                 found.append(decode.model_version(record, named))
         return found
 

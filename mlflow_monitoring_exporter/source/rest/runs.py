@@ -20,7 +20,7 @@ from mlflow_monitoring_exporter.source.protocol import RunPage
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi, next_page_token
 
 #: Experiment ids in one request; the server binds each of them in a query.
-_IDS = 1000
+IDS = 1000
 #: Run ids in one filter.
 _RUN_IDS = 100
 #: Runs asked for at a time while looking for the newest experiments.
@@ -28,14 +28,14 @@ _PROBE = 10
 
 
 class RunSearch:
-    """runs/search of one server. Of the parameters of a run only ``params`` are read.
+    """runs/search of one server. Of the parameters of a run only ``params`` are read; None means all.
 
     ``on_skipped`` hears of every malformed record.
     """
 
-    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped, params: frozenset[str]) -> None:
+    def __init__(self, api: MlflowApi, on_skipped: decode.OnSkipped, params: frozenset[str] | None) -> None:
         self._api = api
-        self.on_skipped = on_skipped
+        self._on_skipped = on_skipped
         self._params = params
 
     def pages(
@@ -48,7 +48,7 @@ class RunSearch:
         first, _, start = (after or "").rpartition(":")
         ids = sorted(i for i in experiment_ids if i >= first)
         since = int(start) if start else None
-        parts = list(batches(ids, _IDS))
+        parts = list(batches(ids, IDS))
         for number, part in enumerate(parts):
             end = f"{parts[number + 1][0]}:" if number + 1 < len(parts) else None
             yield from self._pages_of(part, condition, since, limit, end)
@@ -57,19 +57,19 @@ class RunSearch:
     def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
         """Those of these runs that are active in one of these experiments."""
         for part in batches(run_ids, _RUN_IDS):
-            for ids in batches(experiment_ids, _IDS):
+            for ids in batches(experiment_ids, IDS):
                 condition = f"attributes.run_id IN ({_quoted(part)})"
-                yield from self._decoded(self.search(ids, len(part), filter=condition))
+                yield from self.decoded(self.search(ids, len(part), filter=condition))
 
     def deleted(self, experiment_ids: Sequence[str], *, known: Sequence[str], limit: int) -> list[str]:
         """At most ``limit`` deleted runs of these experiments; those that are ``known`` cost nothing."""
         condition = f"attributes.run_id NOT IN ({_quoted(known)})" if known else ""
         found: list[str] = []
-        for ids in batches(experiment_ids, _IDS):
+        for ids in batches(experiment_ids, IDS):
             answer = self.search(ids, limit, filter=condition, run_view_type="DELETED_ONLY")
             for record in records(answer, "runs"):
                 info = field(record, "info")
-                with self.skipping("deleted run", info, "run_id"):
+                with skipping("deleted run", info, "run_id", self._on_skipped):
                     found.append(identity(field(info, "run_id"), "run_id"))
         return found[:limit]
 
@@ -79,7 +79,7 @@ class RunSearch:
         The k with the newest start and the k with the newest end together hold the k with the newest of either.
         """
         found: dict[str, int] = {}
-        for ids in batches(experiment_ids, _IDS):
+        for ids in batches(experiment_ids, IDS):
             for name in ("start_time", "end_time"):
                 for experiment_id, when in self._newest_by(name, ids, limit):
                     found[experiment_id] = max(when, found.get(experiment_id, when))
@@ -100,7 +100,7 @@ class RunSearch:
                 experiment_id, when = field(info, "experiment_id"), field(info, name)
                 if when in (None, 0):
                     return
-                with self.skipping("run", info, "run_id"):
+                with skipping("run", info, "run_id", self._on_skipped):
                     time = integer(when, f"its {name}")
                     if identity(experiment_id, "experiment_id") in left:
                         del left[experiment_id]
@@ -130,7 +130,7 @@ class RunSearch:
             both = " AND ".join(part for part in (condition, cursor.condition) if part)
             order = ["attributes.start_time ASC"]
             answer = self.search(ids, limit, filter=both, order_by=order, page_token=cursor.token)
-            by_id = {run.run_id: run for run in self._decoded(answer)}
+            by_id = {run.run_id: run for run in self.decoded(answer)}
             page = [run for run_id, run in by_id.items() if run_id not in cursor.seen]
             token = next_page_token(answer, self._api.url)
             found = records(answer, "runs")
@@ -141,18 +141,11 @@ class RunSearch:
                 raise SourceResponseError(f"{self._api.url} repeats a page of runs without end")
             yield RunPage(page, f"{ids[0]}:{'' if cursor.since is None else cursor.since}")
 
-    def _decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
+    def decoded(self, answer: Mapping[str, Any]) -> Iterator[Run]:
+        """The runs of an answer."""
         for record in records(answer, "runs"):
-            with self.skipping("run", field(record, "info"), "run_id"):
-                yield decode.run(record, self._params, self.on_skipped)
-
-    @contextmanager
-    def skipping(self, kind: str, record: Any, name: str) -> Iterator[None]:
-        """A malformed record inside the block is told of, and that is all."""
-        try:
-            yield
-        except decode.MalformedError as error:
-            self.on_skipped(f"{kind} {shown(field(record, name))}", str(error))
+            with skipping("run", field(record, "info"), "run_id", self._on_skipped):
+                yield decode.run(record, self._params, self._on_skipped)
 
 
 class _Cursor:
@@ -182,6 +175,15 @@ class _Cursor:
         is_new = token not in self._tokens
         self._tokens.add(token)
         return is_new
+
+
+@contextmanager
+def skipping(kind: str, record: Any, name: str, on_skipped: decode.OnSkipped) -> Iterator[None]:
+    """A malformed record inside the block is told of, and that is all."""
+    try:
+        yield
+    except decode.MalformedError as error:
+        on_skipped(f"{kind} {shown(field(record, name))}", str(error))
 
 
 def records(answer: Mapping[str, Any], name: str) -> list[Any]:

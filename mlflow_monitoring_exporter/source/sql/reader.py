@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Table, case, func, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
-from mlflow_monitoring_exporter.core.errors import SourceRefusedError
 from mlflow_monitoring_exporter.core.values import (
     GREATER_IS_BETTER,
     PRIMARY_GREATER,
@@ -20,12 +19,12 @@ from mlflow_monitoring_exporter.core.values import (
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import shown
 from mlflow_monitoring_exporter.source.protocol import Changes, HistoryChunk, LastPoll, RunPage, Wanted
+from mlflow_monitoring_exporter.source.search import Parts
 from mlflow_monitoring_exporter.source.sql.changes import SqlChanges
 from mlflow_monitoring_exporter.source.sql.history import SqlHistory
+from mlflow_monitoring_exporter.source.sql.open_store import in_workspace, open_store
 from mlflow_monitoring_exporter.source.sql.runs import ACTIVE, SqlRuns
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
-from mlflow_monitoring_exporter.source.sql.store_file import StoreFile
-from mlflow_monitoring_exporter.source.sql.store_server import StoreServer
 from mlflow_monitoring_exporter.source.sql.tables import (
     Schema,
     experiment_tags,
@@ -34,8 +33,6 @@ from mlflow_monitoring_exporter.source.sql.tables import (
     registered_model_aliases,
     runs,
 )
-
-_DEFAULT_WORKSPACE = "default"
 
 _T = TypeVar("_T")
 
@@ -55,19 +52,19 @@ class SqlSource:
         params: frozenset[str] = frozenset(),
         history_chunk: int = 10_000,
     ) -> None:
-        uri = config.tracking_uri
-        self._store: Store
-        if uri.startswith("sqlite:"):
-            self._store = StoreFile(uri, busy_timeout=config.timeout)
-        else:
-            self._store = StoreServer(config)
+        self._store = open_store(config)
         self._name = config.name
         self._workspace = config.workspace
         self._on_skipped = on_skipped
         self._versions: Sequence[ModelVersion] = ()
-        self._runs = SqlRuns(self._store, on_skipped, params)
+        self._runs = SqlRuns(self._store, on_skipped, Parts(params=params))
         self._changes = SqlChanges(self._store, self._runs, on_skipped)
         self._history = SqlHistory(self._store, on_skipped, chunk=history_chunk)
+
+    @property
+    def store(self) -> Store:
+        """The store that is read."""
+        return self._store
 
     @property
     def server(self) -> str:
@@ -171,8 +168,4 @@ class SqlSource:
         return func.coalesce(column, 0)
 
     def _in_workspace(self, table: Table, schema: Schema) -> Sequence[ColumnElement[bool]]:
-        if schema.workspaces:
-            return [table.c.workspace == (self._workspace or _DEFAULT_WORKSPACE)]
-        if self._workspace not in (None, _DEFAULT_WORKSPACE):
-            raise SourceRefusedError(f"{self._store.uri} has no workspaces: remove mlflow.workspace")
-        return []
+        return in_workspace(self._workspace, table, schema, self._store.uri)

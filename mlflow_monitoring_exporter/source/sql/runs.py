@@ -13,6 +13,7 @@ from mlflow_monitoring_exporter.core.values import Point, Run
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import identity, is_unicode, shown
 from mlflow_monitoring_exporter.source.protocol import RunPage
+from mlflow_monitoring_exporter.source.search import Parts
 from mlflow_monitoring_exporter.source.sql.store import Store, raw_rows
 from mlflow_monitoring_exporter.source.sql.tables import latest_metrics, metrics, runs, tags
 from mlflow_monitoring_exporter.source.sql.tables import params as params_table
@@ -22,7 +23,7 @@ ACTIVE = "active"
 _BINDS = 5000
 _PAGE = 1000
 
-_RUN = (
+RUN_COLUMNS = (
     *(runs.c.run_uuid, runs.c.experiment_id, runs.c.name, runs.c.status),
     *(runs.c.start_time, runs.c.end_time),
 )
@@ -31,17 +32,17 @@ _LATEST = select(
     *(latest_metrics.c.timestamp, latest_metrics.c.value, latest_metrics.c.is_nan),
 )
 _TAGS = select(tags.c.run_uuid, tags.c.key, tags.c.value)
+_PARAMS = select(params_table.c.run_uuid, params_table.c.key, params_table.c.value)
 
 
 class SqlRuns:
     """Reads active runs, page by page; each page is consistent in itself."""
 
-    def __init__(self, store: Store, on_skipped: decode.OnSkipped, params: frozenset[str]) -> None:
+    def __init__(self, store: Store, on_skipped: decode.OnSkipped, parts: Parts) -> None:
         self._store = store
-        self._params = select(params_table.c.run_uuid, params_table.c.key, params_table.c.value).where(
-            params_table.c.key.in_(sorted(params))
-        )
-        self._wants_params = bool(params)
+        self._latest = _wanted(_LATEST, parts.metrics)
+        self._tags = _wanted(_TAGS, parts.tags)
+        self._params = _wanted(_PARAMS, parts.params)
         self._on_skipped = on_skipped
         # The row number where there is one: in its order neither runs nor their metrics need looking up far apart.
         self._order: ColumnElement[Any] = runs.c.rowid if store.row_numbers else runs.c.run_uuid
@@ -49,8 +50,8 @@ class SqlRuns:
     def pages(self, experiment_ids: Sequence[str], *, after: str | None, limit: int) -> Iterator[RunPage]:
         """Every active run of these experiments; a position is ``<first experiment id>:<last row or run>``."""
         first, _, last = (after or "").partition(":")
-        numbers = sorted(number for number in _numbers(experiment_ids) if number >= int(first or 0))
-        parts = list(batches(numbers, _BINDS))
+        ids_left = sorted(number for number in numbers(experiment_ids) if number >= int(first or 0))
+        parts = list(batches(ids_left, _BINDS))
         for number, ids in enumerate(parts):
             following = f"{parts[number + 1][0]}:" if number + 1 < len(parts) else None
             for page, position in self._pages_after(self._position(last), ids, None, limit):
@@ -59,7 +60,7 @@ class SqlRuns:
 
     def where(self, experiment_ids: Sequence[str], condition: ColumnElement[bool]) -> Iterator[list[Run]]:
         """The active runs of these experiments that meet ``condition``, in pages."""
-        for ids in batches(_numbers(experiment_ids), _BINDS):
+        for ids in batches(numbers(experiment_ids), _BINDS):
             for page, _ in self._pages_after(self._position(""), ids, condition, _PAGE):
                 if page:
                     yield page
@@ -78,24 +79,25 @@ class SqlRuns:
         """Pages, each with what to go on behind; None at the end."""
         while after is not None:
             query = (
-                select(*_RUN, self._order)
+                select(*RUN_COLUMNS, self._order)
                 .where(self._order > after, runs.c.experiment_id.in_(ids), runs.c.lifecycle_stage == ACTIVE)
                 .order_by(self._order)
                 .limit(limit)
             )
             with self._store.reading() as (connection, _):
-                page, found = self._page(connection, query if condition is None else query.where(condition))
+                page, found = self.page(connection, query if condition is None else query.where(condition))
             after = found[-1][-1] if len(found) == limit else None
             yield page, after
 
-    def _page(self, connection: Connection, query: Select[Any]) -> tuple[list[Run], Sequence[tuple[Any, ...]]]:
+    def page(self, connection: Connection, query: Select[Any]) -> tuple[list[Run], Sequence[tuple[Any, ...]]]:
+        """The runs of ``query``, which selects RUN_COLUMNS and one more, and its rows."""
         rows = raw_rows(connection, query)
         run_ids = self._identities(rows)
         # Plain tuples and one pass: these are 28 rows for each run, and most of the work.
         latest: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        if run_ids:
+        if run_ids and self._latest is not None:
             to_point = decode.stored_point
-            for run_id, key, step, timestamp, value, is_nan in raw_rows(connection, _of_runs(_LATEST, run_ids)):
+            for run_id, key, step, timestamp, value, is_nan in raw_rows(connection, _of_runs(self._latest, run_ids)):
                 try:
                     latest[run_id].append(to_point(key, step, timestamp, value, is_nan))
                 except KeyError:  # MySQL finds "A1" where "a1" is asked for
@@ -103,8 +105,8 @@ class SqlRuns:
                 except decode.MalformedError as error:
                     self._on_skipped(f"the latest point of run {run_id}", str(error))
                     latest[run_id] += self._newest(connection, run_id, key)
-        run_tags = self._pairs(connection, _TAGS, "tag", run_ids)
-        run_params = self._pairs(connection, self._params, "param", run_ids if self._wants_params else ())
+        run_tags = self._pairs(connection, self._tags, "tag", run_ids)
+        run_params = self._pairs(connection, self._params, "param", run_ids)
         page: list[Run] = []
         for run_id, experiment_id, name, status, start, end, _ in rows:
             if run_id not in latest:
@@ -133,11 +135,13 @@ class SqlRuns:
         return list(decode.readable(lambda row: identity(row[0], "run_id"), rows, "a run", self._on_skipped))
 
     def _pairs(
-        self, connection: Connection, query: Select[Any], kind: str, run_ids: Sequence[str]
+        self, connection: Connection, query: Select[Any] | None, kind: str, run_ids: Sequence[str]
     ) -> dict[str, dict[str, str]]:
         """The tags or parameters of each run."""
+        if query is None or not run_ids:
+            return {}
         found: dict[str, dict[str, str]] = {run_id: {} for run_id in run_ids}
-        for run_id, key, value in raw_rows(connection, _of_runs(query, run_ids)) if run_ids else ():
+        for run_id, key, value in raw_rows(connection, _of_runs(query, run_ids)):
             if run_id not in found:
                 self._on_skipped(f"a {kind} of run {shown(run_id)}", "there is no such run")
                 continue
@@ -165,7 +169,15 @@ class SqlRuns:
         return [max(points)] if points else []
 
 
-def _numbers(experiment_ids: Sequence[str]) -> list[int]:
+def _wanted(query: Select[Any], keys: frozenset[str] | None) -> Select[Any] | None:
+    """``query`` for these keys, or for all; None where none is wanted."""
+    if keys is None:
+        return query
+    return query.where(query.selected_columns.key.in_(sorted(keys))) if keys else None
+
+
+def numbers(experiment_ids: Sequence[str]) -> list[int]:
+    """The ids as a store has them; what is no number is in none."""
     return [int(i) for i in experiment_ids if i.isascii() and i.isdecimal()]
 
 

@@ -40,6 +40,7 @@ experiments = Table(
     Column("name", String),
     Column("lifecycle_stage", String),
     Column("workspace", String),
+    Column("creation_time", BigInteger),
 )
 experiment_tags = Table(
     "experiment_tags",
@@ -62,6 +63,8 @@ runs = Table(
     Column("end_time", BigInteger),
     Column("lifecycle_stage", String),
     Column("deleted_time", BigInteger),
+    Column("user_id", String),
+    Column("artifact_uri", String),
 )
 
 
@@ -98,10 +101,30 @@ registered_model_aliases = Table(
     Column("workspace", String),
 )
 
+datasets = Table(
+    "datasets",
+    _metadata,
+    Column("dataset_uuid", String),
+    Column("experiment_id", Integer),
+    Column("name", String),
+    Column("digest", String),
+)
+inputs = Table(
+    "inputs",
+    _metadata,
+    *(
+        Column(name, String)
+        for name in ("input_uuid", "source_type", "source_id", "destination_type", "destination_id")
+    ),
+)
+input_tags = Table("input_tags", _metadata, *(Column(name, String) for name in ("input_uuid", "name", "value")))
+
 _NEEDED = (experiments, runs, metrics, latest_metrics, tags, params)
 _REGISTRY = (model_versions, registered_model_aliases)
-#: Workspaces came with MLflow 3; older stores have only one. The time of a deletion came with 1.28.
-_OPTIONAL = {_ROWID, "workspace", "deleted_time"}
+_DATASETS = (datasets, inputs, input_tags)
+#: Workspaces came with MLflow 3; older stores have only one. The time of a deletion came with 1.28, that of an
+#: experiment's creation with 1.29; user and artifacts are only searched for.
+_OPTIONAL = {_ROWID, "workspace", "deleted_time", "creation_time", "user_id", "artifact_uri"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +135,16 @@ class Schema:
     workspaces: bool
     registry: bool
     deletion_times: bool
+    datasets: bool
+    creation_times: bool
+    searched: frozenset[str]
 
 
 def read_schema(connection: Connection, store: str) -> Schema:
     """Raises SourceRefusedError when ``store`` lacks a table or a column that is needed."""
     inspector = inspect(connection)
     present = {name: frozenset[str]() for name in inspector.get_table_names()}
-    for table in (*_NEEDED, *_REGISTRY):
+    for table in (*_NEEDED, *_REGISTRY, *_DATASETS):
         if table.name in present:
             present[table.name] = frozenset(column["name"] for column in inspector.get_columns(table.name))
 
@@ -144,6 +170,9 @@ def read_schema(connection: Connection, store: str) -> Schema:
         workspaces="workspace" in present[experiments.name],
         registry=not any(_gaps(table, present) for table in _REGISTRY),
         deletion_times="deleted_time" in present[runs.name],
+        creation_times="creation_time" in present[experiments.name],
+        searched=frozenset({"user_id", "artifact_uri"}) & present[runs.name],
+        datasets=not any(_gaps(table, present) for table in _DATASETS),
     )
 
 
