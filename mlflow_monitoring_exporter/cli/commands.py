@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.cli import sample
+from mlflow_monitoring_exporter.cli import compare, questions, sample
 from mlflow_monitoring_exporter.cli.around import deployments_commands, pipelines_commands, production_commands
 from mlflow_monitoring_exporter.cli.audit import audit_commands
 from mlflow_monitoring_exporter.cli.backfill import backfill
@@ -110,6 +110,16 @@ def check(options: Options, output: OutputOption = Output.table) -> None:
     raise typer.Exit(EXIT_OK if report.ok else EXIT_FAILED)
 
 
+for name, question in (
+    ("list-experiments", questions.list_experiments),
+    ("show-run", questions.show_run),
+    ("best-runs", questions.best_runs),
+    ("compare-runs", compare.compare_runs),
+    ("query-history", questions.query_history),
+    ("importance", questions.importance),
+    ("lint", questions.lint),
+):
+    app.command(name)(configured(question))
 app.command("metrics")(configured(metrics))
 app.command("backfill")(configured(backfill))
 app.command("generate-sample")(configured(sample.generate_sample))

@@ -102,18 +102,19 @@ def plugins_of_this_run() -> Plugins:
 
 
 def configured(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared flags; it receives them as its first argument, an :class:`Options`."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    hints = get_type_hints(Options, include_extras=True)
-    defaults = Options()
+    """Give a command the shared flags; it receives them as its first argument, :class:`Options` or a subclass."""
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    kind: type[Options] = first.annotation
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = kind()
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, name), annotation=hints[name])
-        for name in Options.__dataclass_fields__
+        for name in kind.__dataclass_fields__
     ]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        options = Options(**{parameter.name: values.pop(parameter.name) for parameter in shared})
+        options = kind(**{parameter.name: values.pop(parameter.name) for parameter in shared})
         command(options, **values)
 
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]

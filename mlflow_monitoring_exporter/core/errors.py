@@ -100,6 +100,14 @@ class QuestionError(MonitoringExporterError):
     """What was asked of MLflow's runs has no answer: a filter that is none, a run or a metric that is not there."""
 
 
+class MissingExtraError(MonitoringExporterError):
+    """``what`` needs packages that are not installed: those of an extra."""
+
+    def __init__(self, what: str, extra: str, package: str | None = None) -> None:
+        lacks = f" ({package} is missing)" if package else ""
+        super().__init__(f"{what} needs pip install 'mlflow-monitoring-exporter[{extra}]'{lacks}")
+
+
 class ExportError(MonitoringExporterError):
     """A payload was not delivered."""
 

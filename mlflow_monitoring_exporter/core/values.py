@@ -124,6 +124,17 @@ class Run:
         return self.tags.get("mlflow.parentRunId")
 
 
+class RunValue(NamedTuple):
+    """A run and its latest value of one metric; None when it has none."""
+
+    run_id: str
+    experiment_id: str
+    status: RunStatus
+    start_ms: int | None
+    end_ms: int | None
+    value: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What a sample says about the run that it belongs to.

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from mlflow_monitoring_exporter.core.patterns import capturing
+from mlflow_monitoring_exporter.core.sanitised import sanitised
 from mlflow_monitoring_exporter.prometheus.families import OURS
 from mlflow_monitoring_exporter.prometheus.label_lengths import OF_SAMPLES, shortened
-
-_ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 
 #: The family of every key with ``gauges.naming: generic``.
 GENERIC = "mlflow_run_metric"
@@ -33,11 +32,8 @@ SHORT = 8
 
 
 def family_name(key: str) -> str:
-    """``mlflow_<key>`` with every character that Prometheus refuses in names replaced by ``_``.
-
-    ``:`` is replaced too: it is legal, but belongs to recording rules.
-    """
-    name = _ILLEGAL.sub("_", key)
+    """``mlflow_<key>``, :func:`sanitised`, and never a name of ours."""
+    name = sanitised(key)
     return f"mlflow_metric_{name}" if RESERVED.fullmatch(name) else f"mlflow_{name}"
 
 

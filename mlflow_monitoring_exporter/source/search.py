@@ -5,6 +5,7 @@
     experiments()    every active experiment with its tags, and how many runs it has
     runs()           runs that meet a filter, best or newest first, with as much of each as is needed
     values()         of all such runs one metric, in little memory
+    artifacts()      the files of a run
     keys()           which metrics runs have, for the nearest names of one that is unknown
 
 A poll reads what changed of everything (:mod:`~mlflow_monitoring_exporter.source.protocol`); a search reads all
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from mlflow_monitoring_exporter.core.values import ModelVersion, Run, RunStatus
+from mlflow_monitoring_exporter.core.values import ModelVersion, Run, RunStatus, RunValue
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
 
 
@@ -45,6 +46,9 @@ class Parts:
     tags: frozenset[str] | None = None
 
 
+#: Files of one run that are listed.
+FILES = 1000
+
 #: Everything that MLflow has of a run but its histories.
 WHOLE = Parts()
 
@@ -71,17 +75,6 @@ class Search:
     limit: int | None = None
 
 
-class RunValue(NamedTuple):
-    """A run and its latest value of one metric; None when it has none."""
-
-    run_id: str
-    experiment_id: str
-    status: RunStatus
-    start_ms: int | None
-    end_ms: int | None
-    value: float | None
-
-
 class RunReader(Protocol):
     """Answers questions about the runs of one MLflow tracking server.
 
@@ -104,6 +97,10 @@ class RunReader(Protocol):
         ...
 
     def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]: ...
+
+    def artifacts(self, run: Run) -> Sequence[tuple[str, int]] | None:
+        """Path and bytes of the files of a run, at most FILES of them; None where they cannot be listed from here."""
+        ...
 
     def registry(self) -> Sequence[ModelVersion]: ...
 

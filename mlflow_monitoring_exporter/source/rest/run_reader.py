@@ -10,16 +10,16 @@ from typing import Any
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.errors import QuestionError
-from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY, ModelVersion, Run
+from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY, ModelVersion, Run, RunValue
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
-from mlflow_monitoring_exporter.source.rest.answer import RefusalError
+from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi, next_page_token
 from mlflow_monitoring_exporter.source.rest.experiments import Experiments
 from mlflow_monitoring_exporter.source.rest.history import RestHistory
 from mlflow_monitoring_exporter.source.rest.registry import RestRegistry
-from mlflow_monitoring_exporter.source.rest.runs import IDS, RunSearch, records
-from mlflow_monitoring_exporter.source.search import WHOLE, FoundExperiment, Order, Parts, RunValue, Search
+from mlflow_monitoring_exporter.source.rest.runs import IDS, RunSearch, field, records
+from mlflow_monitoring_exporter.source.search import FILES, WHOLE, FoundExperiment, Order, Parts, Search
 from mlflow_monitoring_exporter.source.search_filter import parse, quoted
 
 _PAGE = 1000
@@ -81,6 +81,23 @@ class RestRunReader:
 
     def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
         return self._history.read(wanted)
+
+    def artifacts(self, run: Run) -> Sequence[tuple[str, int]] | None:
+        """A request for each directory."""
+        found: list[tuple[str, int]] = []
+        directories = [""]
+        while directories and len(found) < FILES:
+            try:
+                answer = self._api.call("GET", "artifacts/list", {"run_id": run.run_id, "path": directories.pop()})
+            except (RefusalError, MissingItemError):
+                return None
+            for record in records(answer, "files"):
+                path, size = field(record, "path"), field(record, "file_size")
+                if isinstance(path, str) and field(record, "is_dir") is True:
+                    directories.append(path)
+                elif isinstance(path, str):
+                    found.append((path, int(size) if isinstance(size, int | str) and str(size).isdecimal() else 0))
+        return found[:FILES]
 
     def registry(self) -> Sequence[ModelVersion]:
         return self._registry.read(refresh=True)

@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, Connection, Select, func, null, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core.batches import batches
-from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY, ModelVersion, Run, RunStatus
+from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY, ModelVersion, Run, RunStatus, RunValue
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.fields import shown, stored_number
+from mlflow_monitoring_exporter.source.local_files import files_of
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
-from mlflow_monitoring_exporter.source.search import WHOLE, FoundExperiment, Parts, RunValue, Search
+from mlflow_monitoring_exporter.source.search import WHOLE, FoundExperiment, Parts, Search
 from mlflow_monitoring_exporter.source.search_filter import parse
 from mlflow_monitoring_exporter.source.sql.open_store import in_workspace
 from mlflow_monitoring_exporter.source.sql.reader import SqlSource
@@ -112,6 +113,14 @@ class SqlRunReader:
 
     def histories(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
         return self._source.histories(wanted)
+
+    def artifacts(self, run: Run) -> Sequence[tuple[str, int]] | None:
+        """Of a run whose files lie on this machine."""
+        with self._store.reading() as (connection, schema):
+            if "artifact_uri" not in schema.searched:
+                return None
+            uri = connection.scalar(select(runs.c.artifact_uri).where(runs.c.run_uuid == run.run_id))
+        return files_of(uri) if isinstance(uri, str) else None
 
     def registry(self) -> Sequence[ModelVersion]:
         return self._source.registry()
