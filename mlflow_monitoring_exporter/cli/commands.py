@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from mlflow_monitoring_exporter import __version__
-from mlflow_monitoring_exporter.cli import compare, questions, sample
+from mlflow_monitoring_exporter.cli import compare, questions, report, sample
 from mlflow_monitoring_exporter.cli.around import deployments_commands, pipelines_commands, production_commands
 from mlflow_monitoring_exporter.cli.audit import audit_commands
 from mlflow_monitoring_exporter.cli.backfill import backfill
@@ -118,6 +118,7 @@ for name, question in (
     ("query-history", questions.query_history),
     ("importance", questions.importance),
     ("lint", questions.lint),
+    ("generate-report", report.generate_report),
 ):
     app.command(name)(configured(question))
 app.command("metrics")(configured(metrics))

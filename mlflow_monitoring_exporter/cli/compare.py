@@ -29,6 +29,7 @@ def compare_runs(
         list[str] | None,
         typer.Argument(help="Runs as show-run takes them, the baseline first. [default: those that the flags choose]"),
     ] = None,
+    *,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="The first ranks the runs, all of them make the Pareto front. Repeatable."),
