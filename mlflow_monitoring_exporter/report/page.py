@@ -54,7 +54,7 @@ def page(report: Report, *, interactive: bool = True) -> str:
         sections=[_section(experiment) for experiment in report.experiments],
         figure=figure,
         table=_table,
-        bundle=Markup(vl_convert.javascript_bundle(None)) if interactive else "",  # noqa: S704 - Vega's own
+        bundle=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if interactive else "",  # noqa: S704 - Vega's own
     )
 
 

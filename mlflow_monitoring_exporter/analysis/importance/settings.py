@@ -1,6 +1,6 @@
 """Parameters as numbers and categories: MLflow keeps them as text.
 
-A parameter is a number where all of its values are, on a logarithmic scale where they span two powers of ten, and a
+A parameter is a number where all of its values are, on a logarithmic scale where they are spread like that, and a
 category otherwise. One that only some runs have is conditional: on the category of another parameter if that tells
 exactly who has it.
 """
@@ -14,8 +14,9 @@ from enum import StrEnum
 
 #: A parameter with as many categories says no more than the id of a run.
 _MOST_CATEGORIES = 50
-#: From what ratio of the largest to the smallest value on a scale is logarithmic, and how many values that takes.
-_LOG_RATIO, _LOG_VALUES = 100, 3
+#: From what ratio of the largest to the smallest value on a scale may be logarithmic, how many values that takes, and
+#: how far up at most the middle one lies.
+_LOG_RATIO, _LOG_VALUES, _LOG_MIDDLE = 100, 3, 0.2
 
 
 class Kind(StrEnum):
@@ -85,7 +86,7 @@ def _numbers(key: str, texts: Sequence[str | None]) -> Setting | None:
     known = [value for value in values if value is not None]
     if len(known) < sum(text is not None for text in texts):
         return None
-    log = min(known) > 0 and max(known) / min(known) >= _LOG_RATIO and len(set(known)) >= _LOG_VALUES
+    log = _is_logarithmic(sorted(known))
     codes = [None if value is None else math.log10(value) if log else value for value in values]
     there = sorted(code for code in codes if code is not None)
     fill = None
@@ -95,6 +96,13 @@ def _numbers(key: str, texts: Sequence[str | None]) -> Setting | None:
     return Setting(
         key, Kind.LOG if log else Kind.NUMBER, tuple(fill or 0.0 if code is None else code for code in codes), fill
     )
+
+
+def _is_logarithmic(ordered: Sequence[float]) -> bool:
+    """Positive numbers over two powers of ten, most of them near the small end; evenly spread ones are not."""
+    low, middle, high = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    spans = low > 0 and high / low >= _LOG_RATIO and len(set(ordered)) >= _LOG_VALUES
+    return spans and (middle - low) / (high - low) < _LOG_MIDDLE
 
 
 def _number(text: str) -> float | None:
