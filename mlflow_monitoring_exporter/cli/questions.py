@@ -33,6 +33,8 @@ _NOTE = "mlflow.note.content"
 _OWN = "mlflow."
 #: Characters of a run's id in a table, as MLflow's own pages shorten it.
 _SHORT = 8
+#: Parameters that are named as left out.
+_FEW = 10
 
 
 def list_experiments(
@@ -54,7 +56,7 @@ def list_experiments(
                     status.value.lower(): None if each.runs is None else each.runs.get(status, 0)
                     for status in (RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED)
                 },
-                "last_active": moment(each.last_ms or each.created_ms),
+                "last_active": moment(each.active_ms),
                 "description": each.tags.get(_NOTE, ""),
             }
             for each in shown
@@ -78,7 +80,7 @@ def show_run(
     with options.ask() as questions:
         found = questions.run(run, options.which())
         name = questions.names.get(found.experiment_id, "")
-        directions = questions.directions(e for e in questions.experiments() if e.experiment_id == found.experiment_id)
+        directions = questions.directions(questions.of_ids([found.experiment_id]))
     about = _about(found, name)
     metrics = [
         {
@@ -290,5 +292,8 @@ def _believed(found: Importance) -> Sequence[str]:
     if found.explained is not None:
         doubt = "" if found.explained >= 0.5 else ": too little to rely on"
         lines.append(f"the fitted model explains {found.explained:.0%} of the variance of runs it has not seen{doubt}")
-    lines += [f"left out: {key} {why}" for key, why in found.left_out.items()]
+    left_out = list(found.left_out.items())
+    lines += [f"left out: {key} {why}" for key, why in left_out[:_FEW]]
+    if len(left_out) > _FEW:
+        lines.append(f"and {len(left_out) - _FEW} more; --output json has all")
     return lines

@@ -69,11 +69,11 @@ class Questions:
 
     @cached_property
     def _all(self) -> Sequence[FoundExperiment]:
-        return self.reader.experiments()
+        return self.reader.experiments(counted=False)
 
     def experiments(self, which: Which = Which()) -> list[FoundExperiment]:  # noqa: B008 - frozen
-        """Those that are meant, where that is known with the newest run first."""
-        return sorted(which.of(self._all), key=lambda e: (-(e.last_ms or e.created_ms or 0), e.name))
+        """Those that are meant, the newest activity first (:attr:`FoundExperiment.active_ms`)."""
+        return sorted(which.of(self.reader.experiments()), key=lambda e: (-(e.active_ms or 0), e.name))
 
     def run(self, asked: str, which: Which = Which()) -> Run:  # noqa: B008
         """The run that ``asked`` means (:mod:`~.select_run`)."""
@@ -98,14 +98,11 @@ class Questions:
         runs = tuple(self.reader.runs(Search(ids, which.condition(), order, top_k), parts))
         if not runs:
             keys = self.reader.keys(ids)
-            why = "is met by no run that has one" if metric in keys else ""
-            if why:
+            if metric in keys:
                 raise QuestionError(f"no run that is asked about has a finite value of {metric}")
             raise QuestionError(f"no run has a metric {metric}{nearest(metric, keys)}")
         if ranking is None:
-            raise QuestionError(
-                f"nothing tells whether more of {metric} is better: say so with --mode max or --mode min"
-            )
+            raise _undirected(metric)
         return BestRuns(ranking, runs, self.names)
 
     def runs(self, which: Which = Which(), *, limit: int | None = None, parts: Parts = WHOLE) -> list[Run]:  # noqa: B008
@@ -138,7 +135,7 @@ class Questions:
         base = self.run(baseline, which) if baseline is not None else runs[0]
         runs = list({run.run_id: run for run in (*runs, base)}.values())
         ids = {run.experiment_id for run in runs}
-        directions = self.directions([e for e in self._all if e.experiment_id in ids])
+        directions = self.directions(self.of_ids(ids))
         ranking = choose_ranking(
             runs,
             verdict_of=directions.verdict,
@@ -147,9 +144,7 @@ class Questions:
             told=directions.told(),
         )
         if metrics and ranking is None:
-            raise QuestionError(
-                f"nothing tells whether more of {metrics[0]} is better: say so with --mode max or --mode min"
-            )
+            raise _undirected(metrics[0])
         return compare_runs(
             runs,
             curves=self.curves(runs, [ranking.metric] if ranking else [], resources=True),
@@ -242,6 +237,11 @@ class Questions:
         for chunk in self.reader.histories(_wanted(runs, frozenset(keys), resources=resources)):
             found.setdefault((chunk.run_id, chunk.key), Curve()).add(chunk.points)
         return found
+
+    def of_ids(self, experiment_ids: Iterable[str]) -> list[FoundExperiment]:
+        """The experiments with these ids."""
+        wanted = frozenset(experiment_ids)
+        return [experiment for experiment in self._all if experiment.experiment_id in wanted]
 
     @property
     def names(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from mlflow_monitoring_exporter.analysis.attention import runs_to_look_at
 from mlflow_monitoring_exporter.analysis.importance import Importance, Method, param_importance
 from mlflow_monitoring_exporter.analysis.periods import Every, history_of
 from mlflow_monitoring_exporter.analysis.ranking import Ranking, choose_ranking
-from mlflow_monitoring_exporter.analysis.reduce import lttb
+from mlflow_monitoring_exporter.analysis.reduce import evenly, lttb
 from mlflow_monitoring_exporter.analysis.report import ExperimentReport, Report, RunCurve
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import MissingExtraError, QuestionError
@@ -24,6 +24,8 @@ EXPERIMENTS, NAMED, CURVES, POINTS = 10, 10, 5, 300
 SAMPLE = 1000
 _NOTE = "mlflow.note.content"
 _DAY_MS = 86_400_000
+#: Runs that importance is fitted to, and how often they are drawn anew: of ten experiments nobody waits for more.
+_FITTED, _DRAWN = 300, 3
 #: A report over more days has weeks, and over more than that months.
 _DAYS, _WEEKS = 62, 400
 
@@ -102,6 +104,6 @@ def _importance(runs: Sequence[Run], ranking: Ranking | None) -> tuple[Importanc
     if ranking is None:
         return None, "no metric has a direction that is known"
     try:
-        return param_importance(runs, ranking, method=Method.TOTAL), ""
+        return param_importance(evenly(runs, _FITTED), ranking, method=Method.TOTAL, resamples=_DRAWN), ""
     except (QuestionError, MissingExtraError) as error:
         return None, str(error)

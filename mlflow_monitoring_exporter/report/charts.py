@@ -23,6 +23,7 @@ LINES, MARKS, AXES, SIDES, MOMENTS = 200, 500, 8, 4, 1000
 _NAMES = 8
 
 _Rows = list[dict[str, Any]]
+_ROWS, _LABELS = alt.NamedData(name="rows"), alt.NamedData(name="labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def periods(history: History) -> Figure:
         if count
     ]
     chart = (
-        alt.Chart(alt.Data(values=rows), height=160, width="container")
+        alt.Chart(_ROWS, height=160, width="container")
         .mark_bar()
         .encode(
             x=alt.X("period:O", title=None, axis=alt.Axis(labelOverlap="greedy")),
@@ -63,7 +64,7 @@ def periods(history: History) -> Figure:
             tooltip=["period:O", "became:N", "runs:Q"],
         )
     )
-    return Figure(f"Runs by {history.every.value}", chart.to_dict(), rows)
+    return Figure(f"Runs by {history.every.value}", _spec(chart, rows), rows)
 
 
 def timeline(experiment: ExperimentReport, ranking: Ranking) -> Figure:
@@ -80,7 +81,7 @@ def timeline(experiment: ExperimentReport, ranking: Ranking) -> Figure:
             best = value
         rows.append({"started": start, "value": value, "best": best, "status": status})
     shown = evenly(rows, MOMENTS)
-    base = alt.Chart(alt.Data(values=shown), height=200, width="container").encode(
+    base = alt.Chart(_ROWS, height=200, width="container").encode(
         x=alt.X("started:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(tickCount=6, labelOverlap="greedy"))
     )
     marks = base.mark_circle(opacity=0.6).encode(
@@ -90,7 +91,9 @@ def timeline(experiment: ExperimentReport, ranking: Ranking) -> Figure:
     )
     line = base.mark_line(interpolate="step-after", color="#e09f3e").encode(y="best:Q")
     note = f"{len(shown)} of {len(rows)} runs are drawn" if len(shown) < len(rows) else ""
-    return Figure(f"{ranking.metric} of each run, and the best so far", alt.layer(line, marks).to_dict(), shown, note)
+    return Figure(
+        f"{ranking.metric} of each run, and the best so far", _spec(alt.layer(line, marks), shown), shown, note
+    )
 
 
 def curves(found: Sequence[RunCurve], ranking: Ranking) -> Figure:
@@ -101,7 +104,7 @@ def curves(found: Sequence[RunCurve], ranking: Ranking) -> Figure:
         for step, value in curve.points
     ]
     chart = (
-        alt.Chart(alt.Data(values=rows), height=220, width="container")
+        alt.Chart(_ROWS, height=220, width="container")
         .mark_line()
         .encode(
             x=alt.X("step:Q", title="step"),
@@ -112,7 +115,7 @@ def curves(found: Sequence[RunCurve], ranking: Ranking) -> Figure:
     )
     drawn, all_points = sum(len(c.points) for c in found), sum(c.of for c in found)
     note = f"{drawn} of {all_points} points are drawn, those that keep the shape (LTTB)" if drawn < all_points else ""
-    return Figure(f"{ranking.metric} of the best runs by step", chart.to_dict(), rows, note)
+    return Figure(f"{ranking.metric} of the best runs by step", _spec(chart, rows), rows, note)
 
 
 def parallel_coordinates(runs: Sequence[Run], ranking: Ranking) -> Figure | None:
@@ -155,7 +158,7 @@ def parallel_coordinates(runs: Sequence[Run], ranking: Ranking) -> Figure | None
     order = [*(setting.key for setting in axes), ranking.metric]
     x = alt.X("axis:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, grid=True, labelLimit=110))
     drawn = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(_ROWS)
         .mark_line(opacity=0.5)
         .encode(
             x=x,
@@ -171,7 +174,7 @@ def parallel_coordinates(runs: Sequence[Run], ranking: Ranking) -> Figure | None
         )
     )
     written = (
-        alt.Chart(alt.Data(values=labels))
+        alt.Chart(_LABELS)
         .mark_text(dx=4, align="left", fontSize=10)
         .encode(x=x, y=alt.Y("at:Q", axis=None), text="text:N")
     )
@@ -183,7 +186,7 @@ def parallel_coordinates(runs: Sequence[Run], ranking: Ranking) -> Figure | None
         {"run": run.name, ranking.metric: value, **{s.key: run.params.get(s.key, "") for s in axes}}
         for run, value in zip(lines, values, strict=True)
     ]
-    return Figure("Parameters and what came of them", chart.to_dict(), table, left_out, wide=True)
+    return Figure("Parameters and what came of them", _spec(chart, rows, labels), table, left_out, wide=True)
 
 
 def scatter_matrix(runs: Sequence[Run], ranking: Ranking) -> Figure | None:
@@ -228,10 +231,10 @@ def scatter_matrix(runs: Sequence[Run], ranking: Ranking) -> Figure | None:
             )
             for other in sides
         ),
-        data=alt.Data(values=plain),
+        data=_ROWS,
     )
     note = f"{len(valued)} of {len(all_valued)} runs are drawn" if len(valued) < len(all_valued) else ""
-    return Figure("Each against each", grid.to_dict(), rows, note, wide=True)
+    return Figure("Each against each", _spec(grid, plain), rows, note, wide=True)
 
 
 def importance(found: Importance) -> Figure:
@@ -245,7 +248,7 @@ def importance(found: Importance) -> Figure:
         }
         for param in found.params[:20]
     ]
-    base = alt.Chart(alt.Data(values=rows), width="container").encode(
+    base = alt.Chart(_ROWS, width="container", height=20 * len(rows)).encode(
         y=alt.Y("param:N", sort=None, title=None, axis=alt.Axis(labelLimit=140))
     )
     bars = base.mark_bar(color="#3a7ca5").encode(x=alt.X("importance:Q", title="share of the variance"))
@@ -255,7 +258,9 @@ def importance(found: Importance) -> Figure:
         notes.append(f"from a sample of {found.runs} of {found.of} runs")
     if found.explained is not None:
         notes.append(f"the fitted model explains {found.explained:.0%} of the variance of runs it has not seen")
-    return Figure(f"What {found.ranking.metric} depends on", alt.layer(bars, rules).to_dict(), rows, "; ".join(notes))
+    return Figure(
+        f"What {found.ranking.metric} depends on", _spec(alt.layer(bars, rules), rows), rows, "; ".join(notes)
+    )
 
 
 def figures_of(experiment: ExperimentReport) -> Iterable[Figure]:
@@ -272,6 +277,13 @@ def figures_of(experiment: ExperimentReport) -> Iterable[Figure]:
             yield figure
     if experiment.importance is not None:
         yield importance(experiment.importance)
+
+
+def _spec(chart: Any, rows: _Rows, labels: _Rows | None = None) -> dict[str, Any]:
+    """The chart with its data. Altair would look at each value of it, and for a second at each chart."""
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    spec["datasets"] = {"rows": rows, **({} if labels is None else {"labels": labels})}
+    return spec
 
 
 def _share(code: float, low: float, high: float) -> float:

@@ -36,6 +36,11 @@ class FoundExperiment:
     runs: Mapping[RunStatus, int] | None = None
     last_ms: int | None = None
 
+    @property
+    def active_ms(self) -> int | None:
+        """When something last happened, as far as is known: when it was made, where runs were not looked at."""
+        return self.created_ms if self.runs is None else self.last_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -82,7 +87,9 @@ class RunReader(Protocol):
     QuestionError when ``where`` is not a filter.
     """
 
-    def experiments(self) -> Sequence[FoundExperiment]: ...
+    def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
+        """Every active experiment; without ``counted`` perhaps without numbers of runs and times."""
+        ...
 
     def runs(self, search: Search, parts: Parts = WHOLE) -> Iterator[Run]:
         """The runs, of which only ``parts`` are read. Those that end or begin meanwhile may be missing."""

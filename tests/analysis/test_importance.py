@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean, pvariance
 
 import pytest
@@ -131,6 +132,17 @@ def test_optunas_methods_say_what_they_mean() -> None:
 def test_of_many_runs_a_sample_is_looked_at_and_said() -> None:
     found = param_importance(runs_of(ishigami, of_ishigami, 1200), SCORE, method=Method.PED_ANOVA, resamples=0)
     assert (found.runs, found.of) == (1000, 1200)
+
+
+def test_of_many_parameters_those_that_say_most_are_evaluated() -> None:
+    runs = runs_of(ishigami, of_ishigami, 100)
+    noise = random.Random(1)
+    many = [replace(run, params={**run.params, **{f"n{at}": str(noise.random()) for at in range(400)}}) for run in runs]
+    found = param_importance(many, SCORE, resamples=1)
+    assert len(found.params) <= 31
+    assert found.params[0].key in {"x", "y"}
+    assert len(found.left_out) + len(found.params) == 404
+    assert "says less than 30 others" in found.left_out.values()
 
 
 def test_what_cannot_be_told_is_said() -> None:

@@ -447,13 +447,13 @@ class TestRowNumbersOfSqlite:
         world.poll()
         world.poll()
         read: list[str] = []
-        page = SqlRuns._page
+        page = SqlRuns.page
 
         def told(*arguments: Any) -> Any:
             read.append("page")
             return page(*arguments)
 
-        monkeypatch.setattr(SqlRuns, "_page", told)
+        monkeypatch.setattr(SqlRuns, "page", told)
         world.poll()
         assert read == []
         world.mlflow.start()

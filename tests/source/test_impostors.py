@@ -122,4 +122,4 @@ def test_an_mlflow_without_experiments_that_comes_back_as_something_else_is_noti
 
 def test_a_real_mlflow_refuses_in_the_words_that_it_is_recognised_by(tracking_server: MlflowServer) -> None:
     with opened(tracking_server.url) as source:
-        source._recognise()
+        source._experiments.recognise()

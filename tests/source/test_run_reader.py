@@ -85,12 +85,8 @@ def sqlite_runs(tracking_server: MlflowServer, furnished: Furnished) -> Iterator
 def store_runs(
     request: pytest.FixtureRequest, tracking_server: MlflowServer, furnished: Furnished
 ) -> Iterator[RunReader]:
-    uri = {
-        "sqlite": lambda: tracking_server.store_uri,
-        "postgresql": lambda: request.getfixturevalue("postgresql_url"),
-        "mysql": lambda: request.getfixturevalue("mysql_url"),
-    }[request.param]()
-    yield from readers(uri)
+    is_copied = request.param != "sqlite"
+    yield from readers(request.getfixturevalue(f"{request.param}_url") if is_copied else tracking_server.store_uri)
 
 
 @pytest.fixture(params=["rest", "sqlite"])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mlflow_monitoring_exporter.analysis.estimates import Interval, quantile
-from mlflow_monitoring_exporter.analysis.importance.settings import Setting, read_settings
+from mlflow_monitoring_exporter.analysis.importance.settings import Setting, Settings, read_settings
 from mlflow_monitoring_exporter.analysis.ranking import Ranking
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import MissingExtraError, QuestionError
@@ -29,6 +29,8 @@ from mlflow_monitoring_exporter.core.values import Run
 SAMPLE = 1000
 #: Fewer runs with a value say nothing about a parameter.
 _FEWEST = 10
+#: Parameters that are evaluated; of more those that say most.
+_MOST_PARAMS = 30
 #: Times that the runs are drawn anew, to see how far the answer depends on which there are.
 _RESAMPLED = 10
 
@@ -95,9 +97,10 @@ def param_importance(
     if max(values) == min(values):
         raise QuestionError(f"{ranking.metric} is {values[0]:g} in all {len(values)} runs: nothing can have made it so")
     evaluate = _evaluator(method, ranking)
+    used, left_out = _worth_it(settings, values)
     everyone = range(len(values))
-    found, explained = evaluate(settings.used, values, everyone)
-    drawn = [evaluate(settings.used, values, source.choices(everyone, k=len(values)))[0] for _ in range(resamples)]
+    found, explained = evaluate(used, values, everyone)
+    drawn = [evaluate(used, values, source.choices(everyone, k=len(values)))[0] for _ in range(resamples)]
     params = [
         ParamImportance(
             setting.key,
@@ -106,10 +109,24 @@ def param_importance(
             _interval([each[at] for each in drawn], found[at]),
             setting.condition.parent if setting.condition else None,
         )
-        for at, setting in enumerate(settings.used)
+        for at, setting in enumerate(used)
     ]
     params.sort(key=lambda param: (-param.importance, param.key))
-    return Importance(ranking, method, tuple(params), len(looked_at), len(valued), explained, settings.left_out)
+    return Importance(ranking, method, tuple(params), len(looked_at), len(valued), explained, left_out)
+
+
+def _worth_it(settings: Settings, values: Sequence[float]) -> tuple[Sequence[Setting], Mapping[str, str]]:
+    """Those that are evaluated, and why others are not."""
+    if len(settings.used) <= _MOST_PARAMS:
+        return settings.used, settings.left_out
+    try:
+        from mlflow_monitoring_exporter.analysis.importance.sobol import say_most  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError("the importance of parameters", "analysis", error.name) from None
+    chosen = say_most(settings.used, values, _MOST_PARAMS)
+    keys = {setting.key for setting in chosen}
+    why = f"says less than {len(chosen)} others"
+    return chosen, {**settings.left_out, **{s.key: why for s in settings.used if s.key not in keys}}
 
 
 def _value(run: Run, metric: str) -> float | None:

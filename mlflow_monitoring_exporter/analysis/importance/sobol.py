@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
 from mlflow_monitoring_exporter.analysis.importance.settings import Kind, Setting
@@ -58,9 +58,18 @@ def total_indices(
     return found, explained
 
 
+def say_most(settings: Sequence[Setting], values: Sequence[float], most: int) -> list[Setting]:
+    """The ``most`` settings that a forest of extremely randomised trees splits by most, in their order."""
+    forest = ExtraTreesRegressor(n_estimators=100, max_features="sqrt", min_samples_leaf=2, random_state=0)
+    forest.fit(np.asarray([setting.codes for setting in settings]).T, np.asarray(values))
+    chosen = set(np.argsort(-forest.feature_importances_, kind="stable")[:most].tolist())
+    parents = {s.condition.parent for at, s in enumerate(settings) if at in chosen and s.condition is not None}
+    return [s for at, s in enumerate(settings) if at in chosen or s.key in parents]
+
+
 def _model() -> Any:
     return GradientBoostingRegressor(
-        n_estimators=300, learning_rate=0.08, max_depth=4, min_samples_leaf=3, subsample=0.7, random_state=0
+        n_estimators=150, learning_rate=0.12, max_depth=4, min_samples_leaf=3, subsample=0.7, random_state=0
     )
 
 

@@ -48,7 +48,7 @@ class RestRunReader:
         self._registry = RestRegistry(self._api, on_skipped)
         self._history = RestHistory(self._apis, on_skipped)
 
-    def experiments(self) -> Sequence[FoundExperiment]:
+    def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
         """In the order of MLflow's ids. How many runs there are, no request tells."""
         found = {e.experiment_id: e for e in self._experiments.all(decode.found_experiment)}
         if not found:

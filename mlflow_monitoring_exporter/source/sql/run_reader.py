@@ -37,7 +37,7 @@ class SqlRunReader:
         self._workspace = config.workspace
         self._on_skipped = on_skipped
 
-    def experiments(self) -> Sequence[FoundExperiment]:
+    def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
         """Sorted by id."""
         e, t = experiments.c, experiment_tags.c
         with self._store.reading() as (connection, schema):
@@ -45,13 +45,13 @@ class SqlRunReader:
             created: Any = e.creation_time if schema.creation_times else null()
             rows = raw_rows(connection, select(e.experiment_id, e.name, created).where(*here).order_by(e.experiment_id))
             pairs = raw_rows(connection, select(t.experiment_id, t.key, t.value))
-            counted = raw_rows(connection, _COUNTED)
+            in_numbers = raw_rows(connection, _COUNTED) if counted else None
         tags: dict[Any, dict[str, str]] = {}
         for experiment_id, *pair in pairs:
             what = f"a tag of experiment {experiment_id}"
             good = decode.readable(lambda tag: decode.stored_pair(*tag), [pair], what, self._on_skipped)
             tags.setdefault(experiment_id, {}).update(good)
-        counts, last = _by_experiment(counted)
+        counts, last = _by_experiment(in_numbers or ())
 
         def read(row: tuple[Any, ...]) -> FoundExperiment:
             experiment_id, name, when = row
@@ -60,7 +60,7 @@ class SqlRunReader:
                 decode.text(name, "its name"),
                 tags.get(experiment_id, {}),
                 _time(when),
-                counts.get(experiment_id, {}),
+                None if in_numbers is None else counts.get(experiment_id, {}),
                 last.get(experiment_id),
             )
 
