@@ -96,9 +96,11 @@ lint: .venv/linted
 	touch $@
 
 # Needs uv (pip install uv). The locks hold hashes and no download address.
+# What the image and the demo have; analysis and reports are for people's own machines, at three times its size.
+EXTRAS := postgresql mysql otlp socks remote-write
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-		--python-version 3.11 pyproject.toml --all-extras -o requirements.txt
+		--python-version 3.11 pyproject.toml $(EXTRAS:%=--extra %) -o requirements.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

@@ -10,8 +10,9 @@ from mlflow_monitoring_exporter.analysis.curves import Curves
 from mlflow_monitoring_exporter.analysis.fairness import GroupMetric, group_metrics
 from mlflow_monitoring_exporter.analysis.pareto import pareto_front
 from mlflow_monitoring_exporter.analysis.ranking import Ranking, VerdictOf, best_of, choose_ranking, values_of
-from mlflow_monitoring_exporter.analysis.recommend import Recommendation, recommend
+from mlflow_monitoring_exporter.analysis.recommend import Recommendation, called, recommend
 from mlflow_monitoring_exporter.analysis.resources import Resources, resources_of
+from mlflow_monitoring_exporter.analysis.shown import paragraph, table
 from mlflow_monitoring_exporter.analysis.stability import (
     Difference,
     Spread,
@@ -73,6 +74,13 @@ class Comparison:
     pareto_metrics: tuple[str, ...]
     recommendation: Recommendation
     experiments: Mapping[str, str] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        names = [called(run) for run in self.runs]
+        metrics = ({"metric": row.key, **dict(zip(names, row.values, strict=True))} for row in self.metrics)
+        params = ({"parameter": row.key, **dict(zip(names, row.values, strict=True))} for row in self.params)
+        said = "".join(map(paragraph, (self.recommendation.text, *self.recommendation.reasons)))
+        return said + table(metrics, "Metrics") + table(params, "Parameters that differ")
 
 
 def compare_runs(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from mlflow_monitoring_exporter.analysis.estimates import Trend, quantile, trend
 from mlflow_monitoring_exporter.analysis.ranking import Ranking
+from mlflow_monitoring_exporter.analysis.shown import table
 from mlflow_monitoring_exporter.core.values import RunStatus, RunValue
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +54,9 @@ class History:
     periods: tuple[Period, ...]
     trend: Trend | None
     undated: int = 0
+
+    def _repr_html_(self) -> str:
+        return table(map(asdict, self.periods), self.ranking.metric if self.ranking else "")
 
 
 def history_of(runs: Iterable[RunValue], every: Every, ranking: Ranking | None) -> History:

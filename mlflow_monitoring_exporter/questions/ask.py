@@ -13,8 +13,10 @@ from mlflow_monitoring_exporter.analysis.compare import Comparison, compare_runs
 from mlflow_monitoring_exporter.analysis.curves import Curve, Curves
 from mlflow_monitoring_exporter.analysis.importance import Importance, Method, param_importance
 from mlflow_monitoring_exporter.analysis.periods import Every, History, history_of
-from mlflow_monitoring_exporter.analysis.ranking import Ranking, choose_ranking
+from mlflow_monitoring_exporter.analysis.ranking import Ranking, choose_ranking, values_of
+from mlflow_monitoring_exporter.analysis.recommend import called
 from mlflow_monitoring_exporter.analysis.resources import resource_keys
+from mlflow_monitoring_exporter.analysis.shown import table
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions, hints_of
 from mlflow_monitoring_exporter.core.errors import QuestionError
@@ -43,6 +45,14 @@ class BestRuns:
     ranking: Ranking
     runs: tuple[Run, ...]
     experiments: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        metric = self.ranking.metric
+        keys = sorted({key for run in self.runs for key in run.params})
+        return table(
+            {metric: values_of(run).get(metric), "run": called(run), **{key: run.params.get(key) for key in keys}}
+            for run in self.runs
+        )
 
 
 class Questions:

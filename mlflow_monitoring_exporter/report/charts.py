@@ -18,9 +18,18 @@ from mlflow_monitoring_exporter.analysis.report import ExperimentReport, RunCurv
 from mlflow_monitoring_exporter.core.values import Run
 
 #: Runs in parallel coordinates and in a scatter matrix, axes and sides of them, and points of a timeline.
-LINES, MARKS, AXES, SIDES, MOMENTS = 200, 500, 8, 4, 1000
+LINES, MARKS, AXES, SIDES, MOMENTS = 200, 300, 8, 4, 1000
 #: Categories of an axis that are named.
 _NAMES = 8
+
+#: Colours that tell apart on white and on black.
+_OF_STATUS = {
+    "FINISHED": "#4c9f70",
+    "FAILED": "#d1495b",
+    "KILLED": "#8d99ae",
+    "RUNNING": "#3a7ca5",
+    "SCHEDULED": "#b08ea2",
+}
 
 _Rows = list[dict[str, Any]]
 _ROWS, _LABELS = alt.NamedData(name="rows"), alt.NamedData(name="labels")
@@ -86,7 +95,12 @@ def timeline(experiment: ExperimentReport, ranking: Ranking) -> Figure:
     )
     marks = base.mark_circle(opacity=0.6).encode(
         y=alt.Y("value:Q", title=ranking.metric, scale=alt.Scale(zero=False)),
-        color=alt.Color("status:N", title=None, legend=alt.Legend(orient="bottom")),
+        color=alt.Color(
+            "status:N",
+            title=None,
+            scale=alt.Scale(domain=list(_OF_STATUS), range=list(_OF_STATUS.values())),
+            legend=alt.Legend(orient="bottom"),
+        ),
         tooltip=[alt.Tooltip("started:T"), "value:Q", "status:N"],
     )
     line = base.mark_line(interpolate="step-after", color="#e09f3e").encode(y="best:Q")
@@ -257,7 +271,8 @@ def importance(found: Importance) -> Figure:
     if found.runs < found.of:
         notes.append(f"from a sample of {found.runs} of {found.of} runs")
     if found.explained is not None:
-        notes.append(f"the fitted model explains {found.explained:.0%} of the variance of runs it has not seen")
+        doubt = "" if found.believable else ": too little to rely on"
+        notes.append(f"the fitted model explains {found.explained:.0%} of the variance of runs it has not seen{doubt}")
     return Figure(
         f"What {found.ranking.metric} depends on", _spec(alt.layer(bars, rules), rows), rows, "; ".join(notes)
     )

@@ -25,8 +25,8 @@ from mlflow_monitoring_exporter.report.charts import Figure, figures_of, periods
 
 #: Rows of a table; a file of every run would be no report.
 _ROWS = 100
-#: Rows behind a picture that is set as lines.
-_MOST_LINES = 150
+#: Characters of a picture that is set as lines.
+_MOST_SVG = 200_000
 
 _Rows = Sequence[Mapping[str, Any]]
 
@@ -156,9 +156,10 @@ def _figure(figure: Figure, name: str, *, interactive: bool) -> Markup:
 def _printed(figure: Figure) -> Markup:
     """The picture itself; of many marks as pixels, which are set in a thousandth of the time."""
     spec = _with_width(figure.spec)
-    if len(figure.rows) <= _MOST_LINES:
-        return Markup(vl_convert.vegalite_to_svg(spec))  # noqa: S704 - Vega escapes what it draws
-    pixels = base64.b64encode(vl_convert.vegalite_to_png(spec, scale=2)).decode()
+    svg = vl_convert.vegalite_to_svg(spec)
+    if len(svg) <= _MOST_SVG:
+        return Markup(svg)  # noqa: S704 - Vega escapes what it draws
+    pixels = base64.b64encode(vl_convert.vegalite_to_png(spec, scale=1.25)).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(pixels, figure.title)
 
 
@@ -167,14 +168,14 @@ def _with_width(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**spec, "width": 560} if spec.get("width") == "container" else dict(spec)
 
 
-def _table(caption: str, rows: _Rows) -> Markup:
+def _table(caption: str, rows: _Rows, most: int = _ROWS) -> Markup:
     keys = list(rows[0]) if rows else []
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(key) for key in keys)
     body = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(_cell(row.get(key)) for key in keys)) for row in rows[:_ROWS]
+        Markup("<tr>{}</tr>").format(Markup("").join(_cell(row.get(key)) for key in keys)) for row in rows[:most]
     )
     named = Markup("<caption>{}</caption>").format(caption) if caption else ""
-    more = Markup('<p class="note">{} more rows</p>').format(len(rows) - _ROWS) if len(rows) > _ROWS else ""
+    more = Markup('<p class="note">{} more rows</p>').format(len(rows) - most) if len(rows) > most else ""
     return Markup(
         '<div class="rows" tabindex="0"><table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}'
     ).format(named, head, body, more)

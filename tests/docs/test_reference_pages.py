@@ -21,6 +21,7 @@ from mlflow_monitoring_exporter.app.spool import open_spool
 from mlflow_monitoring_exporter.cli.commands import app
 from mlflow_monitoring_exporter.cli.options import Options
 from mlflow_monitoring_exporter.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, to_tree
+from mlflow_monitoring_exporter.cli.question_options import QuestionOptions
 from mlflow_monitoring_exporter.config.schema import Config, WebConfig
 from mlflow_monitoring_exporter.core.directions.direction import by_words
 from mlflow_monitoring_exporter.core.directions.vocabulary import FALLING, RESOURCES, RISING, SILENT
@@ -56,6 +57,10 @@ HEALTH = (REFERENCE / "health.md").read_text()
 RECORDS = (REFERENCE / "json-records.md").read_text()
 
 
+#: What all questions about runs share.
+QUESTION_FLAGS = frozenset(QuestionOptions.__dataclass_fields__) - frozenset(Options.__dataclass_fields__)
+
+
 def commands() -> dict[str, list[str]]:
     """Every command with its own flags."""
     found = {}
@@ -66,8 +71,15 @@ def commands() -> dict[str, list[str]]:
         pending += [(f"{name} {sub}".strip(), below) for sub, below in inner.items()]
         if not inner or not name:
             shared = {"help", *Options.__dataclass_fields__}
-            found[name] = [flag for p in command.params if p.name not in shared for flag in p.opts if flag[:2] == "--"]
+            flags = [flag for p in command.params if p.name not in shared for flag in p.opts if flag[:2] == "--"]
+            is_question = {flag[2:] for flag in flags} >= QUESTION_FLAGS
+            found[name] = [f for f in flags if not (is_question and f[2:] in {*QUESTION_FLAGS, "output"})]
     return found
+
+
+def test_the_flags_that_choose_runs_are_said_once() -> None:
+    where = section(COMMANDS, "`list-experiments`")
+    assert [flag for flag in sorted({*QUESTION_FLAGS, "output"}) if f"`--{flag}" not in where] == []
 
 
 @pytest.mark.parametrize("name", commands())
@@ -271,7 +283,8 @@ def test_readyz_looks_as_documented_and_the_probes_can_ask_it(tmp_path: Path) ->
 def test_every_probe_is_in_the_reference_and_in_the_instruction() -> None:
     scripts = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
     probes = {name for name in rows(HEALTH) if name.startswith("mlflow-")}
-    assert scripts == probes | {"mlflow-monitoring-exporter"}
+    assert scripts == probes | {"mlflow-monitoring-exporter", "tracking_cli"}
+    assert "`tracking_cli COMMAND`" in COMMANDS
     (instruction,) = fenced("dockerfile", HEALTH)
     assert set(json.loads(instruction.partition("CMD")[2])) <= probes
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_monitoring_exporter.analysis.periods import Every
+from mlflow_monitoring_exporter.analysis import Every, compare_runs
 from mlflow_monitoring_exporter.analysis.recommend import Answer
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import QuestionError
 from mlflow_monitoring_exporter.questions import Questions, Which
+from tests.analysis.made import made
 from tests.parts.run_store import DAY, RunStore
 
 VISION = Which(experiments=("vision",))
@@ -161,3 +162,16 @@ def test_files_are_listed_where_they_lie(questions: Questions, store: RunStore) 
     assert questions.reader.artifacts(questions.run(store.runs[0])) == []
     found = questions.lint(now_ms=30 * DAY, select=["large-artifact"])
     assert [finding.evidence for finding in found.findings] == ["model/weights.bin has 2.0 GiB"]
+
+
+def test_a_notebook_shows_tables_and_obeys_nothing(questions: Questions) -> None:
+    shown = [
+        questions.compare(["resnet-1", "resnet-9"])._repr_html_(),
+        questions.best_runs("accuracy", top_k=2)._repr_html_(),
+        questions.history("accuracy")._repr_html_(),
+    ]
+    for html in shown:
+        assert "<table>" in html
+    assert "Take resnet-9" in shown[0]
+    assert "it&#x27;s" in compare_runs([made({"accuracy": 1.0}, name="<b>it's</b>")])._repr_html_()
+    assert "<b>" not in compare_runs([made({"accuracy": 1.0}, name="<b>")])._repr_html_()

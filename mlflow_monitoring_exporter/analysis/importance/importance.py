@@ -21,6 +21,7 @@ from enum import StrEnum
 from mlflow_monitoring_exporter.analysis.estimates import Interval, quantile
 from mlflow_monitoring_exporter.analysis.importance.settings import Setting, Settings, read_settings
 from mlflow_monitoring_exporter.analysis.ranking import Ranking
+from mlflow_monitoring_exporter.analysis.shown import table
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import MissingExtraError, QuestionError
 from mlflow_monitoring_exporter.core.values import Run
@@ -29,6 +30,8 @@ from mlflow_monitoring_exporter.core.values import Run
 SAMPLE = 1000
 #: Fewer runs with a value say nothing about a parameter.
 _FEWEST = 10
+#: The share of the variance that a model must explain before its answer is worth much.
+_ENOUGH = 0.5
 #: Parameters that are evaluated; of more those that say most.
 _MOST_PARAMS = 30
 #: Times that the runs are drawn anew, to see how far the answer depends on which there are.
@@ -69,6 +72,15 @@ class Importance:
     of: int
     explained: float | None
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def believable(self) -> bool:
+        """Whether the model knows enough of the runs; of the other methods nothing says that they do not."""
+        return self.explained is None or self.explained >= _ENOUGH
+
+    def _repr_html_(self) -> str:
+        rows = ({"parameter": p.key, "importance": p.importance, "kind": p.kind} for p in self.params)
+        return table(rows, f"{self.ranking.metric} by {self.method.value}")
 
 
 #: The importance of each setting, from the codes and values of the runs at these places; and what the model explains.
