@@ -30,7 +30,6 @@ def generate_report(
     kind = output.suffix.lower()
     if kind not in {".html", ".htm", ".pdf"}:
         raise ConfigError([ConfigProblem("--output", "", f"{output.name} ends neither in .html nor in .pdf")])
-    from mlflow_monitoring_exporter.http import display_url
     from mlflow_monitoring_exporter.questions.report import make_report
     from mlflow_monitoring_exporter.report.write import write_html, write_pdf
 
@@ -38,9 +37,7 @@ def generate_report(
     until = which.until_ms if which.until_ms is not None else now_ms()
     since = which.since_ms if which.since_ms is not None else until - days * _DAY_MS
     with options.ask() as questions:
-        report = make_report(
-            questions, which, server=display_url(questions.address), since_ms=since, until_ms=until, metric=metric
-        )
+        report = make_report(questions, which, since_ms=since, until_ms=until, metric=metric)
     with replaced(output) as file:
         (write_pdf if kind == ".pdf" else write_html)(report, file, redactor.text)
     runs = sum(report.counts.values())

@@ -61,9 +61,8 @@ class Questions:
     ``direction`` says of patterns of keys which values are better (``min`` or ``max``), as the configuration does.
     """
 
-    def __init__(self, reader: RunReader, *, address: str = "", direction: Mapping[str, str] | None = None) -> None:
+    def __init__(self, reader: RunReader, *, direction: Mapping[str, str] | None = None) -> None:
         self.reader = reader
-        self.address = address
         self._directions = Directions(direction or {})
 
     def __enter__(self) -> Self:
@@ -286,7 +285,7 @@ def ask(
     """
     server = config or MlflowConfig(tracking_uri=tracking_uri)
     reader = open_run_reader(server, stop=stop or threading.Event(), concurrency=concurrency, on_skipped=on_skipped)
-    return Questions(reader, address=server.tracking_uri, direction=direction)
+    return Questions(reader, direction=direction)
 
 
 def _undirected(metric: str) -> QuestionError:

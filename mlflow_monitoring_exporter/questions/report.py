@@ -31,7 +31,7 @@ _DAYS, _WEEKS = 62, 400
 
 
 def make_report(
-    questions: Questions, which: Which, *, server: str, since_ms: int, until_ms: int, metric: str | None = None
+    questions: Questions, which: Which, *, since_ms: int, until_ms: int, metric: str | None = None
 ) -> Report:
     """A report over the runs that started between two times. Raises SourceError and QuestionError."""
     asked = Which(which.experiments, which.where, which.tags, since_ms, until_ms)
@@ -47,7 +47,7 @@ def make_report(
     looked_at = [experiments[experiment_id] for experiment_id in closest if experiment_id in experiments]
     closer = Which(tuple(e.experiment_id for e in looked_at), which.where, which.tags, since_ms, until_ms)
     return Report(
-        server,
+        questions.reader.server,
         since_ms,
         until_ms,
         history_of(everything, every, None),

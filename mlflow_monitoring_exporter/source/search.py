@@ -87,6 +87,11 @@ class RunReader(Protocol):
     QuestionError when ``where`` is not a filter.
     """
 
+    @property
+    def server(self) -> str:
+        """The server's name, or else its address, without secrets."""
+        ...
+
     def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
         """Every active experiment; without ``counted`` perhaps without numbers of runs and times."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import fcntl
 import os
 import random
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import requests
@@ -26,7 +28,16 @@ def need(program: str) -> str:
     path = shutil.which(program)
     if path is not None:
         return path
-    reason = f"{program} is not installed"
+    return _lack(f"{program} is not installed")
+
+
+def need_library(name: str) -> None:
+    """As ``need``, of a library that is loaded while a program runs, as ``pango-1.0``."""
+    if ctypes.util.find_library(name) is None:
+        _lack(f"the library {name} is not installed")
+
+
+def _lack(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

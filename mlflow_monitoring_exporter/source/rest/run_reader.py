@@ -43,10 +43,15 @@ class RestRunReader:
     ) -> None:
         self._apis = [MlflowApi(config, stop) for _ in range(concurrency)]
         self._api = self._apis[0]
+        self._server = config.name or self._api.url
         self._search = RunSearch(self._api, on_skipped, None)
         self._experiments = Experiments(self._api, on_skipped)
         self._registry = RestRegistry(self._api, on_skipped)
         self._history = RestHistory(self._apis, on_skipped)
+
+    @property
+    def server(self) -> str:
+        return self._server
 
     def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
         """In the order of MLflow's ids. How many runs there are, no request tells."""

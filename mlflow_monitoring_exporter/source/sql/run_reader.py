@@ -37,6 +37,10 @@ class SqlRunReader:
         self._workspace = config.workspace
         self._on_skipped = on_skipped
 
+    @property
+    def server(self) -> str:
+        return self._source.server
+
     def experiments(self, *, counted: bool = True) -> Sequence[FoundExperiment]:
         """Sorted by id."""
         e, t = experiments.c, experiment_tags.c
