@@ -20,6 +20,7 @@ from bench import (
     freshness,
     polls,
     predictions,
+    questions,
     replicas,
     surface,
     tracking_calls,
@@ -38,6 +39,7 @@ _BENCHMARKS = {
     "dashboards": dashboards,
     "replicas": replicas,
     "predictions": predictions,
+    "questions": questions,
     "tracking_calls": tracking_calls,
     "tracking_million": tracking_million,
 }

@@ -51,6 +51,13 @@ class QuestionOptions(Options):
         typer.Option(help="Name of the tracking server, where several are configured.", rich_help_panel=_PANEL),
     ] = None
 
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="Ask the state of a daemon, not MLflow: no parameters, no curves.", rich_help_panel=_PANEL
+        ),
+    ] = False
+
     def which(self) -> Which:
         """What the flags mean. Raises ConfigError."""
         from mlflow_monitoring_exporter.questions import Which
@@ -73,6 +80,10 @@ class QuestionOptions(Options):
         from mlflow_monitoring_exporter.questions import ask
 
         server = _server(config, self.server)
+        if self.mirror:
+            with _mirror(config, server) as questions:
+                yield questions
+            return
         with ask(
             server.tracking_uri,
             config=server,
@@ -80,6 +91,29 @@ class QuestionOptions(Options):
             concurrency=config.export.concurrency,
         ) as questions:
             yield questions
+
+
+def _mirror(config: Config, server: MlflowConfig) -> Questions:
+    """Questions to what a daemon has read. Raises StateError and QuestionError."""
+    import threading
+
+    from mlflow_monitoring_exporter.core.errors import StateError
+    from mlflow_monitoring_exporter.questions import Questions
+    from mlflow_monitoring_exporter.questions.mirror import MirrorReader
+    from mlflow_monitoring_exporter.source.open import open_source
+    from mlflow_monitoring_exporter.state.database import Database, where
+
+    database = Database.existing(config.state.url, config.state.secret("password").get)
+    if database is None:
+        raise StateError(f"there is no state in {where(config.state.url)}, or state.url is another")
+    source = open_source(server, stop=threading.Event())
+    try:
+        return Questions(MirrorReader(database, source.server), direction=config.export.metrics.direction)
+    except BaseException:
+        database.close()
+        raise
+    finally:
+        source.close()
 
 
 def _server(config: Config, name: str | None) -> MlflowConfig:
