@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.core.errors import QuestionError
 from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.questions.lint import RUNS, LintReport, lint_newest
 from mlflow_monitoring_exporter.questions.select_run import select_run
-from mlflow_monitoring_exporter.questions.which import Which, nearest
+from mlflow_monitoring_exporter.questions.which import EVERYTHING, Which, nearest
 from mlflow_monitoring_exporter.source.decode import OnSkipped, ignore_skipped
 from mlflow_monitoring_exporter.source.open import open_run_reader
 from mlflow_monitoring_exporter.source.protocol import Wanted
@@ -80,11 +80,11 @@ class Questions:
     def _all(self) -> Sequence[FoundExperiment]:
         return self.reader.experiments(counted=False)
 
-    def experiments(self, which: Which = Which()) -> list[FoundExperiment]:  # noqa: B008 - frozen
+    def experiments(self, which: Which = EVERYTHING) -> list[FoundExperiment]:
         """Those that are meant, the newest activity first (:attr:`FoundExperiment.active_ms`)."""
         return sorted(which.of(self.reader.experiments()), key=lambda e: (-(e.active_ms or 0), e.name))
 
-    def run(self, asked: str, which: Which = Which()) -> Run:  # noqa: B008
+    def run(self, asked: str, which: Which = EVERYTHING) -> Run:
         """The run that ``asked`` means (:mod:`~.select_run`)."""
         ids = self._ids(which)
         return select_run(asked, self.reader, ids, lambda metric: self.best_runs(metric, which=which, top_k=1).runs[0])
@@ -95,7 +95,7 @@ class Questions:
         *,
         mode: Direction | None = None,
         top_k: int = 10,
-        which: Which = Which(),  # noqa: B008
+        which: Which = EVERYTHING,
         parts: Parts = WHOLE,
     ) -> BestRuns:
         """The ``top_k`` runs with the best finite latest value of ``metric``; raises QuestionError if none has one."""
@@ -114,7 +114,7 @@ class Questions:
             raise _undirected(metric)
         return BestRuns(ranking, runs, self.names)
 
-    def runs(self, which: Which = Which(), *, limit: int | None = None, parts: Parts = WHOLE) -> list[Run]:  # noqa: B008
+    def runs(self, which: Which = EVERYTHING, *, limit: int | None = None, parts: Parts = WHOLE) -> list[Run]:
         """Those that are meant, newest first."""
         return list(self.reader.runs(Search(self._ids(which), which.condition(), limit=limit), parts))
 
@@ -122,7 +122,7 @@ class Questions:
         self,
         asked: Sequence[str] = (),
         *,
-        which: Which = Which(),  # noqa: B008
+        which: Which = EVERYTHING,
         metrics: Sequence[str] = (),
         mode: Direction | None = None,
         baseline: str | None = None,
@@ -171,7 +171,7 @@ class Questions:
         *,
         every: Every = Every.DAY,
         mode: Direction | None = None,
-        which: Which = Which(),  # noqa: B008
+        which: Which = EVERYTHING,
     ) -> History:
         """How the runs went over time; without ``metric`` by one that most of the newest have, if any."""
         experiments = which.of(self._all)
@@ -197,7 +197,7 @@ class Questions:
         *,
         method: Method = Method.TOTAL,
         mode: Direction | None = None,
-        which: Which = Which(),  # noqa: B008
+        which: Which = EVERYTHING,
     ) -> Importance:
         """Which parameters ``metric`` depends on, among the best-known of the newest runs that have it."""
         experiments = which.of(self._all)
@@ -220,7 +220,7 @@ class Questions:
     def lint(
         self,
         *,
-        which: Which = Which(),  # noqa: B008
+        which: Which = EVERYTHING,
         select: Iterable[str] = (),
         ignore: Iterable[str] = (),
         limit: int = RUNS,

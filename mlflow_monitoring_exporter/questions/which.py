@@ -54,6 +54,10 @@ class Which:
         return [e for e in experiments if e.name in exact or e.experiment_id in exact or e.name in patterns]
 
 
+#: All experiments, all runs.
+EVERYTHING = Which()
+
+
 def literal(value: str) -> str:
     """Text as a filter has it. Raises QuestionError for text that MLflow's syntax cannot hold."""
     for quote in ("'", '"'):

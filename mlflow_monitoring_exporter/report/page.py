@@ -21,7 +21,8 @@ from mlflow_monitoring_exporter.analysis.lint import LintFinding
 from mlflow_monitoring_exporter.analysis.ranking import Ranking, values_of
 from mlflow_monitoring_exporter.analysis.report import ExperimentReport, Report
 from mlflow_monitoring_exporter.core.values import Run
-from mlflow_monitoring_exporter.report.charts import Figure, figures_of, periods
+from mlflow_monitoring_exporter.report.charts import Figure, periods
+from mlflow_monitoring_exporter.report.figures import figures_of
 
 #: Rows of a table; a file of every run would be no report.
 _ROWS = 100

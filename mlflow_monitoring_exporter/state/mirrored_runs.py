@@ -45,7 +45,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MirroredExperiment:
-    """A watched experiment; ``hints`` say of metrics whether more is better. Runs by status, and the newest activity."""
+    """A watched experiment; ``hints`` say of its metrics whether more is better. Runs by status, newest activity."""
 
     experiment_id: str
     name: str
