@@ -22,7 +22,7 @@ def listed(uri: str) -> int:
         return len(questions.experiments())
 
 
-def by_week(uri: str) -> int:
+def by_day(uri: str) -> int:
     with ask(uri) as questions:
         return sum(period.runs for period in questions.history(_METRIC).periods)
 

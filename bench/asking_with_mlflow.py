@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from mlflow import MlflowClient
 
 _METRIC = "val/accuracy"
@@ -23,16 +21,3 @@ def newest(uri: str) -> int:
 
 def listed(uri: str) -> int:
     return len(MlflowClient(uri).search_experiments())
-
-
-def by_week(uri: str) -> int:
-    client = MlflowClient(uri)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    weeks: Counter[int] = Counter()
-    token = None
-    while True:
-        page = client.search_runs(ids, max_results=1000, page_token=token)
-        weeks.update(run.info.start_time // 604_800_000 for run in page)
-        token = page.token
-        if not token:
-            return sum(weeks.values())

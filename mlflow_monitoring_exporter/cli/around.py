@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column
 
+from mlflow_monitoring_exporter.cli.alerts import print_history
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import (
     EXIT_FAILED,
@@ -17,6 +18,7 @@ from mlflow_monitoring_exporter.cli.output import (
     print_json,
     print_table,
 )
+from mlflow_monitoring_exporter.cli.rows import Format, FormatOption
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.exporters.record import iso_utc
 from mlflow_monitoring_exporter.prometheus import families
@@ -41,6 +43,8 @@ _OF_ROLLOUT = {
     "lead_time_seconds": families.ROLLOUT_LEAD_TIME.name,
     "time_to_restore_seconds": families.ROLLOUT_RESTORE.name,
 }
+#: The kinds of alerts that are about a model.
+_OF_PRODUCTION = frozenset({"model_degradation", "data_drift", "threshold"})
 #: Before the names of what is known of production.
 _PRODUCTION = "mlflow_deployment_"
 
@@ -145,6 +149,24 @@ def production_status(
         print_error(f"no deployment {deployment} has predicted anything in {spool}")
         raise typer.Exit(EXIT_FAILED)
     _print(rows, output)
+
+
+@production_commands.command("alerts")
+@configured
+def production_alerts(
+    options: Options,
+    deployment: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
+    last_hours: Annotated[float, typer.Option(help="So far back; 0 means all.", min=0)] = 24,
+    output: FormatOption = Format.table,
+) -> None:
+    """What programs told people of models in production: degradation, drift and thresholds, the newest last."""
+
+    def wanted(alert: Mapping[str, Any]) -> bool:
+        # The subject begins with the name of the model, and its metric follows.
+        of = {str(alert["subject"]).split(" ")[0], alert.get("deployment"), alert.get("deployment_id")}
+        return alert["kind"] in _OF_PRODUCTION and (deployment is None or deployment in of)
+
+    print_history(options, output, last_hours=last_hours, wanted=wanted)
 
 
 def _status(counted: Sequence[Family]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import typer
 
 from mlflow_monitoring_exporter import __version__
 from mlflow_monitoring_exporter.cli import compare, questions, report, sample
+from mlflow_monitoring_exporter.cli.alerts import alerts_commands
 from mlflow_monitoring_exporter.cli.around import deployments_commands, pipelines_commands, production_commands
 from mlflow_monitoring_exporter.cli.audit import audit_commands
 from mlflow_monitoring_exporter.cli.backfill import backfill
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.add_typer(pipelines_commands, name="pipelines")
 app.add_typer(deployments_commands, name="deployments")
 app.add_typer(production_commands, name="production")
+app.add_typer(alerts_commands, name="alerts")
 app.add_typer(audit_commands, name="audit")
 app.add_typer(config_commands, name="config")
 app.add_typer(queue_commands, name="queue")

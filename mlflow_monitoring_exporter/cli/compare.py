@@ -62,6 +62,8 @@ def compare_runs(
             if rows:
                 print_rows(rows, output, title=title)
                 print_line()
+        if not run and len(found.runs) >= limit:
+            print_line(f"the first {limit} of the runs that were asked for; --limit says how many", style="dim")
         print_line(found.recommendation.text, style="bold")
         for reason in found.recommendation.reasons:
             print_line(f"- {reason}")

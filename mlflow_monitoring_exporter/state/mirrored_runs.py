@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
 
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.plausible_times import recalled
@@ -135,7 +135,7 @@ class MirroredRuns:
                 *(run.c.run_id, run.c.experiment_id, run.c.status, run.c.start_ms, run.c.end_ms),
                 *(series.c.value, series.c.id),
             ).select_from(joined)
-            rows = raw_rows(tx, query.where(*self._there, run.c.experiment_id.in_(experiment_ids), *met))
+            rows = raw_rows(tx, query.where(*self._there, _among(experiment_ids), *met))
         for run_id, experiment_id, status, start, end, value, there in rows:
             latest = None if there is None else loaded(value)
             yield RunValue(run_id, experiment_id, RunStatus(status), self._when(start), self._when(end), latest)
@@ -153,10 +153,15 @@ class MirroredRuns:
 
     def _matching(self, tx: Connection, experiment_ids: Sequence[str], conditions: Sequence[Condition]) -> Select[Any]:
         met = [_condition(tx, condition) for condition in conditions]
-        return select(*_RUN).where(*self._there, run.c.experiment_id.in_(experiment_ids), *met)
+        return select(*_RUN).where(*self._there, _among(experiment_ids), *met)
 
     def _when(self, stored: int | None) -> int | None:
         return recalled(stored, round(self._clock() * 1000))
+
+
+def _among(experiment_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Written into the statement, since there may be more than a database binds."""
+    return run.c.experiment_id.in_(bindparam("experiments", list(experiment_ids), expanding=True, literal_execute=True))
 
 
 def _latest(tx: Connection, run_pks: Sequence[int]) -> dict[int, list[Point]]:

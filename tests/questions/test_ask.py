@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pytest
 
 from mlflow_monitoring_exporter.analysis import Every, compare_runs
 from mlflow_monitoring_exporter.analysis.recommend import Answer
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import QuestionError
-from mlflow_monitoring_exporter.questions import Questions, Which
+from mlflow_monitoring_exporter.questions import Questions, Which, ask
+from mlflow_monitoring_exporter.source.rest.api import MlflowApi
 from tests.analysis.made import made
+from tests.parts.mlflow_server import MlflowServer
 from tests.parts.run_store import DAY, RunStore
 
 VISION = Which(experiments=("vision",))
@@ -73,6 +78,28 @@ def test_the_best_runs_are_the_best(questions: Questions, store: RunStore) -> No
     assert [run.run_id for run in lately.runs] == [store.runs[3], store.runs[2]]
     with pytest.raises(QuestionError, match="no run that is asked about has a finite value of accuracy"):
         questions.best_runs("accuracy", which=Which(where="metrics.accuracy > 5"))
+
+
+def test_over_rest_two_requests_are_enough(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    call = MlflowApi.call
+
+    def counted(self: MlflowApi, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.append(path)
+        return call(self, method, path, fields)
+
+    monkeypatch.setattr(MlflowApi, "call", counted)
+    asking: list[Callable[[Questions], object]] = [
+        lambda questions: questions.best_runs("accuracy", top_k=5),
+        lambda questions: questions.run("resnet-3"),
+        lambda questions: questions.run("latest"),
+        lambda questions: questions.runs(VISION, limit=5),
+    ]
+    for question in asking:
+        with ask(server.url) as questions:
+            question(questions)
+        assert asked == ["experiments/search", "runs/search"]
+        asked.clear()
 
 
 def test_experiments_are_names_patterns_or_ids(questions: Questions) -> None:

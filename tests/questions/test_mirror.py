@@ -118,6 +118,8 @@ def test_experiments_keys_and_directions(mirror: MirrorReader, store_itself: Run
     theirs = {e.experiment_id: (e.name, e.runs, e.last_ms) for e in store_itself.experiments() if e.runs}
     assert {e.experiment_id: (e.name, e.runs, e.last_ms) for e in mirror.experiments() if e.runs} == theirs
     assert mirror.keys(["1"]) == ["accuracy", "loss"]
+    many = ["1", *(f"odd 'name' {number}" for number in range(70_000))]
+    assert len(list(mirror.runs(Search(many)))) == 4
     questions = Questions(mirror)
     best = questions.best_runs("loss", which=Which(experiments=("one",)), top_k=1)
     assert best.runs[0].latest[1].value == 2.0, "the experiment's tag says that more of it is better"

@@ -260,5 +260,11 @@ def ids_of(reader: RunReader, ids: Sequence[str]) -> list[str]:
     return [run.run_id for run in reader.runs(Search(ids))]
 
 
+def test_more_experiments_than_a_database_binds(store_runs: RunReader, furnished: Furnished) -> None:
+    many = [*furnished.all_ids, *(str(number) for number in range(1000, 70_000))]
+    assert ids_of(store_runs, many) == ids_of(store_runs, furnished.all_ids)
+    assert len(list(store_runs.values(Search(many), "loss"))) > BULK_RUNS
+
+
 def test_no_experiment_has_no_runs(runs: RunReader) -> None:
     assert ids_of(runs, []) == []

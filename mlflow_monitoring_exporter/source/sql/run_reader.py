@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, null, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, null, select
 
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core.batches import batches
@@ -98,7 +98,7 @@ class SqlRunReader:
             query = (
                 select(r.run_uuid, r.experiment_id, r.status, r.start_time, r.end_time, m.value, m.is_nan)
                 .select_from(joined)
-                .where(r.lifecycle_stage == ACTIVE, r.experiment_id.in_(numbers(search.experiment_ids)), *met)
+                .where(r.lifecycle_stage == ACTIVE, _among(search.experiment_ids), *met)
             )
             rows = raw_rows(connection, query)
         for run_id, experiment_id, status, start, end, value, is_nan in rows:
@@ -135,9 +135,7 @@ class SqlRunReader:
     def _ordered(self, search: Search, connection: Connection, met: Sequence[ColumnElement[bool]]) -> Select[Any]:
         """The ids of the runs, in their order."""
         r, m = runs.c, latest_metrics.c
-        query = select(r.run_uuid).where(
-            r.lifecycle_stage == ACTIVE, r.experiment_id.in_(numbers(search.experiment_ids)), *met
-        )
+        query = select(r.run_uuid).where(r.lifecycle_stage == ACTIVE, _among(search.experiment_ids), *met)
         if search.order is not None:
             by = m.value.desc() if search.order.descending else m.value.asc()
             query = (
@@ -169,6 +167,12 @@ _COUNTED = (
     .where(runs.c.lifecycle_stage == ACTIVE)
     .group_by(runs.c.experiment_id, runs.c.status)
 )
+
+
+def _among(experiment_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Written into the statement, since there may be more than a database binds."""
+    ids: ColumnElement[Any] = bindparam("experiments", numbers(experiment_ids), expanding=True, literal_execute=True)
+    return runs.c.experiment_id.in_(ids)
 
 
 def _by_experiment(

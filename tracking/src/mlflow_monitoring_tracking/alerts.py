@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -64,8 +65,7 @@ class AlertManager:
             with exclusive(directory / "alerts.lock"):
                 if not _is_due(directory, f"{kind} {subject}", alert["at_ms"], min(cooldown, _LONGEST)):
                     return False
-                with (directory / "alerts.json").open("a", encoding="utf-8") as history:
-                    history.write(json.dumps(alert, default=str) + "\n")
+                _append(directory / "alerts.json", alert)
         except OSError as error:  # a full disk is no reason to keep quiet, nor to end the program
             event("value_skipped", logging.WARNING, reason=f"alerts.json: {error}")
         event("alert_raised", _LEVELS[severity], kind=kind, subject=subject, severity=severity, reason=message)
@@ -157,6 +157,16 @@ class AlertManager:
         return self.alert(
             "data_drift", feature, text, severity=severity, cooldown=cooldown, value=score, threshold=threshold
         )
+
+
+def _append(path: Path, alert: Mapping[str, Any]) -> None:
+    """A line of its own, also behind half a line of a process that was killed. Raises OSError."""
+    with path.open("ab+") as history:
+        is_torn = False
+        if history.tell():
+            history.seek(-1, os.SEEK_END)
+            is_torn = history.read(1) != b"\n"
+        history.write(b"\n" * is_torn + json.dumps(alert, default=str).encode() + b"\n")
 
 
 def _is_due(directory: Path, what: str, at_ms: int, cooldown: float) -> bool:
