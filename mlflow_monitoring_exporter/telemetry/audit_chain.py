@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from mlflow_monitoring_exporter.telemetry.daily_file import dated, too_old
 
@@ -53,12 +54,13 @@ def append(file: Path, text: str, days: int) -> None:
     now = time.time()
     with _locked(file):
         _rotate(file, now)
-        number, previous = _head(file)
+        number, previous = _behind(file, *_head(file))
         number += 1
         digest = _hash(text, number, previous)
         line = f'{text[:-1]}, "number": {number}, "previous": "{previous}", "hash": "{digest}"}}\n'
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write(line)
+        with file.open("ab+") as opened:
+            # Half a line of a process that was killed is no part of this one.
+            opened.write(b"\n" * _is_torn(opened) + line.encode("utf-8"))
             opened.flush()
             os.fsync(opened.fileno())
         draft = file.with_name(f"{file.name}.head.{os.getpid()}")
@@ -169,6 +171,26 @@ def _head(file: Path) -> tuple[int, str]:
             if said_there := _LINK.match(line):
                 return int(said_there[2]), said_there[4]
     return 0, ""
+
+
+def _behind(file: Path, number: int, previous: str) -> tuple[int, str]:
+    """The head, or the line behind it, of a process that was killed before it could say so."""
+    with suppress(FileNotFoundError):
+        for line in reversed(lines(file)):
+            if (said := _LINK.match(line)) is None:
+                continue
+            its = int(said[2])
+            if its == number + 1 and said[3] == previous and _hash(f"{said[1]}}}", its, said[3]) == said[4]:
+                return its, said[4]
+            break
+    return number, previous
+
+
+def _is_torn(opened: BinaryIO) -> bool:
+    if not opened.tell():
+        return False
+    opened.seek(-1, os.SEEK_END)
+    return opened.read(1) != b"\n"
 
 
 def _head_of(file: Path) -> Path:

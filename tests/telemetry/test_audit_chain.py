@@ -112,6 +112,28 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     assert verify(file).lines == 2
 
 
+@given(length=st.integers(1, 200), told=st.booleans())
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_kill_in_the_middle_of_a_line_costs_that_line_alone(
+    length: int, told: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Killed within the third line, or behind it, before the head was moved."""
+    file = tmp_path_factory.mktemp("audit") / "audit.log"
+    written(file, ["one", "two"])
+    head = (file.parent / "audit.log.head").read_bytes()
+    append(file, '{"event": "three"}', YEARS)
+    whole = lines(file)
+    torn = whole[2].encode() if told else whole[2].encode()[: min(length, len(whole[2]) - 2)]
+    file.write_bytes("".join(whole[:2]).encode() + torn)
+    (file.parent / "audit.log.head").write_bytes(head)
+    written(file, ["four", "five"])
+    faults = [] if told else [("audit.log", 3, "is not a line of the chain, or was changed")]
+    assert found(file) == faults
+    readable = [json.loads(line) for at, line in enumerate(lines(file)) if told or at != 2]
+    assert [line["event"] for line in readable] == ["one", "two", *(["three"] if told else []), "four", "five"]
+    assert [line["number"] for line in readable] == list(range(1, len(readable) + 1))
+
+
 def test_a_lost_head_is_told_and_the_chain_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "audit.log"
     written(file, ["one", "two"])
