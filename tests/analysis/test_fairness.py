@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fairlearn.metrics import MetricFrame
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, recall_score
 
@@ -17,6 +17,7 @@ people = st.lists(
 
 
 @given(people)
+@settings(max_examples=25, deadline=None)  # fairlearn takes a twentieth of a second for each
 def test_gap_and_ratio_are_those_of_fairlearn(found: list[tuple[int, int, str]]) -> None:
     truth, said, groups = zip(*found, strict=True)
     frame = MetricFrame(
