@@ -44,12 +44,12 @@ grafana-schema:
 		&& npx typescript-json-schema dashboard.ts TheDashboard --required --noExtraProps --ignoreErrors --skipLibCheck \
 			-o $(CURDIR)/tests/stack/grafana-dashboard.schema.json
 
-# Four processes on two cores, because half of the time a test waits for a server; tests/conftest.py says which tests
+# Three processes on two cores, because a third of the time a test waits for a server; tests/conftest.py says which tests
 # stay together. What is about instants and outages has the machine for itself afterwards.
 # Compiled first: the tests start the command some hundred times, and some machines forbid Python to keep what it compiled.
 test: .venv/dev lint
 	$(BIN)/python -m compileall -q mlflow_monitoring_exporter tracking/src
-	$(BIN)/pytest -n 4 --no-loadscope-reorder --ignore tests/reliability
+	$(BIN)/pytest -n 3 --no-loadscope-reorder --ignore tests/reliability
 	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/reliability
 
 # The long versions of tests/reliability, of what becomes of replicas and serving processes, and of the state machines: 100

