@@ -105,6 +105,21 @@ def test_a_window_has_rates_shares_and_quantiles(machine: Machine) -> None:
     assert len(machine.runs.values("error_rate")) == 1, "nothing is no rate"
 
 
+def test_a_window_is_closed_once_though_all_processes_wake_at_its_end(machine: Machine) -> None:
+    """The leader closes it and dies, and the next one was waiting for the same end."""
+    machine.predict(500)
+    machine.window()
+    machine.predict(500)
+    machine.lead()
+    machine.leader.close(machine.now)
+    assert machine.runs.values("predictions") == [500]
+    machine.window()
+    assert machine.runs.values("predictions") == [500, 500]
+    (run,) = machine.runs.rows.values()
+    times = [time_ms for key, _, _, time_ms in run if key == "predictions"]
+    assert len(set(times)) == 2, "two values of one instant would be one, if they are equal"
+
+
 @contextmanager
 def death(what: str, machine: Machine) -> Iterator[None]:
     """The leader of a machine dies where it would do this next; others of this process go on."""

@@ -52,8 +52,12 @@ class Windows:
     def close(self, end_ms: int) -> None:
         """The window that ends then is over. Features are those of the window before, which all have written by now.
 
+        A leader that died may have closed it, and all processes wake at its end: what was counted since is of the next.
+
         :raises OSError: the directory cannot be read or written.
         """
+        if self._ended_ms is not None and end_ms <= self._ended_ms:
+            return
         fold(self._place.counts)
         now = totals(self._place.counts)
         changes = by_served(now, self._before)
