@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow_monitoring_exporter.analysis.ranking import VerdictOf, values_of
+from mlflow_monitoring_exporter.analysis.ranking import VerdictOf, judges, values_of
 from mlflow_monitoring_exporter.core.directions.direction import Direction, by_words
 from mlflow_monitoring_exporter.core.directions.qualifiers import is_split
 from mlflow_monitoring_exporter.core.values import Run
@@ -63,7 +63,7 @@ def _by_tag(runs: Sequence[Run], tag: str, verdict_of: VerdictOf, chosen: frozen
     for run in runs:
         if (group := run.tags.get(tag)) is not None:
             for key, value in values_of(run).items():
-                if math.isfinite(value) and (key in chosen or (not chosen and _is_judged(key, verdict_of))):
+                if math.isfinite(value) and (key in chosen or (not chosen and judges(key, verdict_of(key)))):
                     by_parent.setdefault(run.parent_run_id or "", {}).setdefault(key, {})[group] = value
     for parent, by_metric in by_parent.items():
         for metric in sorted(by_metric):
@@ -75,12 +75,7 @@ def _is_of_groups(metric: str, group: str, verdict_of: VerdictOf, chosen: frozen
         return metric in chosen
     words = [word for word in _BETWEEN.split(group.lower()) if word]
     is_part = all(map(is_split, words)) or verdict_of(group).direction is not None
-    return not is_part and _is_judged(metric, verdict_of) and not _PARTED.search(metric)
-
-
-def _is_judged(metric: str, verdict_of: VerdictOf) -> bool:
-    verdict = verdict_of(metric)
-    return verdict.direction is not None and not verdict.resource and not metric.startswith("system/")
+    return not is_part and judges(metric, verdict_of(metric)) and not _PARTED.search(metric)
 
 
 def _measured(run_id: str, metric: str, groups: Mapping[str, float], verdict_of: VerdictOf) -> GroupMetric:

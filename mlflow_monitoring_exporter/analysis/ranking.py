@@ -35,6 +35,11 @@ class Ranking:
         """1 where more is better, -1 where less is."""
         return 1 if self.direction is Direction.MAX else -1
 
+    @property
+    def word(self) -> str:
+        """``more`` or ``less``: of which the metric is better."""
+        return "more" if self.direction is Direction.MAX else "less"
+
 
 def values_of(run: Run) -> dict[str, float]:
     """The latest value of each metric of a run."""
@@ -68,7 +73,7 @@ def choose_ranking(
     for key in told:
         if key in held and (direction := mode or verdict_of(key).direction):
             return Ranking(key, direction, "the experiment's tags name it")
-    candidates = [key for key in held if _judges(key, verdict_of(key))]
+    candidates = [key for key in held if judges(key, verdict_of(key))]
     if not candidates:
         return None
     enough = max(held[key] for key in candidates) / 2
@@ -83,7 +88,8 @@ def best_of(values: Mapping[str, float], ranking: Ranking) -> str | None:
     return max(finite, key=lambda key: ranking.sign * finite[key], default=None)
 
 
-def _judges(key: str, verdict: Verdict) -> bool:
+def judges(key: str, verdict: Verdict) -> bool:
+    """Whether a metric says how good a model is, and not what it cost or how busy a machine was."""
     return verdict.direction is not None and not verdict.resource and not key.startswith(_SYSTEM)
 
 

@@ -60,8 +60,7 @@ def recommend(
     if best is None:
         why = f"none of the runs has a finite value of {ranking.metric}"
         return Recommendation(Answer.UNKNOWN, None, "None of the runs can be called best.", (why,))
-    word = "more" if ranking.sign > 0 else "less"
-    reasons = [f"ranked by {ranking.metric}, of which {word} is better ({ranking.why})"]
+    reasons = [f"ranked by {ranking.metric}, of which {ranking.word} is better ({ranking.why})"]
     if other is None or gap is None:
         reasons.append("no other run has a finite value to hold it against")
         return Recommendation(Answer.UNKNOWN, best, f"Take {called(runs[best])}: it is alone.", tuple(reasons))

@@ -11,8 +11,8 @@ import typer
 
 from mlflow_monitoring_exporter.cli.options import Options, configured, plugins_of_this_run
 from mlflow_monitoring_exporter.cli.output import EXIT_FAILED, print_error, print_line
-from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, moment, print_rows
-from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, print_rows
+from mlflow_monitoring_exporter.core.clock import moment, now_ms
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 
 alerts_commands = typer.Typer(help="Alerts that programs raised, with the tracking library.", no_args_is_help=True)

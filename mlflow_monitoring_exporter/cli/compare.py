@@ -13,7 +13,8 @@ from mlflow_monitoring_exporter.analysis.recommend import called
 from mlflow_monitoring_exporter.cli.output import print_json, print_line
 from mlflow_monitoring_exporter.cli.question_options import QuestionOptions
 from mlflow_monitoring_exporter.cli.questions import ModeOption
-from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, moment, plain, print_rows
+from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, plain, print_rows
+from mlflow_monitoring_exporter.core.clock import moment
 from mlflow_monitoring_exporter.core.values import Run
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from mlflow_monitoring_exporter.analysis.ranking import values_of
 from mlflow_monitoring_exporter.analysis.resources import duration_seconds
 from mlflow_monitoring_exporter.cli.output import EXIT_FAILED, print_json, print_line, print_result
 from mlflow_monitoring_exporter.cli.question_options import QuestionOptions
-from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, moment, plain, print_rows
-from mlflow_monitoring_exporter.core.clock import now_ms
+from mlflow_monitoring_exporter.cli.rows import Format, FormatOption, plain, print_rows
+from mlflow_monitoring_exporter.core.clock import moment, now_ms
 from mlflow_monitoring_exporter.core.directions.direction import Direction
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem
 from mlflow_monitoring_exporter.core.values import Run, RunStatus
@@ -135,8 +135,7 @@ def best_runs(
             rows.append({"rank": rank, metric: values_of(run).get(metric), **about, **told})
     print_rows(rows, output)
     if output is Format.table:
-        word = "more" if best.ranking.direction is Direction.MAX else "less"
-        print_line(f"{word} of {metric} is better ({best.ranking.why})", style="dim")
+        print_line(f"{best.ranking.word} of {metric} is better ({best.ranking.why})", style="dim")
 
 
 def query_history(
@@ -276,8 +275,7 @@ def _as_pairs(about: Mapping[str, Any], run: Run) -> Sequence[Mapping[str, Any]]
 def _told(found: History) -> Sequence[str]:
     lines = []
     if (ranking := found.ranking) is not None:
-        word = "more" if ranking.direction is Direction.MAX else "less"
-        lines.append(f"{ranking.metric}: {word} is better ({ranking.why})")
+        lines.append(f"{ranking.metric}: {ranking.word} is better ({ranking.why})")
     if (trend := found.trend) is not None:
         sure = "a trend" if trend.significant else "no trend that is more than noise"
         lines.append(f"median by {found.every.value}: {trend.slope:+.4g} each, {sure} (p = {trend.p_value:.3f})")
@@ -290,7 +288,7 @@ def _believed(found: Importance) -> Sequence[str]:
     sampled = f"a sample of {found.runs} of {found.of} runs" if found.runs < found.of else f"{found.runs} runs"
     lines = [f"{found.ranking.metric} by {found.method.value}, from {sampled}"]
     if found.explained is not None:
-        doubt = "" if found.explained >= 0.5 else ": too little to rely on"
+        doubt = "" if found.believable else ": too little to rely on"
         lines.append(f"the fitted model explains {found.explained:.0%} of the variance of runs it has not seen{doubt}")
     left_out = list(found.left_out.items())
     lines += [f"left out: {key} {why}" for key, why in left_out[:_FEW]]

@@ -70,16 +70,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def moment(milliseconds: int | None) -> datetime | None:
-    """A time of MLflow's; None for one that the calendar cannot hold."""
-    if milliseconds is None:
-        return None
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
 def _print_table(rows: Sequence[Row], empty: str, title: str) -> None:
     if title:
         print_line(title, style="bold")

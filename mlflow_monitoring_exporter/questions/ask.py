@@ -28,14 +28,12 @@ from mlflow_monitoring_exporter.source.decode import OnSkipped, ignore_skipped
 from mlflow_monitoring_exporter.source.open import open_run_reader
 from mlflow_monitoring_exporter.source.protocol import Wanted
 from mlflow_monitoring_exporter.source.search import WHOLE, FoundExperiment, Order, Parts, RunReader, Search
-from mlflow_monitoring_exporter.source.search_filter import quoted
+from mlflow_monitoring_exporter.source.search_filter import LARGEST, quoted
 
 #: Runs that are laid side by side unless more are asked for.
 SIDE_BY_SIDE = 50
 #: Runs among which a metric is chosen where none is named, and runs that importance looks at.
 _NEWEST, _MOST_RUNS = 100, 10_000
-#: Every value that is not NaN is as much or less.
-_LARGEST = "1.7976931348623157e308"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,8 @@ class Questions:
         self.reader.close()
 
     @cached_property
-    def _all(self) -> Sequence[FoundExperiment]:
+    def known(self) -> Sequence[FoundExperiment]:
+        """All experiments, read once; perhaps without numbers of runs."""
         return self.reader.experiments(counted=False)
 
     def experiments(self, which: Which = EVERYTHING) -> list[FoundExperiment]:
@@ -99,17 +98,15 @@ class Questions:
         parts: Parts = WHOLE,
     ) -> BestRuns:
         """The ``top_k`` runs with the best finite latest value of ``metric``; raises QuestionError if none has one."""
-        experiments = which.of(self._all)
+        experiments = which.of(self.known)
         directions = self.directions(experiments)
         ids = [experiment.experiment_id for experiment in experiments]
         ranking = choose_ranking((), verdict_of=directions.verdict, metric=metric, mode=mode)
         order = Order(metric, descending=ranking is None or ranking.direction is Direction.MAX)
         runs = tuple(self.reader.runs(Search(ids, which.condition(), order, top_k), parts))
         if not runs:
-            keys = self.reader.keys(ids)
-            if metric in keys:
-                raise QuestionError(f"no run that is asked about has a finite value of {metric}")
-            raise QuestionError(f"no run has a metric {metric}{nearest(metric, keys)}")
+            self._refuse_unknown(metric, ids)
+            raise QuestionError(f"no run that is asked about has a finite value of {metric}")
         if ranking is None:
             raise _undirected(metric)
         return BestRuns(ranking, runs, self.names)
@@ -174,7 +171,7 @@ class Questions:
         which: Which = EVERYTHING,
     ) -> History:
         """How the runs went over time; without ``metric`` by one that most of the newest have, if any."""
-        experiments = which.of(self._all)
+        experiments = which.of(self.known)
         directions = self.directions(experiments)
         ids = [experiment.experiment_id for experiment in experiments]
         search = Search(ids, which.condition())
@@ -186,9 +183,7 @@ class Questions:
             raise _undirected(metric)
         found = history_of(self.reader.values(search, ranking.metric if ranking else ""), every, ranking)
         if metric and not any(period.best is not None for period in found.periods):
-            keys = self.reader.keys(ids)
-            if metric not in keys:
-                raise QuestionError(f"no run has a metric {metric}{nearest(metric, keys)}")
+            self._refuse_unknown(metric, ids)
         return found
 
     def importance(
@@ -199,22 +194,21 @@ class Questions:
         mode: Direction | None = None,
         which: Which = EVERYTHING,
     ) -> Importance:
-        """Which parameters ``metric`` depends on, among the best-known of the newest runs that have it."""
-        experiments = which.of(self._all)
+        """Which parameters ``metric`` depends on, among the newest runs that have it."""
+        experiments = which.of(self.known)
         verdict_of = self.directions(experiments).verdict
         # Which way is better counts for one of the methods only.
-        ranking = choose_ranking((), verdict_of=verdict_of, metric=metric, mode=mode or Direction.MAX)
-        if method is Method.PED_ANOVA:
-            ranking = choose_ranking((), verdict_of=verdict_of, metric=metric, mode=mode)
+        assumed = None if method is Method.PED_ANOVA else Direction.MAX
+        ranking = choose_ranking((), verdict_of=verdict_of, metric=metric, mode=mode or assumed)
         if ranking is None:
             raise _undirected(metric)
         ids = [experiment.experiment_id for experiment in experiments]
         parts = Parts(metrics=frozenset({metric}), tags=frozenset())
-        has_it = f"metrics.{quoted(metric)} <= {_LARGEST}"
+        has_it = f"metrics.{quoted(metric)} <= {LARGEST}"  # as every value is but NaN
         condition = " AND ".join(filter(None, (which.condition(), has_it)))
         runs = list(self.reader.runs(Search(ids, condition, limit=_MOST_RUNS), parts))
-        if not runs and metric not in (keys := self.reader.keys(ids)):
-            raise QuestionError(f"no run has a metric {metric}{nearest(metric, keys)}")
+        if not runs:
+            self._refuse_unknown(metric, ids)
         return param_importance(runs, ranking, method=method)
 
     def lint(
@@ -232,7 +226,7 @@ class Questions:
         """
         return lint_newest(
             self.reader,
-            which.of(self._all),
+            which.of(self.known),
             which.condition(),
             now_ms=now_ms,
             select=select,
@@ -250,12 +244,12 @@ class Questions:
     def of_ids(self, experiment_ids: Iterable[str]) -> list[FoundExperiment]:
         """The experiments with these ids."""
         wanted = frozenset(experiment_ids)
-        return [experiment for experiment in self._all if experiment.experiment_id in wanted]
+        return [experiment for experiment in self.known if experiment.experiment_id in wanted]
 
     @property
     def names(self) -> dict[str, str]:
         """The names of all experiments by their ids."""
-        return {experiment.experiment_id: experiment.name for experiment in self._all}
+        return {experiment.experiment_id: experiment.name for experiment in self.known}
 
     def directions(self, experiments: Iterable[FoundExperiment]) -> Directions:
         """Which values are better in all of these experiments; what their tags say differently, they do not say."""
@@ -265,8 +259,14 @@ class Questions:
                 said.setdefault(key, set()).add(rises)
         return self._directions.within({key: min(rises) for key, rises in said.items() if len(rises) == 1})
 
+    def _refuse_unknown(self, metric: str, experiment_ids: Sequence[str]) -> None:
+        """Raises QuestionError with the nearest names if no run has it."""
+        keys = self.reader.keys(experiment_ids)
+        if metric not in keys:
+            raise QuestionError(f"no run has a metric {metric}{nearest(metric, keys)}")
+
     def _ids(self, which: Which) -> list[str]:
-        return [experiment.experiment_id for experiment in which.of(self._all)]
+        return [experiment.experiment_id for experiment in which.of(self.known)]
 
 
 def ask(

@@ -35,7 +35,7 @@ def make_report(
 ) -> Report:
     """A report over the runs that started between two times. Raises SourceError and QuestionError."""
     asked = Which(which.experiments, which.where, which.tags, since_ms, until_ms)
-    experiments = {e.experiment_id: e for e in questions.experiments(asked)}
+    experiments = {e.experiment_id: e for e in asked.of(questions.known)}
     days = (until_ms - since_ms) / _DAY_MS
     every = Every.DAY if days <= _DAYS else Every.WEEK if days <= _WEEKS else Every.MONTH
     everything = list(questions.reader.values(Search(list(experiments), asked.condition()), ""))

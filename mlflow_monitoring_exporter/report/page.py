@@ -6,7 +6,6 @@ import base64
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import count
 from typing import Any
@@ -20,6 +19,7 @@ from mlflow_monitoring_exporter.analysis.attention import Attention
 from mlflow_monitoring_exporter.analysis.lint import LintFinding
 from mlflow_monitoring_exporter.analysis.ranking import Ranking, values_of
 from mlflow_monitoring_exporter.analysis.report import ExperimentReport, Report
+from mlflow_monitoring_exporter.core.clock import moment
 from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.report.charts import Figure, periods
 from mlflow_monitoring_exporter.report.figures import figures_of
@@ -90,7 +90,7 @@ def _section(experiment: ExperimentReport) -> dict[str, Any]:
     runs, finished, failed = (sum(getattr(p, name) for p in counts) for name in ("runs", "finished", "failed"))
     summary = f"{runs} runs: {finished} finished, {failed} failed."
     if ranking is not None:
-        summary += f" Ranked by {ranking.metric}, of which {_word(ranking)} is better ({ranking.why})."
+        summary += f" Ranked by {ranking.metric}, of which {ranking.word} is better ({ranking.why})."
     return {
         "name": experiment.name,
         "description": experiment.description,
@@ -108,10 +108,6 @@ def _trend(experiment: ExperimentReport) -> Iterator[str]:
         better = trend.slope * experiment.ranking.sign > 0
         sure = ("It gets better" if better else "It gets worse") if trend.significant else "That is no more than noise"
         yield f"The median moves by {trend.slope:+.4g} each {every}. {sure} (p = {trend.p_value:.3f})."
-
-
-def _word(ranking: Ranking) -> str:
-    return "more" if ranking.sign > 0 else "less"
 
 
 def _row_of_run(run: Run, ranking: Ranking) -> dict[str, Any]:
@@ -191,9 +187,5 @@ def _cell(value: Any) -> Markup:
 
 
 def _moment(milliseconds: int | None) -> str:
-    try:
-        return (
-            "" if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        )
-    except (OverflowError, ValueError, OSError):
-        return ""
+    when = moment(milliseconds)
+    return "" if when is None else when.strftime("%Y-%m-%d %H:%M")

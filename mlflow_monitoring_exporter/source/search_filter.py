@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mlflow_monitoring_exporter.core.errors import QuestionError
+from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY
 
 
 class Entity(StrEnum):
@@ -59,6 +60,8 @@ _OPERATORS = {
     Entity.ATTRIBUTE: _ALIKE,
     Entity.DATASET: _ALIKE | _LISTS,
 }
+#: What MLflow stores for infinity, as its parser takes it: an exponent without a plus.
+LARGEST = repr(MLFLOW_INFINITY).replace("+", "")
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<operator> <= | >= | != | <> | = | < | > | (?i:NOT\s+IN|NOT\s+LIKE|IN|ILIKE|LIKE|IS\s+NOT\s+NULL|IS\s+NULL)\b )

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow_monitoring_exporter.config.schema import MlflowConfig
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.errors import QuestionError
-from mlflow_monitoring_exporter.core.values import MLFLOW_INFINITY, ModelVersion, Run, RunValue
+from mlflow_monitoring_exporter.core.values import ModelVersion, Run, RunValue
 from mlflow_monitoring_exporter.source import decode
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
 from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, RefusalError
@@ -20,14 +20,12 @@ from mlflow_monitoring_exporter.source.rest.history import RestHistory
 from mlflow_monitoring_exporter.source.rest.registry import RestRegistry
 from mlflow_monitoring_exporter.source.rest.runs import IDS, RunSearch, field, records
 from mlflow_monitoring_exporter.source.search import FILES, WHOLE, FoundExperiment, Order, Parts, Search
-from mlflow_monitoring_exporter.source.search_filter import parse, quoted
+from mlflow_monitoring_exporter.source.search_filter import LARGEST, parse, quoted
 
 _PAGE = 1000
 #: Runs whose keys stand for those of all.
 _NEWEST = 100
 _BAD_REQUEST = 400
-#: MLflow's parser takes an exponent without a plus only.
-_INFINITY = repr(MLFLOW_INFINITY).replace("+", "")
 
 
 class RestRunReader:
@@ -117,7 +115,7 @@ class RestRunReader:
         fields: dict[str, Any] = {"filter": search.where}
         if (order := search.order) is not None:
             name = f"metrics.{quoted(order.metric)}"
-            finite = f"{name} < {_INFINITY} AND {name} > -{_INFINITY}"
+            finite = f"{name} < {LARGEST} AND {name} > -{LARGEST}"
             fields = {
                 "filter": f"{search.where} AND {finite}" if search.where.strip() else finite,
                 "order_by": [f"{name} {'DESC' if order.descending else 'ASC'}"],
