@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -27,12 +28,12 @@ _Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class _RunKeys:
-    """Series of one run to read: whole, or from a step on. ``points`` is how many are expected."""
+    """Series of one run to read: whole, or from a step on. ``steps`` is how many steps they have together at most."""
 
     run_id: str
     keys: Sequence[str]
     from_step: int | None
-    points: int
+    steps: int
 
 
 class SqlHistory:
@@ -46,39 +47,67 @@ class SqlHistory:
         # Orders the points of one step, which MLflow's index leaves open.
         self._ties = (m.rowid,) if store.row_numbers else (m.timestamp, m.value, m.is_nan)
         self._columns = (m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan, *self._ties[:1])
+        # The steps of a series say little of how many points it has, once they are sparse: a step may be a batch of
+        # training data, and a run of one validation may end at step 90,000. So what was read says what is expected;
+        # at first only SQLite, which reads no row beyond a chunk, may be wrong about it without harm.
+        self._points_of_a_series = 1.0 if store.row_numbers else math.inf
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
         """All wanted points; neighbours that should fit into one chunk are read in one query."""
         together: list[_RunKeys] = []
+        size = 0.0
         for item in _by_run(wanted):
-            size = sum(other.points for other in together) + item.points
+            expected = min(item.steps, len(item.keys) * self._points_of_a_series)
+            size += expected
             if together and (
                 size > self._chunk
                 or len(together) == _RUNS
                 or (together[0].from_step is None) != (item.from_step is None)
             ):
                 yield from self._of_runs(together)
-                together = []
+                together, size = [], expected
             together.append(item)
         if together:
             yield from self._of_runs(together)
 
     def _of_runs(self, items: Sequence[_RunKeys]) -> Iterator[HistoryChunk]:
-        """In one query, if the points fit into one chunk, else run by run."""
-        found = self._together(items) if len(items) > 1 else None
-        for item in items:
-            if found is None:
-                keys = item.keys
-            else:
-                keys = [key for key in item.keys if (item.run_id, key) not in found]
-                for key in item.keys:
-                    if points := found.get((item.run_id, key)):
-                        yield HistoryChunk(item.run_id, key, self._points(points), complete=True)
-            for some in batches(keys, _BINDS):
-                yield from self._of_run(item.run_id, some, item.from_step)
+        """In one query as far as it reaches: a chunk; and then on, from where it ended."""
+        while items:
+            rows = self._together(items) if len(items) > 1 else None
+            if rows is None:
+                for item in items:
+                    yield from self._of_run(item)
+                return
+            # The row beyond the chunk says which run it did not reach the end of.
+            cut = rows[self._chunk][0] if len(rows) > self._chunk else None
+            found = {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1)) if pair[0] != cut}
+            begun = [row for row in rows if row[0] == cut]
+            left = []
+            for item in items:
+                if item.run_id == cut and len(begun) > 1:
+                    yield from self._of_run(item, begun)
+                elif cut is not None and not any((item.run_id, key) in found for key in item.keys):
+                    left.append(item)
+                else:
+                    yield from self._found(item, found)
+            self._heed(len(rows) - len(begun), len(found))
+            items = left
 
-    def _together(self, items: Sequence[_RunKeys]) -> Mapping[tuple[Any, Any], Sequence[_Row]] | None:
-        """The rows of all ``items`` by run and key; None when there are too many for one query or one chunk."""
+    def _found(self, item: _RunKeys, found: Mapping[tuple[Any, Any], Sequence[_Row]]) -> Iterator[HistoryChunk]:
+        """The series of a run that was read to its end; those without points by a query of their own."""
+        for key in item.keys:
+            if points := found.get((item.run_id, key)):
+                yield HistoryChunk(item.run_id, key, self._points(points), complete=True)
+        if missing := [key for key in item.keys if (item.run_id, key) not in found]:
+            yield from self._of_run(replace(item, keys=missing))
+
+    def _heed(self, points: int, series: int) -> None:
+        """So many points were found in so many series."""
+        if series:
+            self._points_of_a_series = points / series
+
+    def _together(self, items: Sequence[_RunKeys]) -> Sequence[_Row] | None:
+        """The rows of all ``items`` by run and key, or a chunk and one row of them; None for too many keys."""
         keys = sorted({key for item in items for key in item.keys})
         if len(keys) > _BINDS:
             return None
@@ -87,39 +116,41 @@ class SqlHistory:
             metrics.c.run_uuid.in_([item.run_id for item in items]),
             metrics.c.key.concat("").in_(keys),
         ]
-        rows = self._rows(conditions, min((i.from_step for i in items if i.from_step is not None), default=None))
-        if len(rows) > self._chunk:
-            return None
-        return {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1))}
+        return self._rows(conditions, min((i.from_step for i in items if i.from_step is not None), default=None))
 
-    def _of_run(self, run_id: str, keys: Sequence[str], from_step: int | None) -> Iterator[HistoryChunk]:
-        if not self._exists(run_id):
-            yield from (HistoryChunk(run_id, key, (), complete=True, missing=True) for key in keys)
+    def _of_run(self, item: _RunKeys, begun: Sequence[_Row] = ()) -> Iterator[HistoryChunk]:
+        """All series of one run, of which the first rows may have been read already: all but the last are used."""
+        if not begun and not self._exists(item.run_id):
+            yield from (HistoryChunk(item.run_id, key, (), complete=True, missing=True) for key in item.keys)
             return
-        left = dict.fromkeys(keys)
-        for rows, unfinished in self._chunks(run_id, keys, from_step):
-            for key, group in groupby(rows, key=itemgetter(1)):
-                if key in left:  # MySQL finds "Loss" where "loss" is asked for
-                    complete = key != unfinished
-                    yield HistoryChunk(run_id, key, self._points(group), complete)
-                    if complete:
-                        del left[key]
-        yield from (HistoryChunk(run_id, key, (), complete=True) for key in left)
+        left = dict.fromkeys(item.keys)
+        count = 0
+        for some in batches(item.keys, _BINDS):
+            for rows, unfinished in self._chunks(item.run_id, some, item.from_step, begun):
+                count += len(rows)
+                for key, group in groupby(rows, key=itemgetter(1)):
+                    if key in left:  # MySQL finds "Loss" where "loss" is asked for
+                        complete = key != unfinished
+                        yield HistoryChunk(item.run_id, key, self._points(group), complete)
+                        if complete:
+                            del left[key]
+        yield from (HistoryChunk(item.run_id, key, (), complete=True) for key in left)
+        self._heed(count, len(item.keys))
 
     def _chunks(
-        self, run_id: str, keys: Sequence[str], from_step: int | None
+        self, run_id: str, keys: Sequence[str], from_step: int | None, begun: Sequence[_Row]
     ) -> Iterator[tuple[Sequence[_Row], str | None]]:
         """The rows of a run's series, at most a chunk at a time, and the key whose series goes on in the next one."""
         of_run = [metrics.c.run_uuid == run_id, metrics.c.key.in_(keys)]
-        conditions = of_run
+        rows = begun or self._rows(of_run, from_step)
         while True:
-            rows = self._rows(conditions, from_step)
             # The row beyond the chunk only says whether its series goes on.
-            rows, beyond = rows[: self._chunk], rows[self._chunk :]
+            end = len(rows) - 1 if rows is begun else self._chunk
+            rows, beyond = rows[:end], rows[end:]
             yield rows, rows[-1][1] if beyond and beyond[0][1] == rows[-1][1] else None
             if not beyond:
                 return
-            conditions = [*of_run, self._beyond(rows[-1])]
+            rows = self._rows([*of_run, self._beyond(rows[-1])], from_step)
 
     def _exists(self, run_id: str) -> bool:
         with self._store.reading() as (connection, _):
@@ -163,5 +194,5 @@ def _by_run(wanted: Iterable[Wanted]) -> Iterator[_RunKeys]:
             if group:
                 steps = [item.from_step for item in group if item.from_step is not None]
                 first = min(steps, default=None)
-                points = sum(max(1, item.last_step - (first or 0) + 1) for item in group)
-                yield _RunKeys(run_id, sorted({item.key for item in group}), first, points)
+                span = sum(max(1, item.last_step - (first or 0) + 1) for item in group)
+                yield _RunKeys(run_id, sorted({item.key for item in group}), first, span)
