@@ -258,7 +258,7 @@ def _answers() -> dict[str, Any]:
 _DEFAULTS = ("null", "nothing", "a list", "no text")
 #: Where B is in the list of each answer.
 _B_AT = 1
-_POINTS = ("metrics/get-history", "metrics/get-history-bulk-interval")
+_POINTS = ("metrics/get-history", "metrics/get-history-bulk-interval", "metrics/get-history-bulk")
 #: Stands for the odd value until the answer is text.
 _HERE = "put it here"
 _Path = tuple[str | int, ...]
@@ -275,10 +275,11 @@ class OddMlflow:
     def request(
         self, method: str, url: str, *, body: bytes | None = None, params: Any = None, **_: Any
     ) -> HttpResponse:
-        path = urlsplit(url).path.removeprefix("/api/2.0/mlflow/")
+        path = urlsplit(url).path.removeprefix("/ajax-api/2.0/mlflow/").removeprefix("/api/2.0/mlflow/")
         sent = json.loads(body) if method == "POST" and body else dict(params)
         if path in _POINTS:
-            ids = sent["run_ids"] if "run_ids" in sent else [sent["run_id"]]
+            asked = sent["run_ids"] if "run_ids" in sent else sent["run_id"]
+            ids = [asked] if isinstance(asked, str) else asked
             answer: Any = {"metrics": [point for run_id in ids for point in _points(run_id, sent["metric_key"])]}
             is_place = self.path == path and B in ids and sent["metric_key"] == "loss"
             place = (

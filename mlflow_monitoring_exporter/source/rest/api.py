@@ -49,9 +49,10 @@ class MlflowApi:
             headers=headers,
         )
 
-    def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def call(self, method: str, path: str, fields: Mapping[str, Any], *, root: str = "api") -> Mapping[str, Any]:
         """The answer to ``fields``, sent as JSON body of a POST or as parameters of a GET, lists repeated.
 
+        ``root`` is where the path begins: "ajax-api" for what only MLflow's own pages ask.
         Network errors, 408, 429 and 5xx are tried three times within seconds, then raise
         SourceUnavailableError. Raises SourceRefusedError, or MissingItemError, at once.
         """
@@ -62,7 +63,7 @@ class MlflowApi:
             sleep=self._sleep,
             reraise=True,
         )
-        return attempts(self._send, method, path, fields)
+        return attempts(self._send, method, path, fields, root)
 
     def pages(self, method: str, path: str, fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The answer and all that follow it by page token."""
@@ -84,7 +85,7 @@ class MlflowApi:
     def close(self) -> None:
         self._client.close()
 
-    def _send(self, method: str, path: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _send(self, method: str, path: str, fields: Mapping[str, Any], root: str) -> Mapping[str, Any]:
         self._refuse_when_stopped()
         if self._ca_file is not None and not self._ca_file.is_file():
             raise SourceRefusedError(f"mlflow.ca_file {self._ca_file} does not exist")
@@ -92,7 +93,7 @@ class MlflowApi:
         try:
             response = self._client.request(
                 method,
-                f"{self.url}/api/2.0/mlflow/{path}",
+                f"{self.url}/{root}/2.0/mlflow/{path}",
                 deadline=Deadline.after(self._timeout),
                 body=orjson.dumps(fields) if post else None,
                 headers={"Content-Type": "application/json"} if post else None,

@@ -2,7 +2,8 @@
 
 ::
 
-    few points expected     get-history-bulk-interval: one key of up to 100 runs in one request
+    whole, of many runs     get-history-bulk, where it is offered: one key of up to 100 runs (bulk_history.py)
+    the end of a series     get-history-bulk-interval: the same of some steps
     few series of a key     get-history, which is cheaper for each of them: a run of ten thousand keys shares none
     many, or in doubt       get-history: one series, page by page, all of it
 
@@ -28,7 +29,9 @@ from mlflow_monitoring_exporter.source.fields import shown
 from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Wanted
 from mlflow_monitoring_exporter.source.rest.answer import MissingItemError, PassingError, RefusalError
 from mlflow_monitoring_exporter.source.rest.api import MlflowApi, next_page_token
-from mlflow_monitoring_exporter.source.rest.runs import field, records
+from mlflow_monitoring_exporter.source.rest.bulk_history import SHALLOW, BulkHistory
+from mlflow_monitoring_exporter.source.rest.points import Records, by_run, step_of
+from mlflow_monitoring_exporter.source.rest.runs import records
 
 _log = structlog.get_logger(__name__)
 
@@ -43,15 +46,12 @@ _FEW = 16
 _TOGETHER = 2000
 #: Whole series of a key from which on one interval call costs a server less than a get-history for each.
 _WORTH_IT = 3
-#: Points up to which all of a series costs no more than a call for its tail.
-_SHALLOW = 30
 #: Series that a server may fail at in a row (HTTP 500) before it counts as a server that does not answer.
 _FAILURES = 3
 
 _BAD_REQUEST = 400
 _INTERNAL_ERROR = 500
 
-_Records = dict[str, list[Any]]
 _Task = Callable[[MlflowApi], Iterator[HistoryChunk]]
 
 
@@ -62,6 +62,7 @@ class RestHistory:
         self._apis = apis
         self._on_skipped = on_skipped
         self._page = page
+        self._bulk = BulkHistory(on_skipped)
         self._has_interval = True
         self._failures = 0
 
@@ -69,9 +70,12 @@ class RestHistory:
         """All wanted points of each series; the chunks of several series may alternate."""
         series = iter(wanted)
         while together := list(islice(series, _TOGETHER)):
+            bulky = [item for item in together if self._bulk.is_for(item)]
+            others = [item for item in together if not self._bulk.is_for(item)]
             tasks: list[_Task] = [
-                *(task for key, group in self._groups(together) for task in self._tasks(key, group)),
-                *(partial(self._alone, item) for item in together if not self._is_small(item)),
+                *(task for key, group in self._bulk.groups(bulky) for task in self._tasks(key, group, self._in_bulk)),
+                *(task for key, group in self._groups(others) for task in self._tasks(key, group, self._together)),
+                *(partial(self._alone, item) for item in others if not self._is_small(item)),
             ]
             # A server with one worker answers few small requests sooner one after the other.
             many = len(tasks) > _FEW or sum(_expected(item) for item in together) > _POINTS
@@ -80,12 +84,17 @@ class RestHistory:
             deepest = max(_expected(item) for item in together)
             yield from joined(tasks, apis, buffer=len(apis) * max(1, _POINTS // deepest))
 
-    def _tasks(self, key: str, group: Sequence[Wanted]) -> Sequence[_Task]:
-        """The cheapest requests for a group of series of one key."""
-        shallow = all(item.last_step < _SHALLOW for item in group)
+    def _tasks(
+        self,
+        key: str,
+        group: Sequence[Wanted],
+        together: Callable[[str, Sequence[Wanted], MlflowApi], Iterator[HistoryChunk]],
+    ) -> Sequence[_Task]:
+        """The cheapest requests for a group of series of one key, which may be read ``together``."""
+        shallow = all(item.last_step < SHALLOW for item in group)
         if len(group) < _WORTH_IT and (group[0].from_step is None or (len(group) == 1 and shallow)):
             return [partial(self._alone, item) for item in group]
-        return [partial(self._together, key, group)]
+        return [partial(together, key, group)]
 
     def _is_small(self, item: Wanted) -> bool:
         most = _SAMPLED_FROM if item.from_step is None else _POINTS
@@ -110,6 +119,19 @@ class RestHistory:
                     group, last_step = [], item.last_step
                 group.append(item)
             yield key, group
+
+    def _in_bulk(self, key: str, items: Sequence[Wanted], api: MlflowApi) -> Iterator[HistoryChunk]:
+        found = self._bulk.ask(api, key, items) if self._bulk.offered else None
+        if found is None:
+            groups = list(self._groups(items))
+            items, found = [item for item in items if not self._is_small(item)], {}
+            for _, group in groups:
+                yield from self._together(key, group, api)
+        for item in items:
+            if points := found.get(item.run_id):
+                yield HistoryChunk(item.run_id, key, self._points(item, points), complete=True)
+            else:
+                yield from self._alone(item, api)
 
     def _together(self, key: str, items: Sequence[Wanted], api: MlflowApi) -> Iterator[HistoryChunk]:
         bounds = None
@@ -140,27 +162,22 @@ class RestHistory:
             self._has_interval = False
             _log.info("MLflow has no get-history-bulk-interval endpoint; reading histories one by one (slower)")
 
-    def _interval(self, api: MlflowApi, key: str, run_ids: Sequence[str], bounds: tuple[int, int] | None) -> _Records:
+    def _interval(self, api: MlflowApi, key: str, run_ids: Sequence[str], bounds: tuple[int, int] | None) -> Records:
         """All points of each run within the bounds; runs of which that is not certain are left out."""
         if bounds is not None and bounds[1] - bounds[0] >= _SAMPLED_FROM:
             return self._halves(api, key, run_ids, bounds)
         fields: dict[str, Any] = {"run_ids": run_ids, "metric_key": key, "max_results": _SAMPLED_FROM}
         if bounds is not None:
             fields |= {"start_step": bounds[0], "end_step": bounds[1]}
-        found: _Records = {run_id: [] for run_id in run_ids}
-        for record in records(api.call("GET", "metrics/get-history-bulk-interval", fields), "metrics"):
-            run_id = field(record, "run_id")
-            if isinstance(run_id, str) and run_id in found:
-                found[run_id].append(record)
-            else:
-                self._on_skipped(f"a point of metric '{shown(key)}'", "it belongs to none of the runs asked for")
+        answer = records(api.call("GET", "metrics/get-history-bulk-interval", fields), "metrics")
+        found = by_run(answer, key, run_ids, self._on_skipped)
         doubtful = _doubtful(found)
         whole = {run_id: points for run_id, points in found.items() if run_id not in doubtful}
         if doubtful and bounds is not None and bounds[0] < bounds[1]:
             whole |= self._halves(api, key, doubtful, bounds)
         return whole
 
-    def _halves(self, api: MlflowApi, key: str, run_ids: Sequence[str], bounds: tuple[int, int]) -> _Records:
+    def _halves(self, api: MlflowApi, key: str, run_ids: Sequence[str], bounds: tuple[int, int]) -> Records:
         low, high = bounds
         middle = (low + high) // 2
         lower = self._interval(api, key, run_ids, (low, middle))
@@ -217,13 +234,6 @@ def _expected(item: Wanted) -> int:
 
 def _doubtful(found: Mapping[str, Sequence[Any]]) -> list[str]:
     """The runs whose points may have been sampled."""
-    steps = {_step(record) for points in found.values() for record in points}
+    steps = {step_of(record) for points in found.values() for record in points}
     many = len(steps) >= _SAMPLED_FROM // 2 and max(steps) - min(steps) >= _SAMPLED_FROM
     return [run_id for run_id, points in found.items() if many or len(points) >= _SAMPLED_FROM]
-
-
-def _step(record: Mapping[str, Any]) -> int:
-    try:
-        return decode.integer(record.get("step"), "its step")
-    except decode.MalformedError:
-        return 0
