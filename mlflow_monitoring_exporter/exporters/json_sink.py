@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,10 @@ import orjson
 from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, REACHED
+from mlflow_monitoring_exporter.exporters.compression import gzipped
 from mlflow_monitoring_exporter.exporters.endpoint import Endpoint
-from mlflow_monitoring_exporter.exporters.record import BODY, BODY_FIELDS, RECORD, SAMPLE_FIELDS, Records
+from mlflow_monitoring_exporter.exporters.record import BODY, BODY_FIELDS, RECORD, Records
+from mlflow_monitoring_exporter.exporters.record_lines import RecordLines
 from mlflow_monitoring_exporter.exporters.success import Success, SuccessTest
 from mlflow_monitoring_exporter.exporters.template import Template
 
@@ -41,7 +42,7 @@ class JsonSink:
         self._endpoint = endpoint
         self._shape = shape
         self._success = SuccessTest(success, endpoint)
-        self._record = Template(RECORD if shape.record is None else shape.record, SAMPLE_FIELDS).fill
+        self._records = RecordLines(RECORD if shape.record is None else shape.record)
         self._body = Template(BODY if shape.body is None else shape.body, BODY_FIELDS).fill
 
     def start(self) -> None:
@@ -59,7 +60,7 @@ class JsonSink:
         body = self._encode(payload)
         headers = self._headers(payload)
         if self._shape.compressed:
-            body = gzip.compress(body, mtime=0)  # without a time, so that a repeated delivery has the same bytes
+            body = gzipped(body)
         answer = self._endpoint.send(self._shape.method, deadline=deadline, body=body, headers=headers)
         self._success.judge(answer, keyed=bool(self._shape.idempotency_header))
 
@@ -67,10 +68,10 @@ class JsonSink:
         self._endpoint.close()
 
     def _encode(self, payload: Batch) -> bytes:
-        records = [self._record(sample) for sample in payload.samples]
+        lines = self._records.of(payload.samples)
         if self._shape.lines:
-            return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
-        return orjson.dumps(self._body(Records(payload, records)))
+            return b"".join(line + b"\n" for line in lines)
+        return orjson.dumps(self._body(Records(payload, orjson.Fragment(b"[%b]" % b",".join(lines)))))
 
     def _headers(self, payload: Batch) -> Mapping[str, str]:
         headers = {"Content-Type": "application/x-ndjson" if self._shape.lines else "application/json"}

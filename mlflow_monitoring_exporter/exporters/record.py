@@ -6,15 +6,22 @@ template of an operator's own may name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from mlflow_monitoring_exporter.core.values import Batch, Sample, nonfinite_name
 from mlflow_monitoring_exporter.exporters.template import ABSENT, Field, Template
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
+#: Characters of ``2026-11-21T``.
+_DATE = 11
+#: The first one of the calendar, in days since 1970: what is before it is said to be its midnight.
+_FIRST_DAY = (datetime.min.replace(tzinfo=UTC) - _EPOCH).days
 
 RECORD: Mapping[str, Any] = {
     "name": "$name",
@@ -46,6 +53,27 @@ def iso_utc(timestamp_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def iso_utcs(timestamps_ms: Iterable[int]) -> list[str]:
+    """:func:`iso_utc` of each, of which most share their day."""
+    days: dict[int, str | None] = {}
+    texts = []
+    for timestamp_ms in timestamps_ms:
+        day, ms = divmod(timestamp_ms, _DAY_MS)
+        if day not in days:
+            whole = iso_utc(day * _DAY_MS)
+            # A day that the calendar does not hold, or only a part of which it holds, has no midnight.
+            days[day] = whole[:_DATE] if whole[_DATE:] == "00:00:00.000Z" else None
+        date = days[day]
+        if date is None or day <= _FIRST_DAY:
+            texts.append(iso_utc(timestamp_ms))
+            continue
+        seconds, ms = divmod(ms, 1000)
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        texts.append(f"{date}{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
+    return texts
+
+
 def _root(sample: Sample) -> Any:
     """Only of a nested run; every other is its own."""
     run = sample.run
@@ -75,10 +103,10 @@ SAMPLE_FIELDS: Mapping[str, Field[Sample]] = {
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """A batch, and what became of its samples."""
+    """A batch, and the list of what became of its samples, as JSON."""
 
     batch: Batch
-    records: list[Any]
+    records: orjson.Fragment
 
 
 BODY_FIELDS: Mapping[str, Field[Records]] = {

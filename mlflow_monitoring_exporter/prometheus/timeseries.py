@@ -6,11 +6,13 @@ a snapshot, what was sent cannot be renamed when two short ones turn out to be e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from mlflow_monitoring_exporter.core.plausible_times import EARLIEST_MS
+from mlflow_monitoring_exporter.core.sample_columns import columns_of
 from mlflow_monitoring_exporter.core.values import Sample
 from mlflow_monitoring_exporter.prometheus.label_lengths import OF_SAMPLES, shortened
 from mlflow_monitoring_exporter.prometheus.names import family_name
@@ -49,7 +51,7 @@ def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
     """The labels of a sample's series; ``more`` gives way to those that say what it is. None is too long."""
     labels = {
         **more,
-        "__name__": shortened(family_name(sample.key), OF_SAMPLES, mark="_"),
+        "__name__": _name(sample.key),
         "experiment_name": shortened(sample.run.experiment_name, OF_SAMPLES),
         "run_id": sample.run.run_id,
         "metric": shortened(sample.key, OF_SAMPLES),
@@ -59,28 +61,36 @@ def to_labels(sample: Sample, more: Mapping[str, str]) -> Labels:
     return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 
-def to_series(samples: Iterable[Sample], more: Mapping[str, str]) -> dict[Labels, list[Dated]]:
+@lru_cache(maxsize=10_000)
+def _name(key: str) -> str:
+    return shortened(family_name(key), OF_SAMPLES, mark="_")
+
+
+def to_series(samples: Sequence[Sample], more: Mapping[str, str]) -> dict[Labels, list[Dated]]:
     """Samples by the labels of their series, in the order of time and step within each."""
     return by_series(samples, lambda sample: to_labels(sample, more))
 
 
-def by_series(samples: Iterable[Sample], identity: Callable[[Sample], K]) -> dict[K, list[Dated]]:
+def by_series(samples: Sequence[Sample], identity: Callable[[Sample], K]) -> dict[K, list[Dated]]:
     """The same by whatever tells series apart; it is asked once for each run and key."""
     found: dict[K, list[Dated]] = {}
-    known: dict[tuple[int, str], list[Dated]] = {}  # most samples are of the run and key of the one before
-    for place, sample in enumerate(samples):
-        one = id(sample.run), sample.key
-        if one not in known:
-            known[one] = found.setdefault(identity(sample), [])
-        known[one].append(Dated(sample.timestamp_ms, sample.step, sample.value, place))
+    known: dict[tuple[int, str], list[Dated]] = {}
+    columns = columns_of(samples)
+    dated = map(Dated, columns.timestamps_ms, columns.steps, columns.values, range(len(columns)))
+    for run, key, one in zip(columns.runs, columns.keys, dated, strict=True):
+        series = known.get((id(run), key))
+        if series is None:
+            series = known[id(run), key] = found.setdefault(identity(columns[one.place]), [])
+        series.append(one)
     for series in found.values():
-        series.sort(key=BY_TIME)
+        if len(series) > 1:
+            series.sort(key=BY_TIME)
     return found
 
 
-def ahead(samples: Iterable[Sample], read_ms: int) -> bool:
+def ahead(samples: Sequence[Sample], read_ms: int) -> bool:
     """Whether any of these claims to be from after the moment when they were read."""
-    return read_ms >= EARLIEST_MS and any(sample.timestamp_ms > read_ms + AHEAD for sample in samples)
+    return read_ms >= EARLIEST_MS and max(columns_of(samples).timestamps_ms, default=0) > read_ms + AHEAD
 
 
 def clamped(series: list[Dated], read_ms: int) -> list[Dated]:
@@ -88,9 +98,9 @@ def clamped(series: list[Dated], read_ms: int) -> list[Dated]:
 
     ``series`` are in order. When they were read stays the same however often they are sent.
     """
-    past = [one for one in series if read_ms < EARLIEST_MS or one.timestamp_ms <= read_ms + AHEAD]
-    if len(past) == len(series):
+    if not series or read_ms < EARLIEST_MS or series[-1].timestamp_ms <= read_ms + AHEAD:
         return series
+    past = [one for one in series if one.timestamp_ms <= read_ms + AHEAD]
     now = (one._replace(timestamp_ms=read_ms + more) for more, one in enumerate(series[len(past) :]))
     return sorted([*past, *now], key=BY_TIME)
 

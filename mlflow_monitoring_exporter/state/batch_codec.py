@@ -10,9 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 import orjson
 
+from mlflow_monitoring_exporter.core.sample_columns import SampleColumns
 from mlflow_monitoring_exporter.core.values import Batch, Point, RunContext, Sample, nonfinite_name
 from mlflow_monitoring_exporter.state.payload import Payload, batch_id
 
@@ -54,14 +56,15 @@ def encode(samples: Sequence[Sample]) -> bytes:
     return orjson.dumps({"runs": contexts, "samples": rows}, option=orjson.OPT_SORT_KEYS)
 
 
-def decode(payload: bytes) -> tuple[Sample, ...]:
+def decode(payload: bytes) -> SampleColumns:
     """The samples that :func:`encode` wrote."""
     tree = orjson.loads(payload)
     runs = [RunContext(*fields) for fields in tree["runs"]]
-    return tuple(
-        Sample(runs[index], key, step, timestamp_ms, float(value))
-        for index, key, step, timestamp_ms, value in tree["samples"]
-    )
+    columns: Sequence[Sequence[Any]] = list(zip(*tree["samples"], strict=True)) or [()] * 5
+    indexes, keys, steps, timestamps_ms, values = columns
+    if not set(map(type, values)) <= {float}:
+        values = [float(value) for value in values]  # of those that JSON cannot hold the names
+    return SampleColumns([runs[index] for index in indexes], keys, steps, timestamps_ms, values)
 
 
 def freeze(samples: Sequence[Sample], *, batch_size: int, created_ms: int) -> list[Payload]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from mlflow_monitoring_exporter.core.clock import now_ms
 from mlflow_monitoring_exporter.core.errors import StateError
@@ -29,6 +29,20 @@ from mlflow_monitoring_exporter.state.payload import Payload, QueuedPayload, Ref
 from mlflow_monitoring_exporter.state.queue_id import QueueId
 from mlflow_monitoring_exporter.state.schema import dead_letter, exporter, outbox
 from mlflow_monitoring_exporter.state.statements import alone
+
+# Made once: to put a statement together takes longer than to execute it.
+_HEAD = (
+    select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.samples, outbox.c.payload)
+    .where(outbox.c.exporter == bindparam("of"), outbox.c.id > bindparam("after"))
+    .order_by(outbox.c.id)
+    .limit(1)
+)
+_HEAD_OF_PARTITION = _HEAD.where(outbox.c.partition == bindparam("in"))
+_TAKING = (
+    outbox.delete()
+    .where(outbox.c.id == bindparam("place"))
+    .returning(outbox.c.exporter, outbox.c.partition, outbox.c.samples, func.length(outbox.c.payload).label("size"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +97,11 @@ class PayloadQueue:
 
     def head(self, queue: QueueId, partition: int | None = None, *, after: int = 0) -> QueuedPayload | None:
         """The oldest payload that waits in a queue, or in one partition, behind place ``after``; it stays queued."""
-        query = (
-            select(outbox.c.id, outbox.c.batch_id, outbox.c.created_ms, outbox.c.samples, outbox.c.payload)
-            .where(outbox.c.exporter == queue.number)
-            .order_by(outbox.c.id)
-            .limit(1)
-        )
+        query, given = _HEAD, {"of": queue.number, "after": after}
         if partition is not None:
-            query = query.where(outbox.c.partition == partition)
-        if after:
-            query = query.where(outbox.c.id > after)
+            query, given = _HEAD_OF_PARTITION, {**given, "in": partition}
         with self._database.read() as tx:
-            row = tx.execute(query).first()
+            row = tx.execute(query, given).first()
         if row is None:
             return None
         return QueuedPayload(row.id, Payload(row.batch_id, row.created_ms, row.samples, row.payload))
@@ -168,9 +175,7 @@ def new_queue(tx: Connection, name: str) -> QueueId:
 
 def _take(tx: Connection, place: int) -> _Taken | None:
     """Delete the row, and account for it; None when it was gone already."""
-    gone = outbox.delete().where(outbox.c.id == place)
-    size = func.length(outbox.c.payload).label("size")
-    row = tx.execute(gone.returning(outbox.c.exporter, outbox.c.partition, outbox.c.samples, size)).first()
+    row = tx.execute(_TAKING, {"place": place}).first()
     if row is None:
         return None
     taken = _Taken(QueueId(row.exporter), row.partition, row.samples)

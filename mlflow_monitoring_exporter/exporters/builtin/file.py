@@ -23,7 +23,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-import orjson
 from pydantic import Field
 
 from mlflow_monitoring_exporter.config.fields import Size
@@ -32,7 +31,8 @@ from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.core.errors import ConfigError, ConfigProblem, RetryableExportError
 from mlflow_monitoring_exporter.core.values import Batch
 from mlflow_monitoring_exporter.exporters.contract import DeliveryMode, ExporterPlugin
-from mlflow_monitoring_exporter.exporters.record import to_record
+from mlflow_monitoring_exporter.exporters.record import RECORD
+from mlflow_monitoring_exporter.exporters.record_lines import RecordLines
 
 _TAIL = 64 * 1024
 
@@ -52,6 +52,7 @@ class FileExporter:
     def __init__(self, config: FileConfig) -> None:
         self._config = config
         self._path = config.path
+        self._records = RecordLines(RECORD)
 
     def start(self) -> None:
         """Make the file if need be, and cut off a line that a kill left unfinished."""
@@ -75,9 +76,7 @@ class FileExporter:
             raise RetryableExportError(f"{self._path} cannot be written: {obstacle}")
 
     def export(self, payload: Batch, *, deadline: Deadline) -> None:  # a disk knows no deadline
-        lines = b"".join(
-            orjson.dumps(to_record(sample), option=orjson.OPT_APPEND_NEWLINE) for sample in payload.samples
-        )
+        lines = b"".join(line + b"\n" for line in self._records.of(payload.samples))
         try:
             self._append(lines)
         except OSError as error:

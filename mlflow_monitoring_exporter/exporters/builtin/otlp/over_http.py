@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -15,6 +13,7 @@ from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.core.errors import ExportError, PermanentExportError, RetryableExportError
 from mlflow_monitoring_exporter.exporters.answers import CREDENTIALS, pause
 from mlflow_monitoring_exporter.exporters.builtin.otlp.transport import judge
+from mlflow_monitoring_exporter.exporters.compression import gzipped
 from mlflow_monitoring_exporter.exporters.endpoint import AuthenticatedHttp, Endpoint
 from mlflow_monitoring_exporter.http import HttpResponse
 
@@ -41,7 +40,7 @@ class HttpTransport:
     def send(self, request: ExportMetricsServiceRequest, points: int, deadline: Deadline | None) -> None:
         body, headers = request.SerializeToString(), {"Content-Type": _PROTOBUF}
         if self._compressed:
-            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
+            body, headers["Content-Encoding"] = gzipped(body), "gzip"
         answer = self._endpoint.send("POST", deadline=deadline, body=body, headers=headers)
         if not points and self._endpoint.reached(answer):  # a check
             return
