@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig, GaugesConfig
 from mlflow_monitoring_exporter.core.values import Snapshot
+from mlflow_monitoring_exporter.pipeline.direct_load import DirectLoad
 from mlflow_monitoring_exporter.pipeline.dispatch import HandOut, JobDispatch
 from mlflow_monitoring_exporter.pipeline.enqueue import Enqueuer
 from mlflow_monitoring_exporter.pipeline.poll import Poller
@@ -68,6 +69,10 @@ def build_poller(
     servers = tuple(servers) or (source.server,)
     mirror = Mirror(database, source.server, clock=clock)
     backlog = Backlog(database, mirror)
+    queue_events = QueueEvents(events.queued, events.read, events.sending)
+    direct = DirectLoad(
+        source, database=database, mirror=mirror, queues=queues, history=config.history, events=queue_events
+    )
     sync = MirrorSync(
         source,
         config,
@@ -75,6 +80,7 @@ def build_poller(
         database=database,
         mirror=mirror,
         backlog=backlog,
+        direct=direct,
         stop=stop,
         on_runs=events.loading,
         clock=clock,
@@ -87,7 +93,7 @@ def build_poller(
             backlog=backlog,
             queues=queues,
             history=config.history,
-            events=QueueEvents(events.queued, events.read, events.sending),
+            events=queue_events,
             stop=stop,
             divided=database.divided,
             servers=servers,

@@ -23,7 +23,7 @@ from mlflow_monitoring_exporter.exporters.template import ABSENT, Field, Templat
 
 #: Nobody's text holds this by accident, or on purpose: it is another one in every process.
 _TOKEN = secrets.token_hex(16)
-#: A mark is a text of JSON. As a value it stands for one; within a longer text, where its quotes are escaped, for a piece.
+#: A mark is a text of JSON. As a value it stands for one; in a longer text, where its quotes are escaped, for a part.
 _MARK = re.compile(rf'\\"{_TOKEN}-([a-z_]+)-\\"|"{_TOKEN}-([a-z_]+)-"'.encode())
 
 Column = Callable[[SampleColumns], Sequence[bytes]]

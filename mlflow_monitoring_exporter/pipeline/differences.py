@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ class Differences:
     ``experiments`` are those that are watched now, names by id, and ``hints`` what their tags say of metrics
     (:func:`core.directions.direction.hints_of`); ``renewed`` says that either were others before. ``moved`` are
     runs that are new or not what they were, ``gone`` those that are not there any more, ``registry`` is the same
-    object as before when it says the same. ``as_of_ms`` is when that was so, unless it is now.
+    object as before when it says the same. ``queued`` counts the samples of new runs, which were queued at once, by
+    exporter. ``as_of_ms`` is when that was so, unless it is now.
     """
 
     experiments: Mapping[str, str] = field(default_factory=dict)
@@ -24,6 +26,7 @@ class Differences:
     moved: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     registry: RegistryCopy = field(default_factory=RegistryCopy)
+    queued: Counter[str] = field(default_factory=Counter)
     as_of_ms: int | None = None
 
     @property

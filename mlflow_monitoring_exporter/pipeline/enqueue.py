@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection
 
-from mlflow_monitoring_exporter.core.values import Point, Sample
+from mlflow_monitoring_exporter.core.values import Point
+from mlflow_monitoring_exporter.pipeline.queue_writer import ReadSeries, queue_unseen, with_room
 from mlflow_monitoring_exporter.pipeline.queues import EnqueueReport, Queue, QueueEvents
 from mlflow_monitoring_exporter.pipeline.series_walk import Place, SeriesWalk
 from mlflow_monitoring_exporter.pipeline.sync import PollInterruptedError
@@ -18,10 +18,8 @@ from mlflow_monitoring_exporter.source.protocol import HistoryChunk, Source, Wan
 from mlflow_monitoring_exporter.state.backlog import Backlog, UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.first_loads import FirstLoads
-from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.state.partitions import UNDIVIDED
 from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
-from mlflow_monitoring_exporter.state.seen_points import mark_unseen
 
 _log = structlog.get_logger(__name__)
 
@@ -64,15 +62,6 @@ class _Pass:
     def overdue(self) -> bool:
         """Whether time is up while something is left to read."""
         return self.until is not None and time.monotonic() >= self.until and self.done < self.total
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What was read of one series in one go; ``complete`` when that was its end."""
-
-    item: UnqueuedSeries
-    points: list[Point]
-    complete: bool
 
 
 class Enqueuer:
@@ -159,7 +148,8 @@ class Enqueuer:
         left = {item.series_id for item in page}
         for chunks in _portions(self._histories(page)):
             self._check_stop()
-            now.open = self._with_room(now.open)
+            with self._database.read() as tx:
+                now.open = with_room(tx, now.open)
             if not now.open:
                 break
             self._events.read(sum(len(chunk.points) for chunk in chunks))
@@ -185,10 +175,6 @@ class Enqueuer:
                 self._backlog.complete(tx, others, now.open_ids, now.wanted)
         return read
 
-    def _with_room(self, queues: Sequence[Queue]) -> list[Queue]:
-        with self._database.read() as tx:
-            return [q for q in queues if q.drop_oldest or Outbox.waiting_bytes(tx, q.id) < q.max_bytes]
-
     def _histories(self, page: Sequence[UnqueuedSeries]) -> Iterable[HistoryChunk]:
         if self._history:
             return self._source.histories(
@@ -196,24 +182,20 @@ class Enqueuer:
             )
         return (HistoryChunk(s.context.run_id, s.latest.key, [s.latest], complete=True) for s in page)
 
-    def _enqueue(self, read: Sequence[_Read], partition: int, now: _Pass) -> Mapping[str, int]:
+    def _enqueue(self, read: Sequence[ReadSeries], partition: int, now: _Pass) -> Mapping[str, int]:
         """Queue what was never queued before, and remember it, in one transaction; how many samples, by exporter."""
         with self._database.write() as tx:
             self._backlog.hold(tx, [one.item.series_id for one in read])
-            samples = _unseen_samples(tx, read, now)
+            count = queue_unseen(tx, read, now.open, now.since, partition=partition)
             self._backlog.complete(tx, [one.item for one in read if one.complete], now.open_ids, now.wanted)
-            for queue in now.open:
-                Outbox.enqueue(tx, queue.id, samples[queue.id], batch_size=queue.batch_size, partition=partition)
-                if queue.drop_oldest:
-                    _make_room(tx, queue)
-        return {queue.name: len(samples[queue.id]) for queue in now.open}
+        return count
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise PollInterruptedError
 
 
-def _by_series(chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], UnqueuedSeries]) -> list[_Read]:
+def _by_series(chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], UnqueuedSeries]) -> list[ReadSeries]:
     """What the chunks hold of each series that is there, in the order in which the series came."""
     points: dict[tuple[str, str], list[Point]] = {}
     complete: set[tuple[str, str]] = set()
@@ -224,36 +206,7 @@ def _by_series(chunks: Sequence[HistoryChunk], series: Mapping[tuple[str, str], 
         points.setdefault(which, []).extend(chunk.points)
         if chunk.complete:
             complete.add(which)
-    return [_Read(series[which], found, which in complete) for which, found in points.items()]
-
-
-def _unseen_samples(tx: Connection, read: Sequence[_Read], now: _Pass) -> dict[QueueId, list[Sample]]:
-    """Of each queue the samples that were never queued; they count as queued from now on."""
-    samples: dict[QueueId, list[Sample]] = {queue.id: [] for queue in now.open}
-    wanting = [[queue for queue in now.open if queue.wants(one.item)] for one in read]
-    unseen = mark_unseen(
-        tx,
-        [
-            (one.item.series_id, one.points, [queue.id for queue in queues])
-            for one, queues in zip(read, wanting, strict=True)
-        ],
-    )
-    for one, queues, fresh in zip(read, wanting, unseen, strict=True):
-        item = one.item
-        length = item.latest.step - (item.from_step or 0) + 1
-        for queue in queues:
-            since = now.since.get(queue.id)
-            points = fresh[queue.id]
-            wanted = points if since is None else [p for p in points if p.timestamp_ms >= since]
-            samples[queue.id].extend(queue.view.samples(item.context, wanted, of=length))
-    return samples
-
-
-def _make_room(tx: Connection, queue: Queue) -> None:
-    excess = Outbox.waiting_bytes(tx, queue.id) - queue.max_bytes
-    if excess > 0:
-        dropped = Outbox.drop_oldest(tx, queue.id, excess)
-        _log.warning("queue full; dropped oldest samples", exporter=queue.name, samples=dropped)
+    return [ReadSeries(series[which], found, which in complete) for which, found in points.items()]
 
 
 def _portions(chunks: Iterable[HistoryChunk]) -> Iterator[list[HistoryChunk]]:

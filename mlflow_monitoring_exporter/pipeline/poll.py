@@ -134,7 +134,8 @@ class Poller:
         until = None if complete else started + _READING * self._interval
         queued = self._histories.run(until=until)
         report = self._report(found, snapshot, counts, renewed=renewed, started=started, at=self._clock())
-        return replace(report, enqueued=queued.enqueued, full=queued.full, unfinished=queued.unfinished)
+        enqueued = {name: count + found.queued[name] for name, count in queued.enqueued.items()}
+        return replace(report, enqueued=enqueued, full=queued.full, unfinished=queued.unfinished)
 
     def _report(
         self,

@@ -30,6 +30,7 @@ from mlflow_monitoring_exporter.core.directions.direction import hints_of
 from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.pipeline.activity import Activity
 from mlflow_monitoring_exporter.pipeline.differences import Differences
+from mlflow_monitoring_exporter.pipeline.direct_load import DirectLoad
 from mlflow_monitoring_exporter.pipeline.fingerprint import extent, fingerprint, what
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistrySync
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
@@ -68,6 +69,7 @@ class MirrorSync:
         database: Database,
         mirror: Mirror,
         backlog: Backlog,
+        direct: DirectLoad,
         stop: threading.Event,
         on_runs: Callable[[int], None],
         clock: Callable[[], float] = time.time,
@@ -81,6 +83,7 @@ class MirrorSync:
         self._mirror = mirror
         self._backlog = backlog
         self._progress = ReadProgress(database, mirror.server)
+        self._direct = direct
         self._stop = stop
         self._on_runs = on_runs
         self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
@@ -155,7 +158,8 @@ class MirrorSync:
         mark = self._source.mark() if reread or old.since_ms is None else old.mark
         activity = self._newest_runs(list(found), found, _activity(old.experiments))
         watched = self._newest(found, activity)
-        load = self._load(watched, result, since_ms=to_ms(self._clock()), mark=mark, reread=reread)
+        names = {i: found[i].name for i in watched}
+        load = self._load(names, result, since_ms=to_ms(self._clock()), mark=mark, reread=reread)
         return Checkpoint(load.since_ms, load.mark, "", _known(found, watched, activity))
 
     def _follow(
@@ -182,7 +186,7 @@ class MirrorSync:
             activity |= self._newest_runs([i for i in found if i not in known], found, {})
         newest = self._newest(found, activity)
         if entering := [i for i in newest if i not in watched]:
-            self._load(entering, result, since_ms=now, mark="", reread=False)
+            self._load({i: found[i].name for i in entering}, result, since_ms=now, mark="", reread=False)
         return Checkpoint(now, mark, "", _known(found, newest, activity))
 
     def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Differences) -> None:
@@ -200,8 +204,9 @@ class MirrorSync:
         result.moved.update(moved)
         result.gone.update(gone)
 
-    def _load(self, ids: Sequence[str], result: Differences, *, since_ms: int, mark: str, reread: bool) -> Pass:
-        """Read all runs of these experiments; with ``reread`` nothing that was read before counts."""
+    def _load(self, names: Mapping[str, str], result: Differences, *, since_ms: int, mark: str, reread: bool) -> Pass:
+        """Read all runs of these experiments, by id; with ``reread`` nothing that was read before counts."""
+        ids = list(names)
         key = f"{self._chosen} {reread} {' '.join(sorted(ids))}"
         digest = blake2b(key.encode(), digest_size=16).hexdigest()
         with self._database.write() as tx:
@@ -210,11 +215,13 @@ class MirrorSync:
                 self._backlog.reset(tx)
         _log.info("reading all runs", experiments=len(ids), resumed=not is_new)
         count = 0
-        for page in ahead(self._source.runs(ids, after=load.position)):
+        for page in ahead(self._direct.pages(self._source.runs(ids, after=load.position), self._select, names)):
             self._check_stop()
             with self._database.write() as tx:
-                moved = self._mirror.record(tx, self._select(page.runs), load.number, count=True)
+                moved, queued = self._direct.record(tx, page, load.number, names)
                 self._progress.load_reached(tx, page.position)
+            self._direct.committed(queued)
+            result.queued.update(queued)
             result.moved.update(moved)
             count += len(page.runs)
             self._on_runs(count)

@@ -113,6 +113,11 @@ class Source(Protocol):
         without becoming the latest are found by reading histories again."""
         ...
 
+    @property
+    def near(self) -> bool:
+        """Whether histories cost no more than runs do, because nobody stands between us and the database."""
+        ...
+
     def check(self) -> None:
         """Make a real, cheap search: an open port or a health page proves little."""
         ...

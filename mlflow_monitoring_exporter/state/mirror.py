@@ -17,7 +17,7 @@ from mlflow_monitoring_exporter.core.values import OPEN_STATUSES
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.run_changes import CHANGING, KNOWN, Selected, run_changes
 from mlflow_monitoring_exporter.state.schema import experiment, run, series, server
-from mlflow_monitoring_exporter.state.series_changes import SeriesOfRun, known_series, record_series
+from mlflow_monitoring_exporter.state.series_changes import QueuedAtOnce, SeriesOfRun, known_series, record_series
 from mlflow_monitoring_exporter.state.statements import BINDS, insert
 
 
@@ -32,10 +32,24 @@ class Mirror:
             tx.execute(insert(tx, server).values(identity=identity).on_conflict_do_nothing())
             self.server: int = tx.execute(select(server.c.id).where(server.c.identity == identity)).scalar_one()
 
-    def record(self, tx: Connection, page: Sequence[Selected], met_in: int, *, count: bool) -> list[str]:
+    def known(self, tx: Connection, run_ids: Sequence[str]) -> set[str]:
+        """Those of these runs that were read before."""
+        query = select(run.c.run_id).where(self._mine, run.c.run_id.in_(run_ids))
+        return set(tx.execute(query).scalars())
+
+    def record(
+        self,
+        tx: Connection,
+        page: Sequence[Selected],
+        met_in: int,
+        *,
+        count: bool,
+        at_once: QueuedAtOnce | None = None,
+    ) -> list[str]:
         """Take over some runs, met in the load or sweep ``met_in``; those of which anything changed.
 
-        Only what changed is written; with ``count`` every run is noted as met, too.
+        Only what changed is written; with ``count`` every run is noted as met, too. What is queued ``at_once`` does not
+        become pending.
         """
         read_ms = round(self._clock() * 1000)
         known = self._known_runs(tx, [item.run.run_id for item in page])
@@ -47,8 +61,15 @@ class Mirror:
             for some in batches(changes.unchanged, BINDS):
                 tx.execute(update(run).where(run.c.id.in_(some), run.c.round < met_in).values(round=met_in))
         experiments = self._experiments(tx, {item.run.experiment_id for item in page})
-        series_now = [SeriesOfRun(pks[i.run.run_id], experiments[i.run.experiment_id], i.latest) for i in page]
-        moved = record_series(tx, series_now, series_before)
+        queued: Mapping[str, Collection[str]] = {} if at_once is None else at_once.keys
+        series_now = [
+            SeriesOfRun(
+                *(pks[i.run.run_id], experiments[i.run.experiment_id], i.latest, i.run.run_id),
+                queued=queued.get(i.run.run_id, ()),
+            )
+            for i in page
+        ]
+        moved = record_series(tx, series_now, series_before, at_once)
         differ = {row["run_id"] for row in (*changes.fresh, *changes.changed)}
         return [item.run.run_id for item in page if item.run.run_id in differ or pks[item.run.run_id] in moved]
 

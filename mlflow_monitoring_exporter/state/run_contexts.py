@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 import orjson
 from sqlalchemy import Connection, select
 
-from mlflow_monitoring_exporter.core.values import RunContext
+from mlflow_monitoring_exporter.core.values import Run, RunContext
 from mlflow_monitoring_exporter.state.mirror import Mirror, of_run
 from mlflow_monitoring_exporter.state.schema import experiment, run
 
@@ -36,16 +36,49 @@ def run_contexts(tx: Connection, mirror: Mirror, pks: Collection[int]) -> dict[i
     }
 
 
+def new_contexts(
+    tx: Connection, mirror: Mirror, runs: Iterable[tuple[Run, Mapping[str, str]]], names: Mapping[str, str]
+) -> dict[str, RunContext]:
+    """Of runs that are not recorded yet, with the tags that are let out, by run id; ``names`` are their experiments'.
+
+    A nested one is left out as long as a run above it is not known: it may be read later.
+    """
+    runs = list(runs)
+    parents = {run.run_id: run.parent_run_id for run, _ in runs}
+    parents |= _parents(tx, mirror, {parent for parent in parents.values() if parent} - parents.keys())
+    found = {}
+    for one, tags in runs:
+        root = _outermost(one.parent_run_id or one.run_id, parents)
+        if root in parents:
+            found[one.run_id] = RunContext(
+                mirror.identity,
+                *(one.experiment_id, names[one.experiment_id], one.run_id, one.name),
+                tags=tags,
+                parent_run_id=one.parent_run_id,
+                root_run_id=root,
+            )
+    return found
+
+
 def _roots(tx: Connection, mirror: Mirror, run_ids: Iterable[str]) -> dict[str, str]:
     """The outermost run known above each of these; a run without a known parent is its own."""
+    wanted = set(run_ids)
+    parents = _parents(tx, mirror, wanted)
+    return {run_id: _outermost(run_id, parents) for run_id in wanted | parents.keys()}
+
+
+def _parents(tx: Connection, mirror: Mirror, run_ids: Iterable[str]) -> dict[str, str | None]:
+    """The parent of each of these runs that is known, and of those above it; None of the outermost."""
     parents: dict[str, str | None] = {}
     level = set(run_ids)
+    asked: set[str] = set()
     while level:
-        parents |= dict.fromkeys(level)
+        asked |= level
         query = select(run.c.run_id, run.c.parent_run_id).where(run.c.server == mirror.server, run.c.run_id.in_(level))
-        parents |= {row.run_id: row.parent_run_id for row in tx.execute(query)}
-        level = {parent for parent in parents.values() if parent} - parents.keys()
-    return {run_id: _outermost(run_id, parents) for run_id in parents}
+        found = {row.run_id: row.parent_run_id for row in tx.execute(query)}
+        parents |= found
+        level = {parent for parent in found.values() if parent} - asked
+    return parents
 
 
 def _outermost(run_id: str, parents: Mapping[str, str | None]) -> str:

@@ -34,31 +34,35 @@ _MARK = text(
 
 
 def mark_unseen(
-    tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[QueueId]]]
+    tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[QueueId]]], *, fresh: bool = False
 ) -> list[dict[QueueId, list[Point]]]:
     """Of each ``(series id, points, queues)`` the points that were never queued, by queue.
 
-    They count as queued from now on. Each series may be named once.
+    They count as queued from now on. Each series may be named once. Of ``fresh`` ones none ever was.
     """
     hashed = [{point_hash(point): point for point in points} for _, points, _ in read]
-    pairs = [(series_id, digest) for (series_id, _, _), points in zip(read, hashed, strict=True) for digest in points]
-    masks = _masks(tx, pairs)
+    masks: Mapping[tuple[int, int], int] = {}
+    if not fresh:
+        masks = _masks(tx, [(one[0], digest) for one, points in zip(read, hashed, strict=True) for digest in points])
+    bits: dict[int, tuple[int, Sequence[tuple[QueueId, int]]]] = {}
     found: list[dict[QueueId, list[Point]]] = []
     rows: list[dict[str, int]] = []
     for (series_id, _, queues), points in zip(read, hashed, strict=True):
-        fresh: dict[QueueId, list[Point]] = {queue: [] for queue in queues}
-        by_bit = [(int(QueueSet.of([queue])), missing) for queue, missing in fresh.items()]
-        wanted = int(QueueSet.of(queues))
-        for digest, point in points.items():
-            mask = masks.get((series_id, digest), 0)
-            if mask & wanted == wanted:
-                continue
-            for bit, missing in by_bit:
-                if not mask & bit:
-                    missing.append(point)
-            rows.append({"series": series_id, "point": digest, "mask": mask | wanted})
-        found.append(fresh)
-    _mark(tx, rows)
+        if id(queues) not in bits:  # most are the same tuple
+            bits[id(queues)] = int(QueueSet.of(queues)), [(queue, int(QueueSet.of([queue]))) for queue in queues]
+        wanted, each = bits[id(queues)]
+        before = {} if fresh else {digest: masks.get((series_id, digest), 0) for digest in points}
+        if any(before.values()):
+            found.append({queue: [points[at] for at, mask in before.items() if not mask & bit] for queue, bit in each})
+            rows += [
+                {"series": series_id, "point": at, "mask": mask | wanted}
+                for at, mask in before.items()
+                if mask & wanted != wanted
+            ]
+        else:
+            found.append({queue: list(points.values()) for queue in queues})
+            rows += [{"series": series_id, "point": at, "mask": wanted} for at in points]
+    _mark(tx, rows, fresh=fresh)
     return found
 
 
@@ -71,8 +75,11 @@ def _masks(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     return {(series_id, digest): mask for series_id, digest, mask in found}
 
 
-def _mark(tx: Connection, rows: Sequence[Mapping[str, int]]) -> None:
-    """Take over masks of ``(series, point)``."""
+def _mark(tx: Connection, rows: Sequence[Mapping[str, int]], *, fresh: bool) -> None:
+    """Take over masks of ``(series, point)``, which are all new or may not be."""
+    if fresh:
+        execute_many(tx, seen.insert(), rows)
+        return
     if tx.dialect.name == "postgresql":
         if rows:
             tx.execute(_MARK, {name: [row[name] for row in rows] for name in ("series", "point", "mask")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, Executable, Table, func, select
@@ -51,5 +52,7 @@ def execute_many(tx: Connection, statement: ClauseElement, rows: Sequence[Mappin
     names = compiled.positiontup
     if names is None:  # a driver that takes parameters by name
         tx.exec_driver_sql(compiled.string, [{**fixed, **row} for row in rows])
+    elif len(names) > 1 and rows[0].keys() >= set(names):
+        tx.exec_driver_sql(compiled.string, list(map(itemgetter(*names), rows)))
     else:
         tx.exec_driver_sql(compiled.string, [tuple(row[n] if n in row else fixed[n] for n in names) for row in rows])

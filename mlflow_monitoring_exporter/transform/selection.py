@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from mlflow_monitoring_exporter.config.schema import ExportConfig
 from mlflow_monitoring_exporter.config.section import PatternFilter
 from mlflow_monitoring_exporter.core.patterns import Patterns
 
+#: Names of which it is remembered whether they are chosen: keys occur once for each run.
+_MANY = 10_000
+
 
 class Selected:
-    """A choice of experiments and metric keys."""
+    """A choice of experiments and metric keys: ``experiment(name)`` and ``metric(key)`` say whether it is chosen."""
 
     def __init__(self, experiments: PatternFilter, metrics: PatternFilter) -> None:
-        self._experiments = Patterns(experiments.include), Patterns(experiments.exclude)
-        self._metrics = Patterns(metrics.include), Patterns(metrics.exclude)
+        self.experiment = _choice(experiments)
+        self.metric = _choice(metrics)
 
-    def experiment(self, name: str) -> bool:
-        include, exclude = self._experiments
-        return name in include and name not in exclude
 
-    def metric(self, key: str) -> bool:
-        include, exclude = self._metrics
-        return key in include and key not in exclude
+def _choice(of: PatternFilter) -> Callable[[str], bool]:
+    include, exclude = Patterns(of.include), Patterns(of.exclude)
+    return lru_cache(_MANY)(lambda name: name in include and name not in exclude)
 
 
 class Selection(Selected):

@@ -38,6 +38,7 @@ class Mlflow:
     touched: list[tuple[str, str, int]] = field(default_factory=list)
     last: LastPoll | None = None
     exact: bool = False
+    near: bool = False
     broken: str = ""
     vanished: set[str] = field(default_factory=set)
     server: str = "http://mlflow"

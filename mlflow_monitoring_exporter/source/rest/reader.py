@@ -39,6 +39,8 @@ class RestSource:
 
     #: No request tells of a point that is logged late.
     exact = False
+    #: The server reads its database for us.
+    near = False
 
     def __init__(
         self,

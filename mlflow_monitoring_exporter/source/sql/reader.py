@@ -74,6 +74,10 @@ class SqlSource:
     def exact(self) -> bool:
         return self._store.row_numbers
 
+    @property
+    def near(self) -> bool:
+        return True
+
     def check(self) -> None:
         with self._store.reading() as (connection, schema):
             connection.execute(
