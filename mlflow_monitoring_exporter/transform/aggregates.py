@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlflow_monitoring_exporter.core.directions.direction import Direction, Directions
 from mlflow_monitoring_exporter.transform.experiment_table import ExperimentTable
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """Of one key in one experiment. What cannot be said is None.
 
     ``latest`` is the value of the run that started last and ``finished`` that of the run that finished
@@ -27,6 +26,11 @@ class Aggregate:
     max: float | None = None
     stddev: float | None = None
     delta: float | None = None
+
+    @property
+    def known(self) -> int:
+        """How many of them can be said."""
+        return len(self) - self.count(None)
 
 
 class Aggregates:

@@ -13,8 +13,9 @@ Each experiment, and the registry, has a fair share of ``gauges.max_series``, of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
 from mlflow_monitoring_exporter.core.directions.direction import Directions
@@ -28,7 +29,7 @@ from mlflow_monitoring_exporter.transform import pipelines, rollouts
 from mlflow_monitoring_exporter.transform.aggregates import Aggregate
 from mlflow_monitoring_exporter.transform.labels import bounded
 from mlflow_monitoring_exporter.transform.lifecycle import duration_ms
-from mlflow_monitoring_exporter.transform.series_budget import GroupSeries, SeriesBudget
+from mlflow_monitoring_exporter.transform.series_budget import GroupSeries, KeyedSeries, SeriesBudget
 
 #: The labels of a run's own series, before the operator's wishes.
 RUN_LABELS = ("experiment_name", "run_id", "model_stage", "metric")
@@ -111,6 +112,8 @@ class Gauges:
             self._add_experiment(budget, experiment_id, facts.experiments[experiment_id])
         self._add_registry(budget, facts.registry, short)
         keys: dict[str, set[str]] = {}
+        for key in set().union(*(run.values for run in facts.runs)):
+            keys.setdefault(self._names[key], set()).add(key)
         shown = self._shown
         added = bounded(facts.runs, self._added, self._most)
         for run in facts.runs:
@@ -121,24 +124,31 @@ class Gauges:
             what = (run.experiment_id, run.run_id, shown[run.name], run.status.value, stage)
             budget.add(group.basics, self._info, (*of_run, *what, shown[run.parent_run_id or ""], *of_labels), 1.0)
             _add_lifecycle(budget, group, of_run, run, facts)
-            part = group.part()
-            for key in sorted(run.values):
-                family = self._names[key]
-                keys.setdefault(family, set()).add(key)
-                spec = self._specs.get(family) or self._specs.setdefault(family, Spec(family, "", self._labels))
-                ours: tuple[str, ...] = (*of_run, stage, shown[key])
-                if self._drops:
-                    ours = tuple(ours[at] for at in self._kept)
-                labels = (*ours, *of_labels)
-                budget.add(part, spec, labels, run.values[key], key)
-        for prefix, series in _TRACKED:
-            self._add_tracked(budget, facts, short, prefix, series)
+            series = KeyedSeries(run.values, partial(self._of_key, run.values, (*of_run, stage), of_labels))
+            if self._drops:  # what becomes equal by that is counted, shown or not
+                entries = group.part()
+                for key in sorted(run.values):
+                    for spec, labels, value in series.make(key):
+                        budget.add(entries, spec, labels, value, key)
+            else:
+                group.parts.append(series)
+        for prefix, tracked in _TRACKED:
+            self._add_tracked(budget, facts, short, prefix, tracked)
         return budget.snapshot(
             before or Snapshot({}),
             lambda spec: spec.help or self._names.help(keys[spec.name]),
             lambda group: facts.experiments[group].name if group else "",
             shown.originals,
         )
+
+    def _of_key(
+        self, values: Mapping[str, float], of_run: tuple[str, ...], of_labels: tuple[str, ...], key: str
+    ) -> Iterator[tuple[Spec, tuple[str, ...], float]]:
+        """The series of one key of a run."""
+        family = self._names[key]
+        spec = self._specs.get(family) or self._specs.setdefault(family, Spec(family, "", self._labels))
+        ours = (*of_run, self._shown[key])
+        yield spec, (*(ours[at] for at in self._kept), *of_labels), values[key]
 
     def _add_tracked(
         self, budget: SeriesBudget, facts: Facts, short: Mapping[str, str], prefix: str, series: _Tracked
@@ -188,12 +198,15 @@ class Gauges:
             budget.add(group.basics, families.EXPERIMENT_RUNS, (name, status.value), float(facts.runs.get(status, 0)))
         if facts.last_start_ms:
             budget.add(group.basics, families.EXPERIMENT_LAST_START, (name,), facts.last_start_ms / 1000)
-        for key, aggregate in facts.metrics:
-            labels = (name, self._shown[key])
+        aggregates = dict(facts.metrics)
+
+        def of_key(key: str) -> Iterator[tuple[Spec, tuple[str, ...], float]]:
             for what, spec in families.AGGREGATES.items():
-                value: float | None = getattr(aggregate, what)
+                value: float | None = getattr(aggregates[key], what)
                 if value is not None:
-                    budget.add(group.summary, spec, labels, value, key)
+                    yield spec, (name, self._shown[key]), value
+
+        group.summary = KeyedSeries(aggregates, of_key, lambda key: aggregates[key].known)
 
 
 def _add_lifecycle(

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_monitoring_exporter.core.values import Demand, Family, Series, Snapshot
@@ -23,9 +23,36 @@ from mlflow_monitoring_exporter.transform.fair_shares import fair_shares
 MAX_SERIES, SAME_LABELS = "max_series", "same_labels"
 
 
-#: A series: the name of its family, the metric key as it was logged (empty for none), its labels and its value.
+#: A series: its family, the metric key as it was logged (empty for none), its labels and its value.
 #: A plain tuple, because there is one for every series.
-Entry = tuple[str, str, tuple[str, ...], float]
+Entry = tuple[Spec, str, tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedSeries:
+    """The series of some metric keys, of which each makes ``size``; only those that are shown are made.
+
+    There may be ten thousand keys in each of hundreds of runs, and room for a few hundred.
+    """
+
+    keys: Collection[str]
+    make: Callable[[str], Iterable[tuple[Spec, tuple[str, ...], float]]]
+    size: Callable[[str], int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys) if self.size is None else sum(map(self.size, self.keys))
+
+    def first(self, count: int, ranks: Mapping[str, int]) -> list[Entry]:
+        """The first ``count``, by how many runs have the key, and then by the key."""
+        keys = sorted(self.keys)
+        if count < len(self) and ranks:
+            keys.sort(key=ranks.__getitem__)
+        found: list[Entry] = []
+        for key in keys:
+            if len(found) >= count:
+                break
+            found += [(spec, key, labels, value) for spec, labels, value in self.make(key)]
+        return found[:count]
 
 
 @dataclass(slots=True)
@@ -34,8 +61,8 @@ class GroupSeries:
 
     basics: list[Entry] = field(default_factory=list)
     lifecycle: list[Entry] = field(default_factory=list)
-    summary: list[Entry] = field(default_factory=list)
-    parts: list[list[Entry]] = field(default_factory=list)
+    summary: KeyedSeries = field(default_factory=lambda: KeyedSeries((), lambda _: ()))
+    parts: list[list[Entry] | KeyedSeries] = field(default_factory=list)
     runs_with: Callable[[str], int] | None = None
 
     def part(self) -> list[Entry]:
@@ -47,22 +74,27 @@ class GroupSeries:
     def __len__(self) -> int:
         return len(self.basics) + len(self.lifecycle) + len(self.summary) + sum(map(len, self.parts))
 
-    def first(self, room: int) -> Iterator[Sequence[Entry]]:
-        """The series that are shown when there is room for ``room``."""
-        if room >= len(self):
-            yield from (self.basics, self.lifecycle, self.summary, *self.parts)
-            return
+    def first(self, room: int, admit: Callable[[Iterable[Entry]], list[Entry]]) -> Iterator[Sequence[Entry]]:
+        """The series that are shown when there is room for ``room``; those that are made now pass ``admit``."""
+        ranks: Mapping[str, int] = {}
+        if self.runs_with and room < len(self):
+            ranks = {key: -self.runs_with(key) for key in self._keys()}
         for entries in (self.basics, self.lifecycle):
             yield entries[:room]
             room = max(0, room - len(entries))
         half, rest = fair_shares([len(self.summary), sum(map(len, self.parts))], room)
-        ranks = {key: -self.runs_with(key) for key in self._keys()} if self.runs_with else {}
-        yield _first(self.summary, half, ranks)
+        yield admit(self.summary.first(half, ranks))
         for part, share in zip(self.parts, fair_shares(list(map(len, self.parts)), rest), strict=True):
-            yield _first(part, share, ranks)
+            if isinstance(part, KeyedSeries):
+                yield admit(part.first(share, ranks))
+            else:
+                yield _first(part, share, ranks)
 
     def _keys(self) -> set[str]:
-        return {key for entries in (self.summary, *self.parts) for _, key, _, _ in entries}
+        keys = set(self.summary.keys)
+        for part in self.parts:
+            keys.update(part.keys if isinstance(part, KeyedSeries) else (key for _, key, _, _ in part))
+        return keys
 
 
 def _first(entries: Sequence[Entry], count: int, ranks: Mapping[str, int]) -> Sequence[Entry]:
@@ -89,16 +121,23 @@ class SeriesBudget:
 
     def add(self, where: list[Entry], spec: Spec, labels: tuple[str, ...], value: float, key: str = "") -> None:
         """One series: its labels' values in the order of ``spec.labels``."""
-        met = self._met.get(spec.name)
-        if met is None:
-            met = self._met[spec.name] = set()
-            self._specs[spec.name] = spec
-        if labels in met:
-            self._same += 1
-        else:
-            met.add(labels)
-            # One NaN object for all: tuples compare by identity first, and a NaN equals nothing, not even itself.
-            where.append((spec.name, key, labels, math.nan if math.isnan(value) else value))
+        where += self._admit([(spec, key, labels, value)])
+
+    def _admit(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those whose labels no other series of their family has."""
+        admitted = []
+        for entry in entries:
+            spec, _, labels, _ = entry
+            met = self._met.get(spec.name)
+            if met is None:
+                met = self._met[spec.name] = set()
+                self._specs[spec.name] = spec
+            if labels in met:
+                self._same += 1
+            else:
+                met.add(labels)
+                admitted.append(entry)
+        return admitted
 
     def snapshot(
         self,
@@ -112,10 +151,10 @@ class SeriesBudget:
         ``name_of`` names the group that wants most series when there is not enough room. ``originals`` holds the whole
         text of each shortened one, and may hold more.
         """
+        shown = self._shown()
         texts = {name: help_of(spec) for name, spec in self._specs.items()}
         groups = {
-            group: self._families(by_family, before.groups.get(group, ()), texts)
-            for group, by_family in self._shown().items()
+            group: self._families(by_family, before.groups.get(group, ()), texts) for group, by_family in shown.items()
         }
         wanted = {group: len(series) for group, series in self._groups.items()}
         missing = max(0, sum(wanted.values()) - self._room)
@@ -146,12 +185,13 @@ class SeriesBudget:
         for (name, group), share in zip(self._groups.items(), shares, strict=True):
             by_family: dict[str, list[Series]] = {}
             shown[name] = by_family
-            for entries in group.first(share):
-                for family, _, labels, value in entries:
-                    found = by_family.get(family)
+            for entries in group.first(share, self._admit):
+                for spec, _, labels, value in entries:
+                    found = by_family.get(spec.name)
                     if found is None:
-                        found = by_family[family] = []
-                    found.append(Series(labels, value))
+                        found = by_family[spec.name] = []
+                    # One NaN object for all: tuples compare by identity first, and NaN equals nothing, not even itself.
+                    found.append(Series(labels, math.nan if math.isnan(value) else value))
         return shown
 
 

@@ -447,13 +447,13 @@ class TestRowNumbersOfSqlite:
         world.poll()
         world.poll()
         read: list[str] = []
-        page = SqlRuns.page
+        of_rows = SqlRuns.of_rows
 
         def told(*arguments: Any) -> Any:
             read.append("page")
-            return page(*arguments)
+            return of_rows(*arguments)
 
-        monkeypatch.setattr(SqlRuns, "page", told)
+        monkeypatch.setattr(SqlRuns, "of_rows", told)
         world.poll()
         assert read == []
         world.mlflow.start()

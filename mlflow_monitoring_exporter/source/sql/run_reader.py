@@ -83,7 +83,7 @@ class SqlRunReader:
         for some in batches(ids, _PAGE):
             query = select(*RUN_COLUMNS, runs.c.run_uuid).where(runs.c.run_uuid.in_(some))
             with self._store.reading() as (connection, _):
-                page, _rows = reader.page(connection, query)
+                page = reader.of_rows(connection, raw_rows(connection, query))
             by_id = {run.run_id: run for run in page}
             yield from (by_id[run_id] for run_id in some if run_id in by_id)
 

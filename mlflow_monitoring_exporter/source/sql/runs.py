@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.values import Point, Run
@@ -22,6 +22,8 @@ ACTIVE = "active"
 #: Values in one IN clause, far below what a database can bind.
 _BINDS = 5000
 _PAGE = 1000
+#: Metrics of the runs of one page: there may be ten thousand in each of a thousand runs.
+_SERIES = 50_000
 
 RUN_COLUMNS = (
     *(runs.c.run_uuid, runs.c.experiment_id, runs.c.name, runs.c.status),
@@ -85,13 +87,28 @@ class SqlRuns:
                 .limit(limit)
             )
             with self._store.reading() as (connection, _):
-                page, found = self.page(connection, query if condition is None else query.where(condition))
-            after = found[-1][-1] if len(found) == limit else None
+                found = raw_rows(connection, query if condition is None else query.where(condition))
+                rows = self._affordable(connection, found)
+                page = self.of_rows(connection, rows)
+            after = rows[-1][-1] if len(rows) < len(found) or len(found) == limit else None
             yield page, after
 
-    def page(self, connection: Connection, query: Select[Any]) -> tuple[list[Run], Sequence[tuple[Any, ...]]]:
-        """The runs of ``query``, which selects RUN_COLUMNS and one more, and its rows."""
-        rows = raw_rows(connection, query)
+    def _affordable(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        """The first of these rows of runs that have _SERIES metrics together, but one at least."""
+        if self._latest is None or len(rows) < 2:
+            return rows
+        which = [row[0] for row in rows if isinstance(row[0], str) and is_unicode(row[0])]
+        counted = select(latest_metrics.c.run_uuid, func.count()).where(latest_metrics.c.run_uuid.in_(which))
+        sizes = dict(raw_rows(connection, counted.group_by(latest_metrics.c.run_uuid)))
+        room = _SERIES
+        for at, row in enumerate(rows):
+            room -= sizes.get(row[0], 0)
+            if room < 0 and at:
+                return rows[:at]
+        return rows
+
+    def of_rows(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Run]:
+        """The runs of these rows, which hold RUN_COLUMNS and one more."""
         run_ids = self._identities(rows)
         # Plain tuples and one pass: these are 28 rows for each run, and most of the work.
         latest: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
@@ -128,7 +145,7 @@ class SqlRuns:
                 )
             except decode.MalformedError as error:
                 self._on_skipped(f"run {run_id}", str(error))
-        return page, rows
+        return page
 
     def _identities(self, rows: Iterable[Sequence[Any]]) -> list[str]:
         """The run ids, of which only good ones can be asked for."""
