@@ -41,6 +41,7 @@ class SnapshotBuilder:
         self._registry = RegistryCopy()
         self._runs: dict[str, RunGauges] = {}
         self._shown: list[RunGauges] = []
+        self._open: list[RunGauges] = []
         self._judged: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._whole = False
 
@@ -79,6 +80,7 @@ class SnapshotBuilder:
         for run in self._latest.named(wanted - self._runs.keys()):
             self._runs[run.run_id] = run
         self._shown = sorted((self._runs[i] for i in shown if i in self._runs), key=by_importance)
+        self._open = [run for run in self._shown if not run.status.terminal]
 
     def _reread(self, run_ids: Iterable[str]) -> None:
         missing = set(run_ids)
@@ -90,7 +92,7 @@ class SnapshotBuilder:
 
     def _judge(self, now_ms: int) -> tuple[frozenset[str], frozenset[str]]:
         """Which runs are stalled, and which are orphaned."""
-        silent = [run for run in self._shown if stalled(run, now_ms, self._patience)]
+        silent = [run for run in self._open if stalled(run, now_ms, self._patience)]
         left_behind = frozenset(
             run.run_id
             for run in silent

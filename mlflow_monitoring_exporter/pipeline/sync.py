@@ -26,18 +26,18 @@ from sqlalchemy import Connection
 from mlflow_monitoring_exporter.config.schema import ExportConfig
 from mlflow_monitoring_exporter.core.clock import to_ms
 from mlflow_monitoring_exporter.core.concurrency import ahead
-from mlflow_monitoring_exporter.core.directions.direction import hints_of
 from mlflow_monitoring_exporter.core.values import Run
 from mlflow_monitoring_exporter.pipeline.activity import Activity
 from mlflow_monitoring_exporter.pipeline.differences import Differences
 from mlflow_monitoring_exporter.pipeline.direct_load import DirectLoad
+from mlflow_monitoring_exporter.pipeline.experiments import SelectedExperiments, now_known
 from mlflow_monitoring_exporter.pipeline.fingerprint import extent, fingerprint, what
 from mlflow_monitoring_exporter.pipeline.model_registry import ModelRegistrySync
 from mlflow_monitoring_exporter.source.protocol import Changes, LastPoll, Source
 from mlflow_monitoring_exporter.state.backlog import Backlog
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.mirror import Mirror
-from mlflow_monitoring_exporter.state.read_progress import Checkpoint, KnownExperiment, Pass, ReadProgress
+from mlflow_monitoring_exporter.state.read_progress import Checkpoint, Experiments, Pass, ReadProgress
 from mlflow_monitoring_exporter.state.run_changes import Selected
 from mlflow_monitoring_exporter.transform.labels import AddedLabels
 from mlflow_monitoring_exporter.transform.model_versions import tagged_stage
@@ -89,6 +89,7 @@ class MirrorSync:
         self._registry = ModelRegistrySync(source, database, mirror, self._selection.metric)
         self._found = Differences()
         self._all_known = False
+        self._experiments = SelectedExperiments(source, self._selection)
         self._clock = clock
         self._activity = Activity(clock)
         self._swept = time.monotonic()
@@ -103,7 +104,9 @@ class MirrorSync:
         last = self._progress.checkpoint()
         if last.since_ms is None or what(last.selection) != what(self._chosen):
             return None
-        return Differences(last.watched, last.hints, registry=self._registry.known(), as_of_ms=last.since_ms)
+        return Differences(
+            last.experiments.watched, last.experiments.hints, registry=self._registry.known(), as_of_ms=last.since_ms
+        )
 
     def update(self, *, complete: bool, runs_only: bool = False) -> Differences:
         """Bring the mirror up to date; with ``complete`` every run is read, and every history will be.
@@ -117,11 +120,7 @@ class MirrorSync:
         if runs_only and self._all_known and old.since_ms is not None and not complete:
             new = self._follow(old.experiments, old, old.since_ms, result, refresh=False)
             return self._settle(old, new, result)
-        found = {
-            e.experiment_id: KnownExperiment(e.name, hints=hints_of(e.tags))
-            for e in self._source.experiments()
-            if self._selection.experiment(e.name)
-        }
+        found = self._experiments.found(old.experiments)
         sweep = time.monotonic() - self._swept >= self._config.sweep.every
         result.moved.update(self._registry.update(refresh=sweep or complete, first=old.since_ms is None))
         if complete or old.since_ms is None or old.selection != self._chosen:
@@ -129,10 +128,10 @@ class MirrorSync:
         else:
             new = self._follow(found, old, old.since_ms, result, refresh=sweep)
             if sweep:
-                self._sweep(list(new.watched), result)
-        watched = new.watched
+                self._sweep(list(new.experiments.watched), result)
+        watched = new.experiments.watched
         others = [i for i in found if i not in watched]
-        elsewhere = old.watched.keys() != watched.keys()
+        elsewhere = old.experiments.watched.keys() != watched.keys()
         runs = self._registry.look_up(watched, others, refresh=sweep or complete or elsewhere)
         self._apply(Changes(runs), frozenset(watched), {}, result)
         self._all_known = True
@@ -140,31 +139,32 @@ class MirrorSync:
 
     def _settle(self, old: Checkpoint, new: Checkpoint, result: Differences) -> Differences:
         """The update was whole."""
-        result.experiments, result.hints = new.watched, new.hints
+        result.experiments, result.hints = new.experiments.watched, new.experiments.hints
         result.registry = self._registry.registry
         with self._database.write() as tx:
             result.renewed |= self._progress.advance(tx, old, replace(new, selection=self._chosen))
             self._registry.keep(tx)
+        self._experiments.settled(new.experiments)
         self._found = Differences()
         self._activity.settled()
         return result
 
     def _load_everything(
-        self, found: Mapping[str, KnownExperiment], old: Checkpoint, result: Differences, *, complete: bool
+        self, found: Experiments, old: Checkpoint, result: Differences, *, complete: bool
     ) -> Checkpoint:
         """All runs; their histories, too, when everything is to be ``complete``, or more of each is selected."""
         reread = complete or extent(old.selection) != extent(self._chosen)
         # Unless everything is read again, the feed must go on where it was: it alone tells of late points.
         mark = self._source.mark() if reread or old.since_ms is None else old.mark
-        activity = self._newest_runs(list(found), found, _activity(old.experiments))
+        activity = self._newest_runs(list(found), found, old.experiments.activity)
         watched = self._newest(found, activity)
         names = {i: found[i].name for i in watched}
         load = self._load(names, result, since_ms=to_ms(self._clock()), mark=mark, reread=reread)
-        return Checkpoint(load.since_ms, load.mark, "", _known(found, watched, activity))
+        return Checkpoint(load.since_ms, load.mark, "", now_known(found, old.experiments, watched, activity))
 
     def _follow(
         self,
-        found: Mapping[str, KnownExperiment],
+        found: Experiments,
         old: Checkpoint,
         since_ms: int,
         result: Differences,
@@ -172,10 +172,12 @@ class MirrorSync:
         refresh: bool,
     ) -> Checkpoint:
         now, mark = to_ms(self._clock()), self._source.mark()
-        known = {i: e for i, e in old.experiments.items() if i in found}
-        activity = _activity(known)
-        watched = [i for i, e in known.items() if e.watched]
-        others = [i for i, e in known.items() if not e.watched]
+        known = old.experiments
+        if found.keys() != known.keys():
+            known = Experiments((i, e) for i, e in known.items() if i in found)
+        activity = dict(known.activity)
+        watched = list(known.watched)
+        others = [i for i in known if i not in known.watched] if len(watched) < len(known) else []
         last = LastPoll(watched, others, since_ms, old.mark, self._mirror.open_runs(frozenset(watched)))
         for part in self._source.changes(last):
             self._check_stop()
@@ -185,9 +187,9 @@ class MirrorSync:
         else:
             activity |= self._newest_runs([i for i in found if i not in known], found, {})
         newest = self._newest(found, activity)
-        if entering := [i for i in newest if i not in watched]:
+        if entering := [i for i in newest if i not in known.watched]:
             self._load({i: found[i].name for i in entering}, result, since_ms=now, mark="", reread=False)
-        return Checkpoint(now, mark, "", _known(found, newest, activity))
+        return Checkpoint(now, mark, "", now_known(found, known, newest, activity))
 
     def _apply(self, part: Changes, watched: frozenset[str], activity: dict[str, int], result: Differences) -> None:
         for run in part.runs:
@@ -256,16 +258,15 @@ class MirrorSync:
         if self._allowance > 0:
             self._allowance -= self._backlog.recheck(tx, runs=self._config.sweep.page, points=self._allowance)
 
-    def _newest_runs(
-        self, ids: Sequence[str], found: Mapping[str, KnownExperiment], known: Mapping[str, int]
-    ) -> dict[str, int]:
+    def _newest_runs(self, ids: Sequence[str], found: Experiments, known: Mapping[str, int]) -> dict[str, int]:
         """Nothing is asked when all of them will be watched anyway."""
         limit = self._config.max_experiments
         answer = self._source.activity(ids, limit) if ids and 0 < limit < len(found) else {}
         return self._activity.of_runs(answer, known)
 
-    def _newest(self, found: Mapping[str, KnownExperiment], activity: Mapping[str, int]) -> list[str]:
-        return newest_first(list(found), activity, self._config.max_experiments or len(found))
+    def _newest(self, found: Experiments, activity: Mapping[str, int]) -> list[str]:
+        limit = self._config.max_experiments
+        return newest_first(list(found), activity, limit) if 0 < limit < len(found) else list(found)
 
     def _select(self, runs: Iterable[Run]) -> list[Selected]:
         stages = self._registry.stages
@@ -284,15 +285,3 @@ class MirrorSync:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise PollInterruptedError
-
-
-def _activity(experiments: Mapping[str, KnownExperiment]) -> dict[str, int]:
-    """Where it is known when something last happened, in ms."""
-    return {i: e.activity_ms for i, e in experiments.items() if e.activity_ms is not None}
-
-
-def _known(
-    found: Mapping[str, KnownExperiment], watched: Sequence[str], activity: Mapping[str, int]
-) -> dict[str, KnownExperiment]:
-    chosen = frozenset(watched)
-    return {i: replace(e, watched=i in chosen, activity_ms=activity.get(i)) for i, e in found.items()}

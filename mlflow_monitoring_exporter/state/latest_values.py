@@ -9,7 +9,7 @@ from sys import intern
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.plausible_times import recalled
@@ -69,7 +69,7 @@ class LatestValues:
                 )
 
 
-def _with_values(tx: Connection, rows: Iterable[Row[Any]]) -> Iterator[tuple[Row[Any], dict[str, float]]]:
+def _with_values(tx: Connection, rows: Iterable[Any]) -> Iterator[tuple[Any, dict[str, float]]]:
     """Each row of a run, with its latest values; fewer runs at a time where they have many."""
     left, together = iter(rows), _RUNS // 10
     while some := list(islice(left, together)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -36,6 +37,25 @@ class KnownExperiment:
     hints: Mapping[str, bool] = field(default_factory=dict)
 
 
+class Experiments(dict[str, KnownExperiment]):
+    """Experiments by id. Nothing may be changed in it once it was asked: there may be ten thousand, in every poll."""
+
+    @cached_property
+    def watched(self) -> Mapping[str, str]:
+        """The names of those that are watched, by id."""
+        return {i: known.name for i, known in self.items() if known.watched}
+
+    @cached_property
+    def hints(self) -> Mapping[str, Mapping[str, bool]]:
+        """What the tags of the watched ones say of metrics, by id."""
+        return {i: known.hints for i, known in self.items() if known.watched and known.hints}
+
+    @cached_property
+    def activity(self) -> Mapping[str, int]:
+        """Where it is known when something last happened, in ms."""
+        return {i: known.activity_ms for i, known in self.items() if known.activity_ms is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Where the last whole poll stood: when it began, the source's cursor then, and what was selected."""
@@ -43,17 +63,7 @@ class Checkpoint:
     since_ms: int | None
     mark: str
     selection: str
-    experiments: Mapping[str, KnownExperiment]
-
-    @property
-    def watched(self) -> dict[str, str]:
-        """The names of the watched experiments, by id."""
-        return {i: known.name for i, known in self.experiments.items() if known.watched}
-
-    @property
-    def hints(self) -> dict[str, Mapping[str, bool]]:
-        """What the tags of the watched experiments say of metrics, by id."""
-        return {i: known.hints for i, known in self.experiments.items() if known.watched and known.hints}
+    experiments: Experiments
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +87,29 @@ class ReadProgress:
         self._number = number
         self._row = server.c.id == number
         self._mine = experiment.c.server == number
+        self._last: Checkpoint | None = None
 
     def checkpoint(self) -> Checkpoint:
         """Where the last whole poll stood."""
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()
-            known = tx.execute(select(experiment).where(self._mine, experiment.c.present)).all()
-        return Checkpoint(
-            row.since_ms,
-            row.mark,
-            row.selection,
-            {
-                e.experiment_id: KnownExperiment(
-                    e.name, e.watched, e.activity_ms, json.loads(e.hints) if e.hints else {}
-                )
-                for e in known
-            },
+            last = self._last
+            # Whoever moves it on says when: nobody did, nor read other experiments.
+            if last is not None and (last.since_ms, last.mark, last.selection) == tuple(row):
+                return last
+            rows = tx.execute(select(experiment).where(self._mine, experiment.c.present)).all()
+        known = Experiments(
+            (e.experiment_id, KnownExperiment(e.name, e.watched, e.activity_ms, json.loads(e.hints) if e.hints else {}))
+            for e in rows
         )
+        self._last = Checkpoint(row.since_ms, row.mark, row.selection, known)
+        return self._last
 
     def advance(self, tx: Connection, old: Checkpoint, new: Checkpoint) -> bool:
         """A poll was whole: ``new`` replaces ``old``; whether any experiment changed by that."""
         self._set(tx, since_ms=new.since_ms, mark=new.mark, selection=new.selection)
-        if old.experiments == new.experiments:
+        self._last = new
+        if old.experiments is new.experiments or old.experiments == new.experiments:
             return False
         rows = [
             {
@@ -122,7 +133,8 @@ class ReadProgress:
         for some in batches(sorted(old.experiments.keys() - new.experiments.keys()), BINDS):
             gone = update(experiment).where(self._mine, experiment.c.experiment_id.in_(some))
             tx.execute(gone.values(present=False, watched=False))
-        return (old.watched, old.hints) != (new.watched, new.hints)
+        before, now = old.experiments, new.experiments
+        return (before.watched, before.hints) != (now.watched, now.hints)
 
     def load(self, tx: Connection, key: str, *, since_ms: int, mark: str) -> tuple[Pass, bool]:
         """The load ``key``, and whether it is a new one: one that was cut short lately is continued."""

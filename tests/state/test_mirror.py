@@ -47,7 +47,7 @@ class State:
         self.progress = ReadProgress(database, self.mirror.server)
         with database.write() as tx:
             old = self.progress.checkpoint()
-            known = {"1": KnownExperiment("experiment", watched=True)}
+            known = read_progress.Experiments({"1": KnownExperiment("experiment", watched=True)})
             self.progress.advance(tx, old, read_progress.Checkpoint(1, "mark", "selection", known))
 
     def load(self, *page: Selected, key: str = "all", reread: bool = False, cut_short: bool = False) -> int:

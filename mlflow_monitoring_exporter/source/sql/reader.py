@@ -35,6 +35,7 @@ from mlflow_monitoring_exporter.source.sql.tables import (
 )
 
 _T = TypeVar("_T")
+Rows = Sequence[tuple[Any, ...]]
 
 
 class SqlSource:
@@ -57,6 +58,7 @@ class SqlSource:
         self._workspace = config.workspace
         self._on_skipped = on_skipped
         self._versions: Sequence[ModelVersion] = ()
+        self._listed: tuple[tuple[Rows, Rows], Sequence[Experiment]] = (((), ()), ())
         self._runs = SqlRuns(self._store, on_skipped, Parts(params=params))
         self._changes = SqlChanges(self._store, self._runs, on_skipped)
         self._history = SqlHistory(self._store, on_skipped, chunk=history_chunk)
@@ -85,23 +87,28 @@ class SqlSource:
             ).all()
 
     def experiments(self) -> Sequence[Experiment]:
-        """Every active experiment, sorted by id."""
+        """Every active experiment, sorted by id; the same object for the same answer."""
         with self._store.reading() as (connection, schema):
             query = (
                 select(experiments.c.experiment_id, experiments.c.name)
                 .where(experiments.c.lifecycle_stage == ACTIVE, *self._in_workspace(experiments, schema))
                 .order_by(experiments.c.experiment_id)
             )
-            tags: dict[str, dict[str, str]] = {}
             key = experiment_tags.c.key
             told = key.in_((PRIMARY_METRIC, PRIMARY_GREATER)) | key.startswith(GREATER_IS_BETTER, autoescape=True)
             of_tags = select(experiment_tags.c.experiment_id, key, experiment_tags.c.value)
-            for experiment_id, *pair in raw_rows(connection, of_tags.where(told)):
-                what = f"a tag of experiment {experiment_id}"
-                tags.setdefault(str(experiment_id), {}).update(
-                    decode.readable(lambda tag: decode.stored_pair(*tag), [pair], what, self._on_skipped)
-                )
-            rows = raw_rows(connection, query)
+            found = raw_rows(connection, of_tags.where(told)), raw_rows(connection, query)
+        if found != self._listed[0]:
+            self._listed = found, self._experiments(*found)
+        return self._listed[1]
+
+    def _experiments(self, of_tags: Rows, rows: Rows) -> Sequence[Experiment]:
+        tags: dict[str, dict[str, str]] = {}
+        for experiment_id, *pair in of_tags:
+            what = f"a tag of experiment {experiment_id}"
+            tags.setdefault(str(experiment_id), {}).update(
+                decode.readable(lambda tag: decode.stored_pair(*tag), [pair], what, self._on_skipped)
+            )
         return list(self._readable(lambda row: decode.stored_experiment(row[0], row[1], tags), rows, "an experiment"))
 
     def activity(self, experiment_ids: Sequence[str], limit: int) -> Mapping[str, int]:  # all at once
