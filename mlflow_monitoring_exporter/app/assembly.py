@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -150,6 +151,12 @@ class Assembly:
         """End what MLflow is being asked, once ``stopping`` is set; from any thread."""
         for source in tuple(self._sources):
             source.cut()
+
+    def give_back(self) -> None:
+        """Return the room of what was delivered to the disk, for a second at most."""
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until and self._database.give_back():
+            pass
 
     def close(self) -> None:
         """Release everything. Threads of the workers must have ended."""

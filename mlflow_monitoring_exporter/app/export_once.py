@@ -50,6 +50,7 @@ def export_once(config: Config, plugins: Plugins, progress: Progress | None = No
                     error=outcome.error,
                 )
             )
+        assembly.give_back()
         return OnceReport(servers, tuple(reports))
 
 

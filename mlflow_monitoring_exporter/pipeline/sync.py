@@ -135,6 +135,7 @@ class MirrorSync:
         runs = self._registry.look_up(watched, others, refresh=sweep or complete or elsewhere)
         self._apply(Changes(runs), frozenset(watched), {}, result)
         self._all_known = True
+        self._database.give_back()
         return self._settle(old, new, result)
 
     def _settle(self, old: Checkpoint, new: Checkpoint, result: Differences) -> Differences:

@@ -132,6 +132,13 @@ class Database:
         """Raise StateCorruptError when what is written now would be lost, as in a file that was removed."""
         self._store.check()
 
+    def give_back(self) -> bool:
+        """Return some room that nothing needs to the disk; whether there is more. PostgreSQL does so itself."""
+        if not isinstance(self._store, StoreFile):
+            return False
+        with self._translated():
+            return self._store.give_back()
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,13 @@ from mlflow_monitoring_exporter.state.state_file import create, look_at, state_p
 from mlflow_monitoring_exporter.state.written_by import Upgrade, sign, too_new, too_old, written_by
 
 _BUSY_TIMEOUT_MS = 30_000
+#: The part of a file that may be free without being worth the work, and pages that are given back in one go: a moment.
+_FREE = 0.25
+_PAGES = 2000
+#: What SQLite calls a file whose free pages can be returned some at a time.
+_INCREMENTAL = 2
+#: Bytes to which a write-ahead log shrinks once what is in it is in the file.
+_LOG = 16_000_000
 
 
 class StoreFile:
@@ -54,7 +61,9 @@ class StoreFile:
         An upgrade is one transaction: it is there whole, or the file is as it was. No other process may use the file
         meanwhile: the caller holds its lock (state/state_file.py).
         """
-        create(self.path)
+        if create(self.path):
+            with closing(sqlite3.connect(self.path)) as file:
+                _make_anew(file)
         self._inode = self.path.stat().st_ino
         with self.engine.begin() as connection:
             found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
@@ -133,6 +142,28 @@ class StoreFile:
         if not same:
             raise StateCorruptError(f"{self.where} was removed or replaced by another process")
 
+    def give_back(self) -> bool:
+        """Return some of the free pages to the disk, if they are many; whether more are to be returned.
+
+        A file of a release that could not do so is made anew once, when most of it is free. That this fails, for a
+        disk that is full or a writer that takes long, changes nothing.
+        """
+        with self.engine.connect() as connection, suppress(sqlite3.Error):
+            # SQLite's own connection: what is made anew must not be in a transaction.
+            file: Any = connection.connection.driver_connection
+            free, pages, automatic = (
+                int(file.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("freelist_count", "page_count", "auto_vacuum")
+            )
+            if free < max(_PAGES, _FREE * pages):
+                return False
+            if automatic == _INCREMENTAL:
+                file.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+                return True
+            if free > pages / 2:
+                _make_anew(file)
+        return False
+
     def explained(self, error: SQLAlchemyError) -> StateError:
         """What happened, for people."""
         if isinstance(error, OperationalError):
@@ -145,11 +176,18 @@ class StoreFile:
         return StateError(f"{self.where} cannot be used: {error}")
 
 
+def _make_anew(file: sqlite3.Connection) -> None:
+    """As small as what is in it, and able to return free pages some at a time, which only a new file learns."""
+    file.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    file.execute("VACUUM")
+
+
 def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     # The driver must not begin transactions by itself: see _begin.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        f"journal_size_limit={_LOG}",
         "journal_mode=WAL",
         "synchronous=FULL",
     ):

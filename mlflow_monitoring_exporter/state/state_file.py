@@ -26,8 +26,8 @@ def state_path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///")).resolve()
 
 
-def create(path: Path) -> None:
-    """Make the file if need be, for its owner alone: batches hold tags and experiment names.
+def create(path: Path) -> bool:
+    """Make the file if need be, for its owner alone: batches hold tags and experiment names. Whether it is empty.
 
     Raises StateError when it cannot be made, and as :func:`look_at` does.
     """
@@ -37,6 +37,7 @@ def create(path: Path) -> None:
     except OSError as error:
         raise StateError(f"cannot open the state file {path}: {error.strerror}") from error
     look_at(path)
+    return path.stat().st_size == 0
 
 
 def look_at(path: Path) -> None:

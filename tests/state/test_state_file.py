@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -17,6 +18,8 @@ from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.ledger import ledgers
 from mlflow_monitoring_exporter.state.outbox import Outbox
+from mlflow_monitoring_exporter.state.payload import Payload
+from mlflow_monitoring_exporter.state.payload_queue import PayloadQueue
 from mlflow_monitoring_exporter.state.state_file import StateLock, set_aside
 
 
@@ -93,10 +96,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+#: Bytes at the begin of a file that hold the names of its tables; of less, they may be gone with the head.
+_NAMED = 37 * 4096
+
+
 @given(
     place=st.tuples(st.integers(0, 99), st.integers(1, 100)),
     filling=st.sampled_from([b"\x00", b"\xff", b"\x5a", b"\x01", b"\x20"]) | st.binary(min_size=1, max_size=100),
-    kept=st.none() | st.integers(26, 100),  # of less, the names of tables may be gone with the head
+    kept=st.none() | st.integers(1, 100),
 )
 @example(place=(0, 9), filling=b"\x00", kept=1)
 @example(place=(0, 100), filling=b"\x00", kept=None)
@@ -119,7 +126,7 @@ def test_a_damaged_head_is_damage_and_no_other_programs_file(
     start, length = place[0], max(0, place[1] - place[0])
     damaged[start : start + length] = (filling * 100)[:length]
     if kept is not None and kept < 100:
-        del damaged[max(5000, len(damaged) * kept // 100) :]
+        del damaged[max(_NAMED, len(damaged) * kept // 100) :]
     path.write_bytes(damaged)
     assert outcome(path) in (None, StateCorruptError)
 
@@ -207,6 +214,8 @@ def test_only_one_may_hold_the_state_and_the_other_is_told_who_does(tmp_path: Pa
     path = tmp_path / "state.db"
     code = f"""
 from pathlib import Path
+from mlflow_monitoring_exporter.state.payload import Payload
+from mlflow_monitoring_exporter.state.payload_queue import PayloadQueue
 from mlflow_monitoring_exporter.state.state_file import StateLock
 lock = StateLock(Path({str(path)!r}))
 print("held", flush=True)
@@ -228,3 +237,64 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     Database(f"sqlite:///{path}").close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def _emptied(database: Database) -> None:
+    queue = Outbox(database).register(["sink"])["sink"]
+    with database.write() as tx:
+        assert PayloadQueue.drop_oldest(tx, queue, 10**12)
+
+
+def _backlog(database: Database, batches: int) -> None:
+    queue = Outbox(database).register(["sink"])["sink"]
+    for _ in range(batches):
+        with database.write() as tx:
+            PayloadQueue.put(tx, queue, [Payload.frozen(os.urandom(100_000), items=1, created_ms=1) for _ in range(20)])
+
+
+def _size(path: Path) -> int:
+    """Of the file, once what is in its log is in it."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.close()
+    return path.stat().st_size
+
+
+def test_room_that_nothing_needs_goes_back_to_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(f"sqlite:///{path}")
+    _backlog(database, 20)
+    full = _size(path)
+    assert not database.give_back(), "nothing is free"
+    _emptied(database)
+    times = 0
+    while database.give_back():
+        times += 1
+    assert times > 1, "some at a time, so that nobody waits long"
+    assert full > 40_000_000
+    assert _size(path) < full / 3
+    assert [ledger.overflowed for ledger in ledgers(database)] == [400]
+    database.close()
+
+
+def test_a_file_that_cannot_shrink_bit_by_bit_is_made_anew_once(tmp_path: Path) -> None:
+    """As those of releases before this one are."""
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    with database.read() as tx:
+        assert tx.exec_driver_sql("PRAGMA auto_vacuum").scalar() == 0
+    _backlog(database, 10)
+    full = _size(path)
+    assert not database.give_back()
+    _emptied(database)
+    database.give_back()
+    assert _size(path) < full / 10
+    database.close()
+    again = Database(f"sqlite:///{path}")
+    with again.read() as tx:
+        assert tx.exec_driver_sql("PRAGMA auto_vacuum").scalar() == 2
+    assert [ledger.overflowed for ledger in ledgers(again)] == [200]
+    again.close()
