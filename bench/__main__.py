@@ -25,11 +25,13 @@ from bench import (
     surface,
     tracking_calls,
     tracking_million,
+    whole,
     wide_run,
 )
 
 _BENCHMARKS = {
     "first_load": first_load,
+    "whole": whole,
     "polls": polls,
     "wide_run": wide_run,
     "backlog": backlog,

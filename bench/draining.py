@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import orjson
 import requests
-from pydantic import SecretStr
 
 from mlflow_monitoring_exporter.core.deadline import Deadline
 from mlflow_monitoring_exporter.delivery.payload_source import QueueSource
 from mlflow_monitoring_exporter.delivery.worker import Worker
-from mlflow_monitoring_exporter.exporters.builtin.pramathus import PramathusConfig, create
+from mlflow_monitoring_exporter.exporters.plugins import load_plugins
 from mlflow_monitoring_exporter.exporters.record import iso_utc
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.telemetry.metrics import SelfMetrics
 from mlflow_monitoring_exporter.telemetry.readiness import Readiness
+
+_CONFIGS: Mapping[str, Callable[[str], Mapping[str, str]]] = {
+    "pramathus": lambda url: {"endpoint": url, "api_key": "key"},
+    "remote_write": lambda url: {"url": url},
+    "otlp": lambda url: {"endpoint": url, "protocol": "http"},
+    "influx": lambda url: {"url": url, "org": "o", "bucket": "b", "token": "t"},
+    "file": lambda _: {"path": "drained.jsonl", "max_size": "100GB"},
+}
 
 
 def bare_posts(full: str, url: str) -> int:
@@ -56,13 +64,15 @@ def bare_posts(full: str, url: str) -> int:
     return count
 
 
-def ours(full: str, url: str) -> int:
-    """The worker, the outbox and the exporter, each batch acknowledged and synced."""
+def ours(full: str, url: str, kind: str) -> int:
+    """The worker, the outbox and the exporter of this kind, each batch acknowledged and synced."""
     with tempfile.TemporaryDirectory(dir=Path(full).parent) as directory:
         copy = shutil.copy(full, Path(directory) / "state.db")
         database = Database(f"sqlite:///{copy}")
         outbox = Outbox(database)
-        exporter = create(PramathusConfig(type="pramathus", endpoint=url, api_key=SecretStr("key")))
+        plugin = load_plugins()[kind]
+        exporter = plugin.create(plugin.config.model_validate({**_CONFIGS[kind](url), "type": kind}))
+        exporter.start()
         readiness = Readiness()
         feed = QueueSource(outbox, outbox.register(["sink"])["sink"])
         worker = Worker("sink", exporter, feed, readiness=readiness, metrics=SelfMetrics(readiness))

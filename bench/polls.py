@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from bench.contest import contest, report
+from bench.contest import Result, contest, report
 from bench.polling import first_poll, readdress
 from bench.store import Size, store
 from bench.tails import KEYS, STEPS
@@ -27,6 +27,8 @@ def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
     return [
         _idle(directory, small, large, over_rest=True),
         _idle(directory, small, large, over_rest=False),
+        *_many_experiments(directory, small),
+        _start(directory, small, large),
         _tails(directory, small),
         _memory(directory, large),
     ]
@@ -47,6 +49,33 @@ def _idle(directory: Path, small: int, large: int, *, over_rest: bool) -> dict[s
     where = "over REST" if over_rest else "from the database"
     title = f"a poll {where} when nothing happened, 10 runs open"
     return report(title, results, f"{small} runs", amount="requests" if over_rest else "polls")
+
+
+def _many_experiments(directory: Path, runs: int) -> list[dict[str, Any]]:
+    few, many = 10, runs
+    reports = []
+    for what, work in (("a poll", "idle"), ("a look at runs", "idle_looks")):
+        contenders = {}
+        for experiments in (few, many):
+            path = store(directory, Size(runs, experiments=experiments))
+            state = stood(directory, path)
+            contenders[f"{experiments} experiments"] = (
+                *(f"bench.polling:{work}", f"sqlite:///{path.resolve()}", str(state)),
+            )
+        title = f"{what} from the database when nothing happened, {runs} runs"
+        reports.append(report(title, contest(contenders), f"{few} experiments", amount="polls"))
+    return reports
+
+
+def _start(directory: Path, small: int, large: int) -> dict[str, Any]:
+    """Each has another amount: a table, and no contest of the same work."""
+    results: dict[str, Result] = {}
+    for runs in (small, large):
+        path = store(directory, Size(runs))
+        work = ("bench.polling:first_gauges", f"sqlite:///{path.resolve()}", str(stood(directory, path)))
+        results |= contest({f"{runs} runs": work})
+    title = "first gauges after a start whose state has seen all runs"
+    return report(title, results, f"{small} runs", amount="series")
 
 
 def _tails(directory: Path, runs: int) -> dict[str, Any]:

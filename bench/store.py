@@ -29,6 +29,7 @@ _TAGS = {
 }
 _PAIR = ("run_uuid", "key", "value")
 _POINT = (*_PAIR, "timestamp", "step", "is_nan")
+_EXPERIMENT = ("experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time")
 _RUN = (
     *("run_uuid", "experiment_id", "name", "user_id", "status", "start_time", "end_time"),
     *("lifecycle_stage", "artifact_uri"),
@@ -46,6 +47,8 @@ class Size:
     running: int = 10
     deep: int = 0
     steps: int = 1000
+    only_step: int = 0
+    """The step of a point that is the only one of its series."""
 
 
 def key(number: int) -> str:
@@ -61,9 +64,8 @@ def store(directory: Path, size: Size) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
-        with connected(MlflowConfig(tracking_uri=f"sqlite:///{unfinished}")) as client:
-            for number in range(1, size.experiments + 1):
-                client.create_experiment(f"experiment-{number:03d}")
+        with connected(MlflowConfig(tracking_uri=f"sqlite:///{unfinished}")):
+            pass  # the tables are MLflow's own
         _fill(unfinished, size)
         unfinished.rename(path)
     return path
@@ -76,6 +78,7 @@ def _fill(path: Path, size: Size) -> None:
     connection.execute("BEGIN")
     now = int(time.time() * 1000)
     for table, columns, rows in (
+        ("experiments", _EXPERIMENT, _experiments(size, now)),
         ("runs", _RUN, _runs(size, now)),
         ("tags", _PAIR, _tags(size)),
         ("params", _PAIR, _params(size)),
@@ -95,6 +98,11 @@ def _run_id(number: int) -> str:
 
 def _started(number: int, size: Size, now: int) -> int:
     return now - 90 * 86_400_000 + number * (90 * 86_400_000 // size.runs)
+
+
+def _experiments(size: Size, now: int) -> Iterator[tuple[object, ...]]:
+    for number in range(1, size.experiments + 1):
+        yield number, f"experiment-{number:03d}", "artifacts", "active", now, now
 
 
 def _runs(size: Size, now: int) -> Iterator[tuple[object, ...]]:
@@ -125,5 +133,5 @@ def _points(size: Size, now: int, *, every: bool) -> Iterator[tuple[object, ...]
         run_id, start = _run_id(number), _started(number, size, now)
         steps = size.steps if number < size.deep else 1
         for metric in range(size.metrics):
-            for step in range(0 if every else steps - 1, steps):
+            for step in range(0 if every else steps - 1, steps) if steps > 1 else (size.only_step,):
                 yield run_id, key(metric), (number + step) / 7, start + step, step, 0
