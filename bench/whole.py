@@ -29,7 +29,6 @@ def main(directory: Path, *, quick: bool) -> list[dict[str, Any]]:
     server_size = Size(runs // 10, only_step=_STEP)
     with MlflowServer(directory / "server-whole", database=store(directory, server_size)) as server:
         for history in ("true", "false"):
-            more = str(directory), history
             results = contest(
                 {
                     "a bare loop of requests": (

@@ -123,7 +123,8 @@ class DirectLoad:
         """Of series of new runs, as far as they are whole within the bound; none of those that nobody wants."""
         with self._database.read() as tx:
             known = self._mirror.known(tx, [one.run.run_id for one in page])
-        new = [one for one in page if one.run.run_id not in known]
+        # An answer may hold runs of experiments that were not asked for.
+        new = [one for one in page if one.run.run_id not in known and one.run.experiment_id in names]
         found: dict[str, dict[str, Sequence[Point]]] = {one.run.run_id: {} for one in new}
         wanted: list[tuple[str, Point]] = []
         for one in new:

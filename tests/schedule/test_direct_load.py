@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig
 from mlflow_monitoring_exporter.core.values import Sample
 from mlflow_monitoring_exporter.pipeline import direct_load, enqueue
+from mlflow_monitoring_exporter.source.protocol import RunPage
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.outbox import Outbox
 from mlflow_monitoring_exporter.transform.projection import SampleProjection
@@ -175,4 +176,14 @@ def test_a_run_that_vanishes_meanwhile_is_looked_at_later(near: World) -> None:
     poller.run(complete=False)
     near.mlflow.vanished = set()
     poller.run(complete=False)
+    assert near.steps("sink") == [0]
+
+
+def test_a_run_of_an_experiment_that_was_not_asked_for_is_none_of_it(
+    near: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near.mlflow.log("a", "loss", 0)
+    near.mlflow.log("b", "loss", 1, experiment="3")
+    monkeypatch.setattr(near.mlflow, "runs", lambda *_, **__: [RunPage([near.mlflow._run(i) for i in "ab"], None)])
+    near.poller("sink").run(complete=False)
     assert near.steps("sink") == [0]

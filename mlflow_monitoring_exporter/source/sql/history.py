@@ -72,15 +72,20 @@ class SqlHistory:
 
     def _of_runs(self, items: Sequence[_RunKeys]) -> Iterator[HistoryChunk]:
         """In one query as far as it reaches: a chunk; and then on, from where it ended."""
+        before = len(items) + 1
         while items:
-            rows = self._together(items) if len(items) > 1 else None
+            rows = self._together(items) if 1 < len(items) < before else None
+            before = len(items)
             if rows is None:
                 for item in items:
                     yield from self._of_run(item)
                 return
             # The row beyond the chunk says which run it did not reach the end of.
             cut = rows[self._chunk][0] if len(rows) > self._chunk else None
-            found = {pair: list(group) for pair, group in groupby(rows, key=itemgetter(0, 1)) if pair[0] != cut}
+            found: dict[tuple[Any, Any], list[_Row]] = {}
+            for pair, group in groupby(rows, key=itemgetter(0, 1)):
+                if pair[0] != cut:
+                    found.setdefault(pair, []).extend(group)
             begun = [row for row in rows if row[0] == cut]
             left = []
             for item in items:
