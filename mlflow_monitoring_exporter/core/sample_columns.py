@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from mlflow_monitoring_exporter.core.values import RunContext, Sample
+from mlflow_monitoring_exporter.core.values import Point, RunContext, Sample
 
 
 class SampleColumns(Sequence[Sample]):
@@ -55,6 +55,26 @@ class SampleColumns(Sequence[Sample]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self)!r})"
+
+
+class GrowingColumns(SampleColumns):
+    """Columns to which samples of one series after the other are added."""
+
+    def __init__(self) -> None:
+        self.runs: list[RunContext] = []
+        self.keys: list[str] = []
+        self.steps: list[int] = []
+        self.timestamps_ms: list[int] = []
+        self.values: list[float] = []
+
+    def add(self, run: RunContext, key: str, points: Sequence[Point]) -> None:
+        """Points of one series, which is called ``key`` here."""
+        self.runs += [run] * len(points)
+        self.keys += [key] * len(points)
+        for _, step, timestamp_ms, value in points:
+            self.steps.append(step)
+            self.timestamps_ms.append(timestamp_ms)
+            self.values.append(value)
 
 
 def columns_of(samples: Sequence[Sample]) -> SampleColumns:

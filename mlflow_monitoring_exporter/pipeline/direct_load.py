@@ -24,7 +24,7 @@ from mlflow_monitoring_exporter.core.errors import SourceError
 from mlflow_monitoring_exporter.core.values import Point, Run
 from mlflow_monitoring_exporter.pipeline.queue_writer import ReadSeries, queue_unseen, with_room
 from mlflow_monitoring_exporter.pipeline.queues import Queue, QueueEvents
-from mlflow_monitoring_exporter.source.protocol import HistoryChunk, RunPage, Source, Wanted
+from mlflow_monitoring_exporter.source.protocol import RunPage, Source, Wanted
 from mlflow_monitoring_exporter.state.backlog import UnqueuedSeries
 from mlflow_monitoring_exporter.state.database import Database
 from mlflow_monitoring_exporter.state.first_loads import FirstLoads
@@ -125,17 +125,25 @@ class DirectLoad:
             known = self._mirror.known(tx, [one.run.run_id for one in page])
         # An answer may hold runs of experiments that were not asked for.
         new = [one for one in page if one.run.run_id not in known and one.run.experiment_id in names]
+        once: Mapping[str, int] = {}
+        if self._history:
+            once = self._source.logged_once([one.run.run_id for one in new])
         found: dict[str, dict[str, Sequence[Point]]] = {one.run.run_id: {} for one in new}
-        wanted: list[tuple[str, Point]] = []
-        for one in new:
-            for latest in one.latest:
-                if any(queue.view.wants(names[one.run.experiment_id], latest.key) for queue in self._queues):
-                    wanted.append((one.run.run_id, latest))
-                else:
-                    found[one.run.run_id][latest.key] = ()
+        wanted: list[Wanted] = []
         size = 0
+        for one in new:
+            run_id, experiment, its = one.run.run_id, names[one.run.experiment_id], found[one.run.run_id]
+            known_whole = not self._history or once.get(run_id) == len(one.run.latest)
+            for latest in one.latest:
+                if not any(queue.view.wants(experiment, latest.key) for queue in self._queues):
+                    its[latest.key] = ()
+                elif known_whole:
+                    its[latest.key] = (latest,)
+                    size += 1
+                else:
+                    wanted.append(Wanted(run_id, latest.key, None, latest.step))
         begun: dict[tuple[str, str], list[Point]] = {}
-        for chunk in self._chunks(wanted):
+        for chunk in self._source.histories(wanted) if wanted else ():
             size += len(chunk.points)
             if not chunk.missing:
                 points = begun.setdefault((chunk.run_id, chunk.key), [])
@@ -146,8 +154,3 @@ class DirectLoad:
                 break
         self._events.read(size)
         return {run_id: series for run_id, series in found.items() if series}
-
-    def _chunks(self, wanted: Sequence[tuple[str, Point]]) -> Iterable[HistoryChunk]:
-        if not self._history:
-            return (HistoryChunk(run_id, latest.key, [latest], complete=True) for run_id, latest in wanted)
-        return self._source.histories(Wanted(run_id, latest.key, None, latest.step) for run_id, latest in wanted)

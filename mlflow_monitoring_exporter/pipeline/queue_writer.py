@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection
 
-from mlflow_monitoring_exporter.core.values import Point, Sample
+from mlflow_monitoring_exporter.core.sample_columns import GrowingColumns
+from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.pipeline.queues import Queue
 from mlflow_monitoring_exporter.state.backlog import UnqueuedSeries
 from mlflow_monitoring_exporter.state.outbox import Outbox
@@ -19,8 +20,7 @@ from mlflow_monitoring_exporter.state.seen_points import mark_unseen
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadSeries:
+class ReadSeries(NamedTuple):
     """What was read of one series in one go; ``complete`` when that was its end."""
 
     item: UnqueuedSeries
@@ -47,7 +47,7 @@ def queue_unseen(
     What is older than ``since`` says for a queue is only remembered. Of ``fresh`` series nothing ever was queued.
     How many samples, by exporter.
     """
-    samples: dict[QueueId, list[Sample]] = {queue.id: [] for queue in queues}
+    samples = {queue.id: GrowingColumns() for queue in queues}
     everybody = tuple(queue.id for queue in queues)
     wanting = [[queue for queue in queues if queue.wants(one.item)] for one in read]
     ids = [everybody if len(some) == len(queues) else tuple(queue.id for queue in some) for some in wanting]
@@ -61,7 +61,7 @@ def queue_unseen(
             points = missing[queue.id]
             if (begin := since.get(queue.id)) is not None:
                 points = [point for point in points if point.timestamp_ms >= begin]
-            samples[queue.id] += queue.view.samples(item.context, points, of=length)
+            queue.view.add_to(samples[queue.id], item.context, points, of=length)
     for queue in queues:
         Outbox.enqueue(tx, queue.id, samples[queue.id], batch_size=queue.batch_size, partition=partition)
         if queue.drop_oldest:

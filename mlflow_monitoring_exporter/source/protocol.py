@@ -154,6 +154,13 @@ class Source(Protocol):
         """All wanted points of each series, in bounded chunks; points that are not wanted may be among them."""
         ...
 
+    def logged_once(self, run_ids: Sequence[str]) -> Mapping[str, int]:
+        """Those of these runs whose metrics all have one point, with how many metrics that are; none is always right.
+
+        Of them the latest points are the histories. Runs often log a result once, at their end.
+        """
+        ...
+
     def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
         """Those of these runs that are active in one of these experiments."""
         ...

@@ -15,8 +15,7 @@ A series becomes pending when its latest point moves (state/mirror.py), when a c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func, select, update
 
@@ -35,8 +34,7 @@ from mlflow_monitoring_exporter.state.unread_columns import UNREAD, tail_from
 _DEEP = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class UnqueuedSeries:
+class UnqueuedSeries(NamedTuple):
     """A series of which something may not have been queued yet.
 
     ``from_step`` says from which step on; None means all of it. ``revision`` counts how often the series

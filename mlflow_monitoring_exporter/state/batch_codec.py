@@ -7,6 +7,7 @@ is ``"NaN"``, ``"+Inf"`` or ``"-Inf"``.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from mlflow_monitoring_exporter.core.sample_columns import SampleColumns
+from mlflow_monitoring_exporter.core.sample_columns import SampleColumns, columns_of
 from mlflow_monitoring_exporter.core.values import Batch, Point, RunContext, Sample, nonfinite_name
 from mlflow_monitoring_exporter.state.payload import Payload, batch_id
 
@@ -35,24 +36,26 @@ def point_hash(point: Point) -> int:
 
 def encode(samples: Sequence[Sample]) -> bytes:
     """The samples as they are stored; equal samples in equal order give equal bytes."""
+    columns = columns_of(samples)
     by_object: dict[int, int] = {}
     by_content: dict[bytes, int] = {}
     contexts: list[object] = []
-    rows: list[object] = []
-    for sample in samples:
-        run = sample.run
-        index = by_object.get(id(run))
-        if index is None:
-            context = [
-                *(run.server, run.experiment_id, run.experiment_name, run.run_id, run.run_name),
-                *(dict(run.tags), run.parent_run_id, run.root_run_id),
-            ]
-            content = orjson.dumps(context, option=orjson.OPT_SORT_KEYS)
-            index = by_object[id(run)] = by_content.setdefault(content, len(contexts))
-            if index == len(contexts):
-                contexts.append(context)
-        value: float | str = nonfinite_name(sample.value) or sample.value
-        rows.append([index, sample.key, sample.step, sample.timestamp_ms, value])
+    for run in columns.runs:
+        if id(run) in by_object:
+            continue
+        context = [
+            *(run.server, run.experiment_id, run.experiment_name, run.run_id, run.run_name),
+            *(dict(run.tags), run.parent_run_id, run.root_run_id),
+        ]
+        content = orjson.dumps(context, option=orjson.OPT_SORT_KEYS)
+        index = by_object[id(run)] = by_content.setdefault(content, len(contexts))
+        if index == len(contexts):
+            contexts.append(context)
+    values: Sequence[float | str] = columns.values
+    if not all(map(math.isfinite, columns.values)):
+        values = [nonfinite_name(value) or value for value in columns.values]
+    indexes = [by_object[id(run)] for run in columns.runs]
+    rows = list(zip(indexes, columns.keys, columns.steps, columns.timestamps_ms, values, strict=True))
     return orjson.dumps({"runs": contexts, "samples": rows}, option=orjson.OPT_SORT_KEYS)
 
 

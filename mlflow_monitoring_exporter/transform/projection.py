@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, SelectConfig
-from mlflow_monitoring_exporter.core.values import Family, Point, RunContext, Sample, Snapshot
+from mlflow_monitoring_exporter.core.sample_columns import GrowingColumns
+from mlflow_monitoring_exporter.core.values import Family, Point, RunContext, Snapshot
 from mlflow_monitoring_exporter.prometheus.names import Renaming
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
 from mlflow_monitoring_exporter.transform.selection import Selected
@@ -46,18 +47,22 @@ class SampleProjection:
         """Whether it gets anything of a series."""
         return self._selected.experiment(experiment_name) and self._selected.metric(key)
 
-    def samples(self, run: RunContext, points: Sequence[Point], *, of: int) -> list[Sample]:
+    def add_to(self, columns: GrowingColumns, run: RunContext, points: Sequence[Point], *, of: int) -> None:
         """Points of one series as samples, in the order of their steps and times.
 
         They are a part of a history of about ``of`` points.
         """
-        points = sorted(points, key=_ORDER)
+        if not points:
+            return
+        if len(points) > 1:
+            points = sorted(points, key=_ORDER)
         if self._sample.every is not None:
             points = every(points, self._sample.every)
         elif self._sample.lttb is not None:
             share = len(points) / max(of, len(points), 1)
             points = lttb(points, max(2, round(self._sample.lttb * share)))
-        return [Sample(run, self._rename(p.key), p.step, p.timestamp_ms, p.value) for p in points]
+        if points:
+            columns.add(run, self._rename(points[0].key), points)
 
 
 class SnapshotProjection:

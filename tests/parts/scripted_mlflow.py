@@ -115,6 +115,10 @@ class Mlflow:
             self._fail("histories")
             yield HistoryChunk(run_id, key, points[1:], complete=True)
 
+    def logged_once(self, run_ids: Sequence[str]) -> Mapping[str, int]:
+        series = {run_id: self.points.get(run_id, {}).values() for run_id in run_ids if run_id not in self.vanished}
+        return {run_id: len(its) for run_id, its in series.items() if all(len(points) == 1 for points in its)}
+
     def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
         return (self._run(run_id) for run_id in run_ids if self.homes.get(run_id) in experiment_ids)
 

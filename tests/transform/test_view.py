@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mlflow_monitoring_exporter.config.schema import GaugesConfig, MetricsConfig
 from mlflow_monitoring_exporter.config.section import BatchExporterConfig, SampleConfig, SelectConfig
+from mlflow_monitoring_exporter.core.sample_columns import GrowingColumns
 from mlflow_monitoring_exporter.core.values import Point, RunContext, RunGauges, RunStatus, Snapshot
 from mlflow_monitoring_exporter.transform.downsample import every, lttb
 from mlflow_monitoring_exporter.transform.gauges import ExperimentFacts, Facts, Gauges
@@ -65,7 +66,8 @@ def test_every_does_not_depend_on_how_a_history_is_cut_but_for_the_last_of_each_
 def test_samples_are_in_the_order_of_their_steps_and_of_one_step_in_that_of_their_times(sample: SampleConfig) -> None:
     points = [Point("loss", step, time, 0.5) for step, time in [(2, 5), (0, 9), (1, 7), (1, 3), (0, 8)]]
     projection = SampleProjection(BatchExporterConfig(type="any", sample=sample))
-    samples = projection.samples(RunContext("server", "1", "one", "a" * 32, "run"), points, of=len(points))
+    samples = GrowingColumns()
+    projection.add_to(samples, RunContext("server", "1", "one", "a" * 32, "run"), points, of=len(points))
     assert [(one.step, one.timestamp_ms) for one in samples] == [(0, 8), (0, 9), (1, 3), (1, 7), (2, 5)]
 
 

@@ -70,6 +70,16 @@ class SqlHistory:
         if together:
             yield from self._of_runs(together)
 
+    def logged_once(self, run_ids: Sequence[str]) -> Mapping[str, int]:
+        """Of runs all of whose metrics have one point, how many these are: a look at an index."""
+        m = metrics.c
+        once: dict[str, int] = {}
+        for some in batches(run_ids, _BINDS):
+            query = select(m.run_uuid, func.count()).where(m.run_uuid.in_(some)).group_by(m.run_uuid)
+            with self._store.reading() as (connection, _):
+                once.update(raw_rows(connection, query.having(func.count() == func.count(m.key.distinct()))))
+        return once
+
     def _of_runs(self, items: Sequence[_RunKeys]) -> Iterator[HistoryChunk]:
         """In one query as far as it reaches: a chunk; and then on, from where it ended."""
         before = len(items) + 1

@@ -139,6 +139,9 @@ class SqlSource:
         """All wanted points of each series; neighbours are read together."""
         return self._history.read(wanted)
 
+    def logged_once(self, run_ids: Sequence[str]) -> Mapping[str, int]:
+        return self._history.logged_once(run_ids)
+
     def named(self, experiment_ids: Sequence[str], run_ids: Sequence[str]) -> Iterator[Run]:
         return (run for page in self._runs.named(experiment_ids, run_ids) for run in page)
 
