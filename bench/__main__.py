@@ -1,6 +1,7 @@
 """``make bench``: every benchmark, one after the other, or those that are named; with ``--quick`` a tenth of the work.
 
-Tables go to standard output, then the same as one line of JSON, which .bench/results.json holds, too.
+Tables go to standard output, then the same as one line of JSON, which .bench/results.json holds, too. With ``--quick``
+ratios are compared with those of bench/ratios.json: half as much again fails. ``--keep`` writes that file anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bench import (
     dashboards,
     first_load,
     freshness,
+    guard,
     polls,
     predictions,
     questions,
@@ -56,6 +58,10 @@ def main() -> None:
     path = directory / "results.json"
     path.write_text(json.dumps(results, indent=2))
     print(f"\n{json.dumps(results)}")
+    if quick and "--keep" in sys.argv[1:]:
+        guard.keep(results)
+    elif quick and (slower := guard.slower(results)):
+        sys.exit("\n".join(["slower than bench/ratios.json says:", *slower]))
 
 
 if __name__ == "__main__":
