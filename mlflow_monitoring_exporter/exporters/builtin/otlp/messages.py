@@ -23,6 +23,8 @@ from mlflow_monitoring_exporter.prometheus.timeseries import ahead, by_series, c
 #: What an instrument's name may not hold, and how long it may be (OpenTelemetry metrics API, instrument name syntax).
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
 _LONGEST = 255
+#: The first attribute of each point.
+_KEY = "mlflow.metric.key"
 #: Nanoseconds since 1970 that an unsigned number of 64 bits holds.
 _END_NS = 1 << 64
 
@@ -80,7 +82,7 @@ class _Request:
         self._resource = resource
         self._scopes: dict[tuple[str, str, str], Any] = {}
         self._points: dict[tuple[tuple[str, str, str], str], Any] = {}
-        self._of_run: dict[int, list[KeyValue]] = {}
+        self._of_run: dict[int, NumberDataPoint] = {}
 
     def points_of(self, run: RunContext, key: str) -> Any:
         """The list of points to which those of this series belong."""
@@ -93,9 +95,13 @@ class _Request:
 
     def blank(self, run: RunContext, key: str) -> NumberDataPoint:
         """A point of this series without time and value."""
-        if id(run) not in self._of_run:
-            self._of_run[id(run)] = _of_run(run)
-        return NumberDataPoint(attributes=[_text("mlflow.metric.key", key), *self._of_run[id(run)]])
+        of_run = self._of_run.get(id(run))
+        if of_run is None:
+            of_run = self._of_run[id(run)] = NumberDataPoint(attributes=[_text(_KEY, ""), *_of_run(run)])
+        point = NumberDataPoint()
+        point.CopyFrom(of_run)
+        point.attributes[0].value.string_value = shortened(key, OF_SAMPLES)
+        return point
 
     def _scope(self, experiment: tuple[str, str, str]) -> Any:
         of_experiment = {
