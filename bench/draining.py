@@ -67,8 +67,8 @@ def bare_posts(full: str, url: str) -> int:
 
 def ours(full: str, url: str, kind: str) -> int:
     """The worker, the outbox and the exporter of this kind, each batch acknowledged and synced."""
-    with tempfile.TemporaryDirectory(dir=Path(full).parent) as directory:
-        copy = shutil.copy(Path(full).resolve(), Path(directory) / "state.db")
+    with tempfile.TemporaryDirectory(dir=Path(full).resolve().parent) as directory:
+        copy = shutil.copy(full, Path(directory) / "state.db")
         os.chdir(directory)  # what is written there goes with it
         database = Database(f"sqlite:///{copy}")
         outbox = Outbox(database)

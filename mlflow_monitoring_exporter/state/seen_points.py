@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, exists, select, text
 
+from mlflow_monitoring_exporter.core.batches import batches
 from mlflow_monitoring_exporter.core.values import Point
 from mlflow_monitoring_exporter.state.batch_codec import point_hash
 from mlflow_monitoring_exporter.state.queue_id import QueueId, QueueSet
-from mlflow_monitoring_exporter.state.schema import seen
-from mlflow_monitoring_exporter.state.statements import execute_many, insert
+from mlflow_monitoring_exporter.state.schema import seen, series
+from mlflow_monitoring_exporter.state.statements import BINDS, execute_many, insert
 
 #: One list of pairs instead of two variables for each: a seventh of the time.
 _MASKS = {
@@ -32,6 +33,8 @@ _MARK = text(
     "ON CONFLICT (series, point) DO UPDATE SET mask = excluded.mask"
 )
 
+_ANY_POINT = exists().where(seen.c.series == series.c.id)
+
 
 def mark_unseen(
     tx: Connection, read: Sequence[tuple[int, Sequence[Point], Sequence[QueueId]]], *, fresh: bool = False
@@ -41,28 +44,40 @@ def mark_unseen(
     They count as queued from now on. Each series may be named once. Of ``fresh`` ones none ever was.
     """
     hashed = [{point_hash(point): point for point in points} for _, points, _ in read]
+    known = set() if fresh else _known(tx, [series_id for series_id, _, _ in read])
     masks: Mapping[tuple[int, int], int] = {}
-    if not fresh:
-        masks = _masks(tx, [(one[0], digest) for one, points in zip(read, hashed, strict=True) for digest in points])
+    if known:
+        pairs = zip(read, hashed, strict=True)
+        masks = _masks(tx, [(one[0], digest) for one, points in pairs if one[0] in known for digest in points])
     bits: dict[int, tuple[int, Sequence[tuple[QueueId, int]]]] = {}
     found: list[dict[QueueId, list[Point]]] = []
-    rows: list[dict[str, int]] = []
+    new: list[tuple[int, int, int]] = []
+    changed: list[dict[str, int]] = []
     for (series_id, _, queues), points in zip(read, hashed, strict=True):
         if id(queues) not in bits:  # most are the same tuple
             bits[id(queues)] = int(QueueSet.of(queues)), [(queue, int(QueueSet.of([queue]))) for queue in queues]
         wanted, each = bits[id(queues)]
-        before = {} if fresh else {digest: masks.get((series_id, digest), 0) for digest in points}
-        if any(before.values()):
-            found.append({queue: [points[at] for at, mask in before.items() if not mask & bit] for queue, bit in each})
-            rows += [
-                {"series": series_id, "point": at, "mask": mask | wanted}
-                for at, mask in before.items()
-                if mask & wanted != wanted
-            ]
-        else:
+        if series_id not in known:
             found.append({queue: list(points.values()) for queue in queues})
-            rows += [{"series": series_id, "point": at, "mask": wanted} for at in points]
-    _mark(tx, rows, fresh=fresh)
+            new += [(series_id, at, wanted) for at in points if wanted]
+            continue
+        before = {at: masks.get((series_id, at), 0) for at in points}
+        found.append({queue: [points[at] for at, mask in before.items() if not mask & bit] for queue, bit in each})
+        changed += [
+            {"series": series_id, "point": at, "mask": mask | wanted}
+            for at, mask in before.items()
+            if mask & wanted != wanted
+        ]
+    _mark_new(tx, new)
+    _mark(tx, changed)
+    return found
+
+
+def _known(tx: Connection, series_ids: Sequence[int]) -> set[int]:
+    """Those of these series of which any point was queued."""
+    found: set[int] = set()
+    for some in batches(series_ids, BINDS):
+        found.update(tx.execute(select(series.c.id).where(series.c.id.in_(some), _ANY_POINT)).scalars())
     return found
 
 
@@ -75,11 +90,16 @@ def _masks(tx: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     return {(series_id, digest): mask for series_id, digest, mask in found}
 
 
-def _mark(tx: Connection, rows: Sequence[Mapping[str, int]], *, fresh: bool) -> None:
-    """Take over masks of ``(series, point)``, which are all new or may not be."""
-    if fresh:
-        execute_many(tx, seen.insert(), rows)
-        return
+def _mark_new(tx: Connection, rows: Sequence[tuple[int, int, int]]) -> None:
+    """Take over ``(series, point, mask)`` of series of which nothing was queued before."""
+    if rows and tx.dialect.name == "sqlite":
+        tx.exec_driver_sql("INSERT INTO seen (series, point, mask) VALUES (?, ?, ?)", list(rows))
+    else:
+        _mark(tx, [dict(zip(("series", "point", "mask"), row, strict=True)) for row in rows])
+
+
+def _mark(tx: Connection, rows: Sequence[Mapping[str, int]]) -> None:
+    """Take over masks of ``(series, point)``, which may be there or not."""
     if tx.dialect.name == "postgresql":
         if rows:
             tx.execute(_MARK, {name: [row[name] for row in rows] for name in ("series", "point", "mask")})
