@@ -42,8 +42,8 @@ _RUNS = 100
 _POINTS = 25_000
 #: Requests that are not worth more than one connection.
 _FEW = 16
-#: Series looked at together to find those that share a key.
-_TOGETHER = 2000
+#: Series looked at together to find those that share a key; and at first.
+_TOGETHER, _FIRST = 2000, 100
 #: Whole series of a key from which on one interval call costs a server less than a get-history for each.
 _WORTH_IT = 3
 #: Series that a server may fail at in a row (HTTP 500) before it counts as a server that does not answer.
@@ -63,13 +63,16 @@ class RestHistory:
         self._on_skipped = on_skipped
         self._page = page
         self._bulk = BulkHistory(on_skipped)
+        # The first few say how many points a series has, which steps do not tell.
+        self._at_once = _FIRST
         self._has_interval = True
         self._failures = 0
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[HistoryChunk]:
         """All wanted points of each series; the chunks of several series may alternate."""
         series = iter(wanted)
-        while together := list(islice(series, _TOGETHER)):
+        while together := list(islice(series, self._at_once)):
+            self._at_once = _TOGETHER
             bulky = [item for item in together if self._bulk.is_for(item)]
             others = [item for item in together if not self._bulk.is_for(item)]
             tasks: list[_Task] = [
