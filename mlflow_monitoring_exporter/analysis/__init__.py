@@ -7,6 +7,7 @@
     history_of          how runs went over time
     param_importance    what a metric depends on (extra ``analysis``)
     group_metrics       how differently groups of people are served
+    standing_of         what the runs of an experiment say together, as gauges
     pareto_front        whom nobody is better than in everything
     lint                habits that make runs hard to compare, to repeat or to watch
 
@@ -21,6 +22,7 @@ from mlflow_monitoring_exporter.analysis.lint import LintFinding, lint
 from mlflow_monitoring_exporter.analysis.pareto import pareto_front
 from mlflow_monitoring_exporter.analysis.periods import Every, History, history_of
 from mlflow_monitoring_exporter.analysis.ranking import Ranking, choose_ranking
+from mlflow_monitoring_exporter.analysis.standing import Standing, standing_of
 
 __all__ = [
     "Comparison",
@@ -32,6 +34,7 @@ __all__ = [
     "LintFinding",
     "Method",
     "Ranking",
+    "Standing",
     "choose_ranking",
     "compare_runs",
     "curve_of",
@@ -40,4 +43,5 @@ __all__ = [
     "lint",
     "param_importance",
     "pareto_front",
+    "standing_of",
 ]

@@ -19,6 +19,7 @@ from typing import Self
 
 import structlog
 
+from mlflow_monitoring_exporter.app.analysis_gauges import AnalysisLoop
 from mlflow_monitoring_exporter.app.destinations import Destination, queues, register
 from mlflow_monitoring_exporter.app.membership import Polling, join
 from mlflow_monitoring_exporter.app.polling import PollEvents, build_poller
@@ -96,6 +97,7 @@ class Assembly:
             telemetry.metrics.registry.register(ledger)
             opened.callback(telemetry.metrics.registry.unregister, ledger)
             self.spool = open_spool(config, telemetry.metrics, lambda: self._membership.counts, opened)
+            self.analysis = AnalysisLoop(config, lambda: self._membership.counts, telemetry.metrics, opened)
             self.workers = Workers([self._worker(destination) for destination in destinations])
             self._gauges = MergedServers([server.name or "" for server in config.servers])
             self.tracked = tuple(TrackingServer(server, self._open_source(server, opened)) for server in config.servers)

@@ -44,7 +44,8 @@ _UNDER_WAY = 60.0
 #: Seconds since the signal: until MLflow's answer is no longer waited for, nor a poll; until exporters that have no
 #: success to show are not, either.
 _CUT, _POLL, _HOPELESS = 1.0, 1.5, 2.5
-#: Seconds for the batch of a spool that is on its way; sent again otherwise, which stores nothing twice.
+#: Seconds for the batch of a spool that is on its way; sent again otherwise, which stores nothing twice. And for an
+#: analysis, which is begun again.
 _SPOOL = 0.5
 #: Seconds for the rest: closing connections, and the pages.
 _CLOSING = 1.5
@@ -162,6 +163,7 @@ class Daemon:
         self._polling.start()
         if assembly.spool is not None:
             assembly.spool.start()
+        assembly.analysis.start()
         digest = fingerprint(config)
         self._telemetry.metrics.config.clear()
         self._telemetry.metrics.config.labels(digest).set(1)
@@ -207,6 +209,7 @@ class Daemon:
             assembly.workers.stop(deadline, grace=_UNDER_WAY)
         if assembly.spool is not None:
             assembly.spool.stop(_SPOOL)
+        assembly.analysis.stop(_SPOOL)
         assembly.close()
         self._open = None
 

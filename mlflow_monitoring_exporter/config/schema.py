@@ -224,6 +224,16 @@ class TrackingConfig(Section):
         return value
 
 
+class AnalysisConfig(Section):
+    """What the daemon computes of the finished runs of each experiment, beside what it counts."""
+
+    every: Duration | None = Field(None, description="time between two analyses; default: none are made")
+    runs: int = Field(200, ge=2, le=10_000, description="of each experiment the newest ones that finished")
+    importance: bool = Field(
+        True, description="which parameters a metric depends on, where the extra analysis is installed"
+    )
+
+
 class WebConfig(BasicAuth):
     """The daemon's own HTTP endpoint: /metrics, /livez, /readyz."""
 
@@ -260,6 +270,7 @@ class Settings(Section):
     gauges: GaugesConfig = GaugesConfig()
     state: StateConfig = StateConfig()
     tracking: TrackingConfig = TrackingConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
     web: WebConfig = WebConfig()
     logging: LoggingConfig = LoggingConfig()
     alerts: Mapping[AlertName, AlertConfig] = Field({}, description="name: a condition, for prometheus rules generate")

@@ -142,7 +142,36 @@ ROLLOUT_RESTORE = Spec(
     _OF_ROLLOUT,
 )
 
+BEST_DELTA = Spec(
+    "mlflow_experiment_best_delta",
+    "By how much the best finished run is better than the best that started before it; positive is better.",
+    _OF_KEY,
+)
+REPEATS_STDDEV = Spec(
+    "mlflow_experiment_repeats_stddev",
+    "By how much runs that differ in their seed alone differ in a metric: the median of their standard deviations.",
+    _OF_KEY,
+)
+FAIRNESS_GAP = Spec(
+    "mlflow_experiment_fairness_gap",
+    "Largest minus smallest value of a metric that the best run logged for several groups.",
+    _OF_KEY,
+)
+FAIRNESS_RATIO = Spec(
+    "mlflow_experiment_fairness_ratio",
+    "Smallest value of a metric that the best run logged for several groups, divided by the largest.",
+    _OF_KEY,
+)
+PARAM_IMPORTANCE = Spec(
+    "mlflow_experiment_param_importance",
+    "Share of the variation of a metric that comes from a parameter, from 0 to 1.",
+    (*_OF_KEY, "param"),
+)
+#: What the daemon computes of runs every so often (app/analysis_gauges.py).
+ANALYSIS = (BEST_DELTA, REPEATS_STDDEV, FAIRNESS_GAP, FAIRNESS_RATIO, PARAM_IMPORTANCE)
+
 OURS = (
+    *ANALYSIS,
     *(EXPERIMENT_RUNS, EXPERIMENT_LAST_START, *AGGREGATES.values()),
     *(RUN_INFO, RUN_START, RUN_DURATION, RUN_LAST_METRIC, RUN_NONFINITE, RUN_STALLED, RUN_ORPHANED),
     *(MODEL_VERSION_INFO, MODEL_ALIAS_METRIC, MODEL_ALIAS_DELTA, MODEL_ALIAS_CHANGES),

@@ -238,7 +238,7 @@ def test_what_an_exporter_gets_is_written_like_everything_else(tmp_path: Path) -
 def test_the_json_schema_knows_every_block(tmp_path: Path) -> None:
     schema = json_schema(TYPES)
     assert set(schema["properties"]) == {
-        "mlflow", "export", "alerts", "notifications", "links", "tracking",
+        "mlflow", "export", "alerts", "analysis", "notifications", "links", "tracking",
         "gauges", "exporters", "state", "web", "logging", "pramathus", "prometheus",
     }  # fmt: skip
 
