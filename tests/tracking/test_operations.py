@@ -197,6 +197,15 @@ def test_however_many_processes_raise_it_people_are_told_once(offline: Programs)
     assert len(history.splitlines()) == 1
 
 
+def test_who_waits_for_the_others_does_not_tell_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waited for its turn, another process told the same, at a later time than that at which it was raised."""
+    alerts, times = manager(tmp_path), iter([1000, 5000, 4000, 4999, 10**9, 10**9 + 1])
+    monkeypatch.setattr("mlflow_monitoring_tracking.alerts.now_ms", lambda: next(times))
+    assert [alerts.alert_threshold("a", 2, 1, cooldown=60) for _ in range(2)] == [True, False]
+    assert alerts.alert_threshold("a", 2, 1, cooldown=60), "long after"
+    assert [alert["at_ms"] for alert in alerts.history()] == [5000, 10**9 + 1]
+
+
 #: Three processes raise the same alert; one of them tells people.
 ALERTS = """
     import sys

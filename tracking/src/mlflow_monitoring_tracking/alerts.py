@@ -63,6 +63,8 @@ class AlertManager:
             directory = Path(self._tracker.settings.tracking_dir)
             directory.mkdir(parents=True, exist_ok=True)
             with exclusive(directory / "alerts.lock"):
+                # Now that it is our turn: a process that waited longer would else seem to be from before the last one.
+                alert["at_ms"] = now_ms()
                 if not _is_due(directory, f"{kind} {subject}", alert["at_ms"], min(cooldown, _LONGEST)):
                     return False
                 _append(directory / "alerts.json", alert)
@@ -176,7 +178,8 @@ def _is_due(directory: Path, what: str, at_ms: int, cooldown: float) -> bool:
     with suppress(FileNotFoundError, ValueError):
         told = json.loads(path.read_text(encoding="utf-8"))
     last = told.get(what)
-    if last is not None and 0 <= at_ms - last < cooldown * 1000:
+    # A time far ahead is that of a clock which was wrong; a clock may also be set back a little.
+    if last is not None and abs(at_ms - last) < cooldown * 1000:
         return False
     told = {name: when for name, when in told.items() if at_ms - when < _LONGEST * 1000} | {what: at_ms}
     replace_json(path, told)
