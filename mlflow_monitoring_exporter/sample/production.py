@@ -31,6 +31,8 @@ MODEL, DEPLOYMENT, VERSION = "churn-classifier", "churn-production", "3"
 #: Windows of the past, and predictions in each of them.
 _WINDOWS, _EACH = 40, 600
 _PLANS = ("basic", "plus", "pro")
+#: Seconds between two of what happens once a day or so: MLflow orders runs by the millisecond of their start.
+_APART = 0.005
 
 
 class Production:
@@ -50,12 +52,15 @@ class Production:
         write_baseline(self._place.baseline(DEPLOYMENT), features_of(rows, [_churns(row) for row in rows]))
         for day in range(3):
             self.pipeline(fails=day == 1)
+            time.sleep(_APART)
         deployments = ModelDeploymentTracker(self._by)
         for version, ends in (("1", deployments.succeed), ("2", deployments.fail), (VERSION, deployments.succeed)):
             deployments.start(MODEL, version, version_created_at=time.time() - self._rng.uniform(3_600, 90_000))
             ends(MODEL, version)
+            time.sleep(_APART)
             if version == "2":
                 deployments.rollback(MODEL, "1", from_version="2", reason="p95 above 1 s")
+                time.sleep(_APART)
         return self._windows()
 
     def pipeline(self, *, fails: bool = False) -> None:
