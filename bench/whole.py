@@ -1,7 +1,7 @@
 """What does the whole way cost, from MLflow to a file: read, remembered, queued, encoded, synced?
 
-The yardsticks are scripts that do the same without selecting, remembering or being durable: what they need, nobody can
-do without.
+The yardsticks are scripts that do the same without selecting, remembering or being durable: what they need is the least
+that it can cost.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Standing:
     ``delta`` is by how much the best of them is better than the best of those that started before it; positive is
     better, whichever way that is, and None for the first of all. ``noise`` is by how much repeats differ: the median of
     their standard deviations, None without repeats. ``fairness`` is that of the best run. ``importance`` is of
-    parameters by name, from 0 to 1; empty where nobody asked.
+    parameters by name, from 0 to 1; empty where it was not asked for.
     """
 
     ranking: Ranking

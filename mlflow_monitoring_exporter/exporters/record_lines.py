@@ -21,7 +21,7 @@ from mlflow_monitoring_exporter.core.values import RunContext, Sample
 from mlflow_monitoring_exporter.exporters.record import SAMPLE_FIELDS, iso_utcs
 from mlflow_monitoring_exporter.exporters.template import ABSENT, Field, Template
 
-#: Nobody's text holds this by accident, or on purpose: it is another one in every process.
+#: No text holds this by accident, or on purpose: it is another one in every process.
 _TOKEN = secrets.token_hex(16)
 #: A mark is a text of JSON. As a value it stands for one; in a longer text, where its quotes are escaped, for a part.
 _MARK = re.compile(rf'\\"{_TOKEN}-([a-z_]+)-\\"|"{_TOKEN}-([a-z_]+)-"'.encode())

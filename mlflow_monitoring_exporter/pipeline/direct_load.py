@@ -115,12 +115,12 @@ class DirectLoad:
         return moved, queue_unseen(tx, read, self._queues, self._first_loads.since(), fresh=True)
 
     def committed(self, queued: Mapping[str, int]) -> None:
-        """What :meth:`record` queued is there for everybody."""
+        """What :meth:`record` queued is committed: wake the workers."""
         if any(queued.values()):
             self._events.queued()
 
     def _points(self, page: Sequence[Selected], names: Mapping[str, str]) -> Points:
-        """Of series of new runs, as far as they are whole within the bound; none of those that nobody wants."""
+        """Of series of new runs, as far as they are whole within the bound; none of those that no exporter wants."""
         with self._database.read() as tx:
             known = self._mirror.known(tx, [one.run.run_id for one in page])
         # An answer may hold runs of experiments that were not asked for.

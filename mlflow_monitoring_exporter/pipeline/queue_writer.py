@@ -48,9 +48,9 @@ def queue_unseen(
     How many samples, by exporter.
     """
     samples = {queue.id: GrowingColumns() for queue in queues}
-    everybody = tuple(queue.id for queue in queues)
+    all_ids = tuple(queue.id for queue in queues)
     wanting = [[queue for queue in queues if queue.wants(one.item)] for one in read]
-    ids = [everybody if len(some) == len(queues) else tuple(queue.id for queue in some) for some in wanting]
+    ids = [all_ids if len(some) == len(queues) else tuple(queue.id for queue in some) for some in wanting]
     unseen = mark_unseen(
         tx, [(one.item.series_id, one.points, some) for one, some in zip(read, ids, strict=True)], fresh=fresh
     )

@@ -115,7 +115,7 @@ class Source(Protocol):
 
     @property
     def near(self) -> bool:
-        """Whether histories cost no more than runs do, because nobody stands between us and the database."""
+        """Whether histories cost no more than runs do, because the database itself is read."""
         ...
 
     def check(self) -> None:

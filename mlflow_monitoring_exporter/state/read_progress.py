@@ -94,7 +94,7 @@ class ReadProgress:
         with self._database.read() as tx:
             row = tx.execute(select(server.c.since_ms, server.c.mark, server.c.selection).where(self._row)).one()
             last = self._last
-            # Whoever moves it on says when: nobody did, nor read other experiments.
+            # Every poll writes when it began: none has since, in no replica, so the experiments are the same.
             if last is not None and (last.since_ms, last.mark, last.selection) == tuple(row):
                 return last
             rows = tx.execute(select(experiment).where(self._mine, experiment.c.present)).all()

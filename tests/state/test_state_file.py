@@ -270,7 +270,7 @@ def test_room_that_nothing_needs_goes_back_to_the_disk(tmp_path: Path) -> None:
     times = 0
     while database.give_back():
         times += 1
-    assert times > 1, "some at a time, so that nobody waits long"
+    assert times > 1, "some at a time, so that no writer waits long"
     assert full > 40_000_000
     assert _size(path) < full / 3
     assert [ledger.overflowed for ledger in ledgers(database)] == [400]

@@ -73,8 +73,10 @@ class RestHistory:
         series = iter(wanted)
         while together := list(islice(series, self._at_once)):
             self._at_once = _TOGETHER
-            bulky = [item for item in together if self._bulk.is_for(item)]
-            others = [item for item in together if not self._bulk.is_for(item)]
+            bulky: list[Wanted] = []
+            others: list[Wanted] = []
+            for item in together:  # asked once: what is offered may change in between
+                (bulky if self._bulk.is_for(item) else others).append(item)
             tasks: list[_Task] = [
                 *(task for key, group in self._bulk.groups(bulky) for task in self._tasks(key, group, self._in_bulk)),
                 *(task for key, group in self._groups(others) for task in self._tasks(key, group, self._together)),
@@ -130,6 +132,12 @@ class RestHistory:
             items, found = [item for item in items if not self._is_small(item)], {}
             for _, group in groups:
                 yield from self._together(key, group, api)
+        yield from self._found_or_alone(key, items, found, api)
+
+    def _found_or_alone(
+        self, key: str, items: Sequence[Wanted], found: Records, api: MlflowApi
+    ) -> Iterator[HistoryChunk]:
+        """The series whose points were found, whole; the others one by one."""
         for item in items:
             if points := found.get(item.run_id):
                 yield HistoryChunk(item.run_id, key, self._points(item, points), complete=True)
@@ -154,11 +162,7 @@ class RestHistory:
             if error.status in (404, 405, 501):
                 self._lacks_interval()
             found = {}
-        for item in items:
-            if points := found.get(item.run_id):
-                yield HistoryChunk(item.run_id, key, self._points(item, points), complete=True)
-            else:
-                yield from self._alone(item, api)
+        yield from self._found_or_alone(key, items, found, api)
 
     def _lacks_interval(self) -> None:
         if self._has_interval:
